@@ -1,0 +1,322 @@
+"""Everything that the command line can do, as functions that take and return records and data frames."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.checkpoints import checkpoints as checkpoint_registry
+from bench.config import Config, load_config
+from bench.corruptions import corruptions as corruption_registry
+from bench.datasets import Library
+from bench.datasets import datasets as dataset_registry
+from bench.errors import BenchError, UnknownNameError
+from bench.index import Index
+from bench.leaderboard import Board, Want, make_board
+from bench.plan import Plan, make_plan, make_sweeps
+from bench.progress import Progress, Silent
+from bench.records import Checkpoint, Settings
+from bench.store import Store
+from bench.suite import Suite, tracks
+from bench.suite import suites as suite_registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.sweep import Failure
+
+DEFAULT_TRACK = "digits"
+"""Ships with the package: what `bench run` does when nothing is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """What a run gave."""
+
+    plan: Plan
+    boards: tuple[Board, ...]
+    """One a suite, of the run's checkpoints at its limit, seed and numerics."""
+    failures: "tuple[Failure, ...]"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every cell is stored and every checkpoint could be evaluated."""
+        return not self.failures and not self.plan.unavailable
+
+
+def configure(**flags: Any) -> Config:
+    """Settings as the command line would have them: `bench.toml` and defaults, overridden by `flags`.
+
+    Args:
+        flags: store, cache, cache_budget_gb, device, precision, batch_size, workers, seed, limit, on_error, registry,
+            data (name to place).
+    """
+    config = load_config(flags)
+    if config.registry is not None:
+        register_file(config.registry)
+    return config
+
+
+def register_file(path: Path) -> list[Checkpoint]:
+    """Register the checkpoints of a user's TOML file; those registered from the same file before are kept."""
+    from bench.checkpoints.toml_file import read_registry
+
+    entries = read_registry(path, lambda name: dataset_registry.get(name).class_space)
+    for entry in entries:
+        if entry.name not in checkpoint_registry or checkpoint_registry.get(entry.name) != entry:
+            checkpoint_registry.register(entry, origin=str(path))
+    return entries
+
+
+def select(
+    suites: Sequence[str] = (),
+    track: str | None = None,
+    checkpoints: Sequence[str] = (),
+    family: str | None = None,
+) -> tuple[list[Suite], list[Checkpoint]]:
+    """Suites and checkpoints by name. Without checkpoints: every one that predicts the suites' classes.
+
+    Raises:
+        BenchError: a name is unknown, or nothing is left.
+    """
+    chosen = _select_suites(suites, track)
+    if checkpoints:
+        entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
+    else:
+        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
+        entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
+    if family is not None:
+        families = {entry.family for entry in checkpoint_registry}
+        if family not in families:
+            raise UnknownNameError("family", family, families)
+        entries = [entry for entry in entries if entry.family == family]
+    if not entries:
+        raise BenchError("no checkpoint is left by this choice; `bench list checkpoints` shows all.")
+    return chosen, entries
+
+
+def _select_suites(names: Sequence[str], track: str | None) -> list[Suite]:
+    found = [suite_registry.get(name) for name in dict.fromkeys(names)]
+    if track is not None or not found:
+        every, track = tracks(), track or DEFAULT_TRACK
+        if track not in every:
+            raise UnknownNameError("track", track, every, see="bench list tracks")
+        found += [suite for suite in every[track] if suite not in found]
+    return found
+
+
+def plan(suites: Sequence[Suite], checkpoints: Sequence[Checkpoint], settings: Settings) -> Plan:
+    """What a run would do: its cells, and which of them are stored."""
+    return make_plan(suites, checkpoints, Library(settings.places), settings, Store(settings.store))
+
+
+def run(
+    suites: Sequence[Suite],
+    checkpoints: Sequence[Checkpoint],
+    settings: Settings,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Measure what the store lacks, store it, and score the suites.
+
+    Raises:
+        RunError: the store cannot be written, or the first failure under `on_error="stop"`.
+    """
+    planned = plan(suites, checkpoints, settings)
+    failures = _measure(planned, settings, progress or Silent())
+    models = {cell.model_digest for cell in planned.cells}
+    want = Want(
+        limit=settings.limit,
+        any_limit=False,
+        seed=settings.seed,
+        device=settings.numerics.device,
+        precision=settings.precision,
+    )
+    names = {checkpoint.name for checkpoint in checkpoints}
+    boards = _boards(suites, Store(settings.store), names=names, models=models, want=want)
+    return RunResult(plan=planned, boards=tuple(boards), failures=tuple(failures))
+
+
+def _measure(planned: Plan, settings: Settings, progress: Progress) -> "list[Failure]":
+    store = Store(settings.store)
+    for cell in planned.cells:
+        if cell.key in planned.stored:  # measured under another name, perhaps
+            store.record_checkpoint(cell.model_digest, cell.checkpoint)
+    if not planned.missing:
+        return []
+    from bench.executors.local import execute  # imports torch
+
+    progress.begin(planned.images)
+    try:
+        return execute(make_sweeps(planned.missing), settings, progress)
+    finally:
+        progress.end()
+
+
+def boards(
+    suites: Sequence[Suite],
+    store: Store,
+    *,
+    checkpoints: Sequence[str] = (),
+    want: Want | None = None,
+) -> list[Board]:
+    """The scores of suites from what is stored, without measuring anything.
+
+    Args:
+        suites: what to score.
+        store: where the outcomes are.
+        checkpoints: only these names.
+        want: limit, seed and numerics, where they are to be certain ones.
+
+    Raises:
+        BenchError: nothing of a suite is stored, or a checkpoint is not in the store.
+    """
+    known = {entry.name for entry in store.checkpoints()}
+    for name in checkpoints:
+        if name not in known:
+            raise UnknownNameError("checkpoint in the store", name, known)
+    index = Index(store)
+    try:
+        names = set(checkpoints) or None
+        return [make_board(suite, store, index, names=names, want=want) for suite in suites]
+    finally:
+        index.close()
+
+
+def _boards(
+    suites: Sequence[Suite], store: Store, *, names: set[str], models: set[str], want: Want
+) -> list[Board]:
+    index = Index(store)
+    found = []
+    for suite in suites:
+        try:
+            found.append(make_board(suite, store, index, names=names, models=models, want=want))
+        except BenchError:  # every cell of it failed: the failures say so
+            continue
+    index.close()
+    return found
+
+
+def table(boards: Sequence[Board]) -> "pd.DataFrame":
+    """The long table: one row a score; see `bench.tables.long_table`."""
+    from bench.tables import long_table
+
+    return long_table(boards)
+
+
+def outcomes(board: Board, store: Store) -> "pd.DataFrame":
+    """One row a sample of every cell behind a board.
+
+    Returns:
+        Columns suite, checkpoint, those condition parameters that are set somewhere, id, label, prediction, correct,
+        and every other column that the measures gave (lists where there are several values a sample).
+    """
+    import pandas as pd
+
+    from bench.tables import display_names
+
+    names = display_names(board.checkpoints)
+    parts = []
+    for checkpoint in board.checkpoints:
+        for condition in board.suite.conditions:
+            cell = board.cells.get((checkpoint.model, condition))
+            if cell is None:
+                continue
+            outcome = store.read(cell.key)
+            columns = {k: v for k, v in condition.columns().items() if v is not None}
+            head = {"suite": board.suite.name, "checkpoint": names[checkpoint], **columns}
+            rows = {name: c if c.ndim == 1 else list(c) for name, c in outcome.columns.items()}
+            parts.append(pd.DataFrame({"id": outcome.ids, "label": outcome.labels, **rows}).assign(**head)[
+                [*head, "id", "label", *rows]
+            ])
+    return pd.concat(parts, ignore_index=True)
+
+
+def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) -> Path:
+    """Make a checkpoint by a registered recipe.
+
+    Args:
+        recipe: its name.
+        out: a folder; gets NAME.safetensors and NAME.toml, an entry for `--registry`.
+        device: where to train.
+        progress: called with a line of text now and then.
+
+    Returns:
+        The registry file.
+    """
+    from bench.training.command import train_recipe
+
+    return train_recipe(recipe, out, device=device, progress=progress)
+
+
+def listing(kind: str) -> list[dict[str, Any]]:
+    """What is registered of a kind (suites, checkpoints, datasets, corruptions, tracks, recipes), a record a row."""
+    return _LISTINGS[kind]()
+
+
+def _list_suites() -> list[dict[str, Any]]:
+    return [
+        {"name": s.name, "version": s.version, "track": s.track, "conditions": len(s.conditions), "title": s.title,
+         "paper": s.paper}
+        for s in suite_registry
+    ]  # fmt: skip
+
+
+def _list_checkpoints() -> list[dict[str, Any]]:
+    return [
+        {"name": c.name, "family": c.family, "sam": c.sam, "classes": c.class_space.name, "input": c.input_size,
+         "crop": c.crop_ratio, "pairs with": c.pairs_with, "recipe": c.recipe}
+        for c in checkpoint_registry
+    ]  # fmt: skip
+
+
+def _list_datasets() -> list[dict[str, Any]]:
+    return [
+        {"name": d.name, "classes": len(d.class_space.classes), "splits": ", ".join(d.splits), "about": d.about,
+         "licence": d.licence}
+        for d in dataset_registry
+    ]  # fmt: skip
+
+
+def _list_corruptions() -> list[dict[str, Any]]:
+    return [{"name": c.name, "group": c.group, "version": c.version, "about": c.about} for c in corruption_registry]
+
+
+def _list_tracks() -> list[dict[str, Any]]:
+    return [{"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()]
+
+
+def _list_recipes() -> list[dict[str, Any]]:
+    from bench.training.recipes import load_recipes
+
+    return [
+        {"name": r.name, "architecture": r.architecture, "sam rho": r.sam_rho, "epochs": r.epochs, "seed": r.seed}
+        for r in load_recipes().values()
+    ]
+
+
+_LISTINGS = {
+    "suites": _list_suites,
+    "checkpoints": _list_checkpoints,
+    "datasets": _list_datasets,
+    "corruptions": _list_corruptions,
+    "tracks": _list_tracks,
+    "recipes": _list_recipes,
+}
+
+
+def cost(planned: Plan) -> Mapping[str, int]:
+    """What a plan would take: cells, images and bytes on disk (crops are an upper bound: some may be cached)."""
+    sweeps = make_sweeps(planned.missing)
+    by_key = Counter({(s.dataset, s.split, s.crop): max(cell.n for cell in s.cells) for s in sweeps})
+    return {
+        "cells": len(planned.cells),
+        "stored": len(planned.stored),
+        "images": planned.images,
+        "outcome_bytes": sum(cell.n for cell in planned.missing) * _BYTES_A_ROW,
+        "crop_bytes": sum(n * crop.size**2 * 3 for (_, _, crop), n in by_key.items()),
+    }
+
+
+_BYTES_A_ROW = 90
+"""Of a stored outcome with ten logits, measured on the digits track."""

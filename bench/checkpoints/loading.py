@@ -1,0 +1,267 @@
+"""From a checkpoint to the module that is measured: images in [0, 1] in, logits out.
+
+Legend: N images, height H and width W in pixels, K classes. Importing this, and `model_digest`, stay free of
+torch: plans are made without it.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.checkpoints.weights import read_weights, weights_digest
+from bench.errors import BenchError, UnknownNameError, one_line
+from bench.records import Checkpoint, digest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_NAMED_AT_MOST = 5
+"""Arrays that a message names before it only counts them."""
+
+
+def model_digest(checkpoint: Checkpoint) -> str:
+    """SHA-256 of all that decides a checkpoint's logits: weights, architecture, preprocessing and classes.
+
+    Raises:
+        BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
+    """
+    return digest(
+        {
+            "weights": _checked_weights_digest(checkpoint),
+            "arch": checkpoint.arch,
+            "builder": checkpoint.builder,
+            "arch_args": dict(checkpoint.arch_args),
+            "classes": checkpoint.class_space.digest,
+            "input_size": checkpoint.input_size,
+            "crop_ratio": float(checkpoint.crop_ratio),  # 1 and 1.0 are written differently in JSON
+            "interpolation": checkpoint.interpolation,
+            "mean": [float(m) for m in checkpoint.mean],
+            "std": [float(s) for s in checkpoint.std],
+        }
+    )
+
+
+def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
+    """Build a checkpoint's architecture and fill it with its weights.
+
+    Args:
+        checkpoint: the entry; every array of its file must fit and every parameter must be filled.
+        device: where the module shall run.
+        input_size: side of the images, pixels, where it is not the checkpoint's own. Position embeddings are
+            interpolated by timm (`set_input_size`).
+
+    Returns:
+        A module in eval mode, fp32, without gradients, from images (N, 3, H, W) in [0, 1] to logits (N, K).
+        The bare model, which takes normalised images, is its attribute `model`.
+
+    Raises:
+        BenchError: the entry, the file and the architecture don't go together; the message says where.
+    """
+    import torch
+
+    _checked_weights_digest(checkpoint)
+    with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
+        model = _build(checkpoint)
+    _fill(model, read_weights(_weights_path(checkpoint)), checkpoint)
+    size = input_size or checkpoint.input_size
+    if size != checkpoint.input_size:
+        _resize(model, size, checkpoint)
+    module = _pixel_model_class()(model.float(), checkpoint.mean, checkpoint.std)
+    module.to(device).eval().requires_grad_(False)
+    _try_out(module, size, checkpoint)
+    return module
+
+
+@functools.cache
+def _pixel_model_class() -> "Callable[..., nn.Module]":
+    """The class around every model; made here because its base needs torch."""
+    import torch
+    from torch import nn
+
+    class PixelModel(nn.Module):
+        """Normalises images in [0, 1] and runs `model` on them, so that an epsilon is always in pixels."""
+
+        mean: torch.Tensor
+        std: torch.Tensor
+
+        def __init__(self, model: nn.Module, mean: Collection[float], std: Collection[float]) -> None:
+            super().__init__()
+            self.model = model
+            self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+        def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+            logits_NK: torch.Tensor = self.model((images_NCHW - self.mean) / self.std)
+            return logits_NK
+
+    return PixelModel
+
+
+def _weights_path(checkpoint: Checkpoint) -> Path:
+    if not checkpoint.weights:
+        raise BenchError(f"checkpoint {checkpoint.name!r} names no weights file; give its entry one.")
+    return Path(checkpoint.weights)
+
+
+def _checked_weights_digest(checkpoint: Checkpoint) -> str:
+    path = _weights_path(checkpoint)
+    found, wanted = weights_digest(path), checkpoint.weights_digest
+    if wanted and found != wanted:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r} wants weights with SHA-256 {wanted[:12]}…, but {path} has "
+            f"{found[:12]}…; restore the file, or give other weights another name."
+        )
+    return found
+
+
+def _build(checkpoint: Checkpoint) -> "nn.Module":
+    """The architecture with values that don't count."""
+    from torch import nn
+
+    make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
+    what = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
+    try:
+        model = make(**arguments)
+    except Exception as error:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {what} can't be built with {arguments}: {one_line(error)}. "
+            "Correct arch_args."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {what} must return a torch module, "
+            f"not a value of type {type(model).__name__}."
+        )
+    return model
+
+
+def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
+    module, _, function = checkpoint.builder.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r} can't be imported "
+            f"({type(error).__name__}: {one_line(error)}); it must be `package.module:function`."
+        ) from error
+    return make, dict(checkpoint.arch_args)
+
+
+def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
+    import timm
+
+    # Also keeps out `hf-hub:…` and `local-dir:…`, which timm would fetch or read by itself.
+    if not timm.is_model(checkpoint.arch):
+        raise UnknownNameError("timm architecture", checkpoint.arch, timm.list_models())
+    for name in checkpoint.arch_args:
+        if name.startswith("pretrained") or name in ("num_classes", "checkpoint_path", "cache_dir"):
+            raise BenchError(
+                f"checkpoint {checkpoint.name!r}: arch_args must not set {name!r}; weights and classes have "
+                "their own keys in the entry."
+            )
+    arguments: dict[str, Any] = {"num_classes": len(checkpoint.class_space.classes)}
+    config = timm.get_pretrained_cfg(checkpoint.arch)
+    if config is not None and config.fixed_input_size:  # timm's mark of architectures that take `img_size`
+        arguments["img_size"] = checkpoint.input_size
+    return functools.partial(timm.create_model, checkpoint.arch, pretrained=False), {
+        **arguments,
+        **checkpoint.arch_args,
+    }
+
+
+def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint) -> None:
+    """Copy the arrays of the file into the model, casting them to its precision."""
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+    if missing or extra:
+        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unused {_some(extra)}"] * bool(extra)
+        raise _misfit(checkpoint, " and ".join(parts))
+    _check_shapes(own, arrays, checkpoint)
+    for name, array in arrays.items():
+        if array.is_floating_point() != own[name].is_floating_point():
+            raise _misfit(checkpoint, f"holds {name} as {array.dtype}, not {own[name].dtype}")
+    model.load_state_dict(dict(arrays))
+
+
+def _check_shapes(
+    own: "Mapping[str, torch.Tensor]", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint
+) -> None:
+    wrong = [name for name in own if own[name].shape != arrays[name].shape]
+    if not wrong:
+        return
+    space = checkpoint.class_space
+    heads = {_head_size(arrays[name], own[name], len(space.classes)) for name in wrong}
+    if len(heads) == 1 and None not in heads:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: the head in {checkpoint.weights} has {heads.pop()} outputs, but "
+            f"class space {space.name!r} has {len(space.classes)}; name the data set or the classes that it "
+            "was trained on."
+        )
+    shapes = [f"{name} of {_shape(arrays[name])} instead of {_shape(own[name])}" for name in wrong]
+    raise _misfit(checkpoint, f"has {_some(shapes)}")
+
+
+def _head_size(array: "torch.Tensor", own: "torch.Tensor", classes: int) -> int | None:
+    """How many classes `array` is for, if it differs from the model's own in the number of classes alone."""
+    if own.dim() == 0 or own.shape[0] != classes or array.shape[1:] != own.shape[1:]:
+        return None
+    return array.shape[0] if array.dim() == own.dim() else None
+
+
+def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
+    """Set the model to another input size; one without that method takes any, or fails when tried out."""
+    set_input_size: Callable[..., object] | None = getattr(model, "set_input_size", None)
+    if set_input_size is None:
+        return
+    try:
+        set_input_size((size, size))
+    except Exception as error:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r} can't be set to images of {size}x{size} ({one_line(error)}); "
+            f"its own size is {checkpoint.input_size}."
+        ) from error
+
+
+def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
+    """Run one grey image: a wrong input size or head shows here and not in the middle of a run."""
+    import torch
+
+    image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
+    try:
+        with torch.no_grad():
+            logits_NK = module(image_NCHW)
+    except torch.OutOfMemoryError:
+        raise  # says nothing against the checkpoint
+    except Exception as error:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({one_line(error)}); "
+            f"its entry says input_size {checkpoint.input_size}: run it at that size, or correct the entry."
+        ) from error
+    wanted = (1, len(checkpoint.class_space.classes))
+    found = tuple(logits_NK.shape) if isinstance(logits_NK, torch.Tensor) else type(logits_NK).__name__
+    if found != wanted:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r} must give logits of shape {wanted} for one image, "
+            f"as class space {checkpoint.class_space.name!r} has {wanted[1]} classes; it gives {found}. "
+            "Correct its class space or its architecture."
+        )
+
+
+def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:
+    what = checkpoint.builder or checkpoint.arch
+    return BenchError(
+        f"checkpoint {checkpoint.name!r}: {checkpoint.weights} does not fit {what}: it {how}. "
+        "Correct arch or arch_args, or name the right file."
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shape(array: "torch.Tensor") -> str:
+    return " x ".join(map(str, array.shape)) or "one number"

@@ -1,0 +1,204 @@
+"""Registry files: checkpoints written down in TOML, one table each.
+
+    [my-vit]
+    arch = "vit_tiny_patch16_224"    # of timm
+    arch_args = { embed_dim = 96 }   # optional: keyword arguments of the architecture
+    weights = "my_vit.safetensors"   # relative to this file
+    dataset = "digits"               # whose classes the logits stand for; or: classes = ["cat", "dog"]
+
+Every other key is a field of `Checkpoint` and may be left out. The defaults are those of the record (224
+pixels, crop ratio 0.875, bicubic, ImageNet's mean and std), not timm's for the architecture: asking timm would
+cost its import of many seconds on every command. A ViT that was trained with mean and std 0.5 must say so.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
+
+from bench.errors import BenchError, UnknownNameError
+from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
+from bench.toml_lines import Locate, load_toml
+
+ClassSpaces: TypeAlias = Callable[[str], ClassSpace]
+
+_SHOWN_AT_MOST = 80  # characters of a wrong value, in a message
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What a key must hold, in words and as a test, and what becomes of it."""
+
+    wanted: str
+    holds: Callable[[Any], bool]
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One table of the file."""
+
+    path: Path
+    name: str
+    table: Mapping[str, Any]
+    locate: Locate
+
+    def error(self, message: str, key: str = "") -> BenchError:
+        """The complaint with file and line: of the key where it is written, else of the table."""
+        return BenchError(f"{self.path}, line {self.locate(self.name, key)}: [{self.name}] {message}")
+
+
+def read_registry(path: Path, class_spaces: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
+    """Read a registry file.
+
+    Args:
+        path: the file; weights are looked for from its folder.
+        class_spaces: gives the class space of a data set by its name.
+        allow_builder: also take `builder`, which names code; for files of the project's own.
+
+    Returns:
+        The checkpoints in the order of the file. Their weights are not opened.
+
+    Raises:
+        BenchError: the file can't be read or an entry is wrong; the message names file, line and key.
+    """
+    table, locate = load_toml(path)
+    if not table:
+        raise BenchError(f"{path} has no checkpoint; begin one with its name in brackets: [my-vit].")
+    for name, entry in table.items():
+        if not isinstance(entry, dict):
+            raise BenchError(
+                f"{path}, line {locate(name)}: {name!r} stands outside a checkpoint's table; "
+                "put its name in brackets above: [my-vit]."
+            )
+    entries = [_Entry(path, name, entry, locate) for name, entry in table.items()]
+    return [_read(entry, class_spaces, allow_builder) for entry in entries]
+
+
+def _read(entry: _Entry, class_spaces: ClassSpaces, allow_builder: bool) -> Checkpoint:
+    values = {key: _value(entry, key) for key in entry.table}
+    _check_architecture(entry, allow_builder)
+    if "weights" not in values:
+        raise entry.error('names no weights; add weights = "FILE".')
+    values["weights"] = str(entry.path.absolute().parent / values["weights"])
+    space = _class_space(entry, class_spaces)
+    fields = {key: value for key, value in values.items() if key not in ("dataset", "classes")}
+    return Checkpoint(name=entry.name, class_space=space, **fields)
+
+
+def _value(entry: _Entry, key: str) -> Any:
+    """The value of a key, checked and converted."""
+    value = entry.table[key]
+    if key not in _KEYS:
+        hint = f' A name with a dot needs quotes: ["{entry.name}.{key}"].' if isinstance(value, dict) else ""
+        raise entry.error(f"{UnknownNameError('key', key, _KEYS)}{hint}", key)
+    rule = _KEYS[key]
+    if not rule.holds(value):
+        raise entry.error(f"{key} must be {rule.wanted}, not {_shortened(value)}.", key)
+    return rule.convert(value)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_AT_MOST else f"{text[:_SHOWN_AT_MOST]}…"
+
+
+def _check_architecture(entry: _Entry, allow_builder: bool) -> None:
+    if "builder" in entry.table and not allow_builder:
+        raise entry.error(
+            "builder names code, which only a plug-in may bring; use arch, or register the checkpoint in a "
+            "plug-in.",
+            "builder",
+        )
+    if "builder" in entry.table and "arch" in entry.table:
+        raise entry.error("has both arch and builder; keep one.", "builder")
+    if "builder" not in entry.table and "arch" not in entry.table:
+        raise entry.error('names no architecture; add arch = "NAME IN TIMM".')
+
+
+def _class_space(entry: _Entry, class_spaces: ClassSpaces) -> ClassSpace:
+    table = entry.table
+    if "dataset" in table and "classes" in table:
+        raise entry.error("has both dataset and classes; keep one.", "classes")
+    if "classes" in table:
+        return ClassSpace(name=entry.name, classes=_distinct(entry, table["classes"]))
+    if "dataset" not in table:
+        raise entry.error('does not say its classes; add dataset = "NAME" or classes = ["cat", "dog"].')
+    try:
+        return class_spaces(table["dataset"])
+    except UnknownNameError as error:
+        raise entry.error(f"dataset: {error}", "dataset") from None
+
+
+def _distinct(entry: _Entry, classes: list[str]) -> tuple[str, ...]:
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise entry.error(
+            f"classes has {twice[0]!r} more than once; each class needs its own name.", "classes"
+        )
+    return tuple(classes)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _is_classes(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(map(_is_text, value))
+
+
+def _is_parameter(value: Any) -> bool:
+    return isinstance(value, str | bool) or _is_number(value)
+
+
+def _floats(values: list[float]) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _one_of(names: tuple[str, ...]) -> _Key:
+    return _Key(f"one of {', '.join(names)}, in quotes", lambda v: v in names)
+
+
+_TEXT = _Key("text in quotes", lambda v: isinstance(v, str))
+_NAME = _Key("a name in quotes", _is_text)
+_KEYS = {
+    "arch": _Key("the name of an architecture in timm, in quotes", _is_text),
+    "builder": _Key("`package.module:function` in quotes", lambda v: _is_text(v) and v.count(":") == 1),
+    "arch_args": _Key(
+        "a table of numbers, texts and true or false, such as { embed_dim = 96 }",
+        lambda v: isinstance(v, dict) and all(map(_is_parameter, v.values())),
+        Params,
+    ),
+    "weights": _Key("the path of a file, in quotes", _is_text),
+    "weights_digest": _Key(
+        "a SHA-256 of 64 hexadecimal digits, in quotes",
+        lambda v: isinstance(v, str) and re.fullmatch("[0-9a-fA-F]{64}", v) is not None,
+        str.lower,
+    ),
+    "dataset": _Key("the name of a data set, in quotes", _is_text),
+    "classes": _Key("a list of one or more names in quotes", _is_classes),
+    "family": _NAME,
+    "sam": _one_of(get_args(Sam)),
+    "recipe": _TEXT,
+    "pretraining": _TEXT,
+    "pairs_with": _TEXT,
+    "input_size": _Key(
+        "a whole number of pixels, at least 1",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+    ),
+    "crop_ratio": _Key("a number above 0 and at most 1", lambda v: _is_number(v) and 0 < v <= 1, float),
+    "interpolation": _one_of(get_args(Interpolation)),
+    "mean": _Key("three numbers, for red, green and blue in [0, 1]", _is_triple, _floats),
+    "std": _Key("three numbers above 0", lambda v: _is_triple(v) and min(v) > 0, _floats),
+}

@@ -1,0 +1,1 @@
+"""Small checkpoints shipped with the package: architectures, weights (safetensors), training logs (CSV)."""

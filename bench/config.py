@@ -1,0 +1,116 @@
+"""Settings from `bench.toml` (in the working directory, or where $BENCH_CONFIG says) and from flags, which win."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, UnknownNameError
+from bench.hardware import resolve_device, resolve_precision
+from bench.records import Settings
+from bench.toml_lines import load_toml
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ON_ERROR = ("skip", "stop")
+_MOST_WORKERS = 8
+"""More processes than this wait for the disk or the models."""
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "store": (str,),
+    "cache": (str,),
+    "cache_budget_gb": (int, float),
+    "device": (str,),
+    "precision": (str,),
+    "batch_size": (int, str),
+    "workers": (int,),
+    "seed": (int,),
+    "limit": (int,),
+    "on_error": (str,),
+    "registry": (str,),
+    "data": (dict,),
+}
+"""Keys of bench.toml and what they may be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Flags over file over defaults."""
+
+    settings: Settings
+    registry: Path | None
+    """A file of the user's checkpoints."""
+
+
+def load_config(flags: Mapping[str, Any]) -> Config:
+    """Combine flags, the configuration file and defaults.
+
+    Args:
+        flags: names as in bench.toml; None where not given.
+
+    Raises:
+        BenchError: a value is not possible; the file, line and key, or the flag, are named.
+    """
+    values = {**_read_file(), **{name: value for name, value in flags.items() if value is not None}}
+    device = resolve_device(values.get("device", "auto"))
+    precision = _one_of("precision", values.get("precision", "auto"), PRECISIONS)
+    cache = values.get("cache")
+    settings = Settings(
+        store=Path(values.get("store", "runs")),
+        cache=None if cache == "off" else Path(cache) if cache else default_cache(),
+        cache_budget=int(values.get("cache_budget_gb", 20) * 2**30),
+        device=device,
+        precision=resolve_precision(precision, device),
+        batch_size=_batch_size(values.get("batch_size", "auto")),
+        workers=_at_least("workers", values.get("workers", min(_MOST_WORKERS, os.cpu_count() or 1)), 0),
+        seed=_at_least("seed", values.get("seed", 0), 0),
+        limit=_at_least("limit", values["limit"], 1) if "limit" in values else None,
+        on_error=_one_of("on_error", values.get("on_error", "skip"), ON_ERROR),  # type: ignore[arg-type]
+        places={name: Path(place).expanduser() for name, place in values.get("data", {}).items()},
+    )
+    registry = values.get("registry")
+    return Config(settings=settings, registry=Path(registry) if registry else None)
+
+
+def default_cache() -> Path:
+    """Where crops are kept if nothing else is said."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtbench"
+
+
+def _read_file() -> dict[str, Any]:
+    named = os.environ.get("BENCH_CONFIG")
+    path = Path(named) if named else Path("bench.toml")
+    if not named and not path.exists():
+        return {}
+    table, locate = load_toml(path)
+    for key, value in table.items():
+        where = f"{path}, line {locate('', key)}"
+        if key not in _TYPES:
+            raise BenchError(f"{where}: {UnknownNameError('setting', key, _TYPES)}")
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
+            wanted = " or ".join(kind.__name__ for kind in _TYPES[key])
+            raise BenchError(f"{where}: {key} must be {wanted}, not {value!r}.")
+    for name, place in table.get("data", {}).items():
+        if not isinstance(place, str):
+            raise BenchError(f"{path}, line {locate('data', name)}: the place of {name!r} must be a path, not {place!r}.")
+    return table
+
+
+def _batch_size(value: int | str) -> int | None:
+    if value == "auto":
+        return None
+    if isinstance(value, str) and not value.isdecimal():
+        raise BenchError(f"batch size must be a whole number of at least 1, or auto, not {value!r}.")
+    return _at_least("batch_size", int(value), 1)
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise BenchError(f"{name.replace('_', ' ')} must be at least {least}, not {value}.")
+    return value
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise BenchError(f"{name.replace('_', ' ')} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value

@@ -1,0 +1,128 @@
+"""Data sets: samples with stable ids and labels in a named class space."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.records import Array, ClassSpace
+from bench.registry import Registry
+
+
+class Samples(Protocol):
+    """One opened split. Must be picklable: worker processes read from copies of it."""
+
+    ids: Array
+    """(n,) text, unique, the same on every machine."""
+    labels: Array
+    """(n,) int64, indices into the data set's class space."""
+    sizes: Array
+    """(n,) int64, stored bytes of each sample."""
+
+    def read(self, index: int) -> Array | bytes:
+        """The sample as (h, w, 3) uint8, or as the bytes of an image file."""
+        ...
+
+    def stamp(self, index: int) -> int:
+        """A number that changes when the sample's bytes do; 64 bits. Guards the crop cache."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A registered data set; opening it is left until it is needed."""
+
+    name: str
+    class_space: ClassSpace
+    open: Callable[[str, Path | None], Samples]
+    """From a split's name, and the place that the user gave, to its samples; torch-free."""
+    splits: tuple[str, ...] = ("test",)
+    about: str = ""
+    """One sentence: what it is, how many images."""
+    licence: str = ""
+    source: str = ""
+    """Where to obtain it; empty for what ships with the package."""
+
+
+datasets: Registry[Dataset] = Registry("dataset")
+
+
+def fingerprint(samples: Samples) -> str:
+    """SHA-256 over (id, label, size in bytes) of every sample, in order; 64 hexadecimal digits."""
+    h = hashlib.sha256()
+    for sample_id, label, size in zip(samples.ids, samples.labels, samples.sizes, strict=True):
+        h.update(f"{sample_id}\0{int(label)}\0{int(size)}\n".encode())
+    return h.hexdigest()
+
+
+def subset(ids: Array, limit: int | None) -> Array:
+    """Indices of the samples that a limit keeps, ascending.
+
+    The choice depends on the ids alone and is nested: the subset of a smaller limit lies in that of a larger.
+
+    Args:
+        ids: (n,) text.
+        limit: samples to keep; None keeps all.
+
+    Returns:
+        (min(limit, n),) int64.
+    """
+    if limit is None or limit >= len(ids):
+        return np.arange(len(ids))
+    order = sorted(range(len(ids)), key=lambda i: hashlib.sha256(str(ids[i]).encode()).digest())
+    return np.sort(np.array(order[:limit], dtype=np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSplit:
+    """Samples with what a plan must know of them."""
+
+    dataset: Dataset
+    split: str
+    samples: Samples
+    fingerprint: str
+
+
+class Library:
+    """Opens splits once, with the places that the user's configuration gives.
+
+    Args:
+        places: data set name to folder or file.
+    """
+
+    def __init__(self, places: Mapping[str, Path] | None = None) -> None:
+        self._places = dict(places or {})
+        for name in self._places:
+            datasets.get(name)
+        self.open = functools.cache(self._open)
+
+    def _open(self, name: str, split: str) -> OpenedSplit:
+        dataset = datasets.get(name)
+        if split not in dataset.splits:
+            raise BenchError(
+                f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}."
+            )
+        samples = dataset.open(split, self._places.get(name))
+        _check(dataset, split, samples)
+        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
+
+
+def _check(dataset: Dataset, split: str, samples: Samples) -> None:
+    where = f"data set {dataset.name!r}, split {split!r}"
+    n = len(samples.ids)
+    if n == 0:
+        raise BenchError(f"{where} holds no samples; no score can come from it.")
+    if len(set(samples.ids.tolist())) != n:
+        raise BenchError(f"{where} has {n - len(set(samples.ids.tolist()))} ids twice; ids must be unique.")
+    labels: Any = np.asarray(samples.labels)
+    classes = len(dataset.class_space.classes)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise BenchError(
+            f"{where} has labels from {labels.min()} to {labels.max()}, "
+            f"but its class space {dataset.class_space.name!r} has {classes} classes (0 to {classes - 1})."
+        )

@@ -1,0 +1,150 @@
+"""What the engine does with a device: loading models into its memory, precision, batches that fit."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.checkpoints.loading import load
+from bench.errors import BenchError, RunError, one_line
+from bench.measure import BatchMeasure
+from bench.records import Checkpoint, Precision
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_WEIGHTS_SHARE = 0.5
+"""Of the free memory, for the weights of the checkpoints in one pass; activations need the rest."""
+
+
+@dataclass
+class Model:
+    """A loaded checkpoint and the largest batch that has fitted so far."""
+
+    checkpoint: Checkpoint
+    module: torch.nn.Module
+    chunk: int
+
+
+def check_device(name: str) -> None:
+    """Make sure that torch can use the device.
+
+    Raises:
+        BenchError: it cannot.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BenchError(f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu.") from error
+
+
+def default_batch_size(device: str) -> int:
+    """Samples in a batch where the user leaves it open."""
+    return 256 if device.startswith("cuda") else 64
+
+
+@contextlib.contextmanager
+def numerics(device: str, precision: Precision) -> Iterator[None]:
+    """Run in a precision: autocast for bf16 and fp16; fp32 without TF32, which torch allows convolutions."""
+    with contextlib.ExitStack() as stack:
+        if precision != "fp32":
+            kind = device.split(":")[0]
+            stack.enter_context(torch.autocast(kind, dtype=_AUTOCAST[precision]))
+        elif device.startswith("cuda"):
+            stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+        yield
+
+
+def load_models(
+    checkpoints: Mapping[str, Checkpoint], device: str, batch_size: int
+) -> Iterator[tuple[dict[str, Model], dict[str, str]]]:
+    """Load as many checkpoints at a time as the device's memory holds.
+
+    Yields:
+        The models by key, and for each key that failed to load the reason. Dropped before the next are loaded.
+    """
+    budget = _WEIGHTS_SHARE * free_memory(device)
+    waiting = list(checkpoints.items())
+    while waiting:
+        models: dict[str, Model] = {}
+        broken: dict[str, str] = {}
+        taken = 0
+        while waiting and (not models or taken + _size(waiting[0][1]) <= budget):
+            key, checkpoint = waiting.pop(0)
+            taken += _size(checkpoint)
+            try:
+                module = load(checkpoint, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                models[key] = Model(checkpoint, module, batch_size)
+            except BenchError as error:
+                broken[key] = str(error)
+            except Exception as error:
+                broken[key] = f"loading failed: {type(error).__name__}: {one_line(error)}"
+        yield models, broken
+
+
+def free_memory(device: str) -> int:
+    """Bytes free on the device."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    path = Path(checkpoint.weights)
+    return path.stat().st_size if path.is_file() else 0
+
+
+def run_in_chunks(
+    measure: BatchMeasure,
+    model: Model,
+    images_NCHW: torch.Tensor,
+    labels_N: torch.Tensor,
+    device: str,
+    *,
+    fixed: bool,
+) -> dict[str, torch.Tensor]:
+    """Measure a batch, in halves of halves where memory runs out.
+
+    Args:
+        measure: gives rows.
+        model: its `chunk` shrinks for good when a batch does not fit.
+        images_NCHW: uint8.
+        labels_N: int64.
+        device: where to run.
+        fixed: the user chose the batch size: running out of memory is an error.
+
+    Returns:
+        Column name to a tensor (N, …) on the CPU.
+
+    Raises:
+        RunError: a single image does not fit, or the module itself fails.
+    """
+    parts: list[dict[str, torch.Tensor]] = []
+    done = 0
+    while done < len(images_NCHW):
+        chunk = slice(done, done + model.chunk)
+        try:
+            images = images_NCHW[chunk].to(device, non_blocking=True).float().div_(255)
+            rows = measure.rows(model.module, images, labels_N[chunk].to(device, non_blocking=True))
+            parts.append({name: column.cpu() for name, column in rows.items()})
+            done += len(images)
+        except BenchError:
+            raise
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
+            if fixed or model.chunk == 1:
+                raise RunError(
+                    f"out of memory with {model.chunk} images at once; use a smaller --batch-size, or auto."
+                ) from error
+            model.chunk = max(1, min(model.chunk, len(images_NCHW)) // 2)
+            if device.startswith("cuda"):
+                torch.cuda.empty_cache()
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

@@ -1,0 +1,93 @@
+"""What `bench doctor` looks at: the things that stop a run, found before one."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import __version__
+from bench.config import load_config
+from bench.corruptions import corruptions
+from bench.datasets import Library, datasets
+from bench.errors import BenchError, one_line
+from bench.records import Settings
+from bench.text import size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    text: str
+    ok: bool = True
+
+
+def examine() -> list[Finding]:
+    """Look at versions, device, plug-ins, corruptions, data, store and cache."""
+    settings = load_config({}).settings
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("versions", _versions),
+        ("device", lambda: _device(settings)),
+        ("plug-ins", _plugins),
+        ("corruptions", _corruptions),
+        ("data sets", lambda: _data(settings)),
+        ("store", lambda: _folder(settings.store)),
+        ("cache", lambda: _folder(settings.cache) if settings.cache else "off"),
+    ]
+    return [_check(what, check) for what, check in checks]
+
+
+def _check(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what=what, text=check())
+    except BenchError as error:
+        return Finding(what=what, text=str(error), ok=False)
+    except Exception as error:
+        return Finding(what=what, text=f"{type(error).__name__}: {one_line(error)}", ok=False)
+
+
+def _versions() -> str:
+    names = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "imagecorruptions-imaug")
+    found = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return ", ".join([f"rtbench {__version__}", f"Python {platform.python_version()}", *found])
+
+
+def _device(settings: Settings) -> str:
+    from bench.device import check_device
+    from bench.sweep import device_name
+
+    check_device(settings.device)
+    return f"{settings.device} ({device_name(settings.device)}), {settings.precision}, {os.cpu_count()} cores"
+
+
+def _plugins() -> str:
+    from bench.registry import GROUP, load_plugins
+
+    load_plugins()
+    entries = importlib.metadata.entry_points(group=GROUP)
+    owners = sorted({entry.dist.name for entry in entries if entry.dist})
+    return f"{len(entries)} loaded, from {', '.join(owners)}"
+
+
+def _corruptions() -> str:
+    for corruption in corruptions:
+        corruption.load()
+    return f"all {len(list(corruptions))} load"
+
+
+def _data(settings: Settings) -> str:
+    library = Library(settings.places)
+    opened = [library.open(d.name, d.splits[0]) for d in datasets if not d.source or d.name in settings.places]
+    return ", ".join(f"{o.dataset.name} ({len(o.samples.ids):,})" for o in opened)
+
+
+def _folder(path: os.PathLike[str]) -> str:
+    place = os.path.abspath(path)
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    if not os.access(place, os.W_OK):
+        raise BenchError(f"{path} cannot be written; choose another folder in bench.toml or by flag.")
+    return f"{path}, {size(shutil.disk_usage(place).free)} free"

@@ -1,0 +1,107 @@
+"""The images of a sweep, batch by batch: read, cropped and perturbed in worker processes, in a fixed order."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from bench.corruptions import corrupt, corruptions
+from bench.errors import BenchError, RunError, one_line
+from bench.images.source import CropSource
+from bench.records import Array, Perturbation
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One batch to be made."""
+
+    perturbation: Perturbation | None
+    indices: Array
+    """(n,) int64 into the split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One batch as made, or why it could not be."""
+
+    task: Task
+    images_NCHW: torch.Tensor | None
+    """uint8, channels last in memory."""
+    error: str = ""
+
+
+class _Maker(Dataset[Made]):
+    """Runs in the workers. Gives faults back as values: exceptions lose their type and grow a traceback there."""
+
+    def __init__(self, source: CropSource, seed: int) -> None:
+        self.source = source
+        self.seed = seed
+
+    def __getitem__(self, task: Task) -> Made:
+        try:
+            return Made(task, self._make(task))
+        except BenchError as error:
+            return Made(task, None, str(error))
+        except Exception as error:
+            where = f" under {task.perturbation.corruption!r}" if task.perturbation else ""
+            return Made(task, None, f"making images{where} failed: {type(error).__name__}: {one_line(error)}")
+
+    def _make(self, task: Task) -> torch.Tensor:
+        images_NHWC = np.stack([self.source.get(int(index)) for index in task.indices])
+        images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+        if task.perturbation is None:
+            return images_NCHW
+        ids = [str(i) for i in self.source.samples.ids[task.indices]]
+        corruption = corruptions.get(task.perturbation.corruption)
+        corrupted = corrupt(corruption, images_NCHW, task.perturbation.severity, seed=self.seed, ids=ids)
+        return corrupted.contiguous(memory_format=torch.channels_last)
+
+
+def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int) -> Iterator[Made]:
+    """Make batches in the order of the tasks.
+
+    Args:
+        source: gives crops by index.
+        tasks: read lazily, a few ahead of what is consumed.
+        seed: of the run.
+        workers: processes; 0 makes each batch when it is asked for.
+    """
+    loader = DataLoader(
+        _Maker(source, seed),
+        batch_size=None,
+        sampler=_Lazy(tasks),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        # torch would draw the workers' seeds from its global generator; nothing here uses them.
+        generator=torch.Generator().manual_seed(0),
+    )
+    yield from loader
+
+
+class _Lazy:
+    """An iterable for DataLoader, whose `sampler` is typed as a class of its own."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._tasks = tasks
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks)
+
+
+def batches_of(indices: Array, size: int) -> Iterator[Array]:
+    """Consecutive runs of at most `size` indices; the last may be shorter."""
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def images_or_raise(made: Made) -> torch.Tensor:
+    """The images of a batch.
+
+    Raises:
+        RunError: the batch could not be made.
+    """
+    if made.images_NCHW is None:
+        raise RunError(made.error)
+    return made.images_NCHW

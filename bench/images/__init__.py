@@ -1,0 +1,1 @@
+"""From stored bytes to crops: decoding, crop recipes, the cache of crops."""

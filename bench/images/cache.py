@@ -1,0 +1,173 @@
+"""Crops kept between runs: one sparse file a data set and crop recipe, safe with any number of runs at once.
+
+Each sample has a fixed place, and a record with a checksum that says whether what stands there is the whole crop
+of the sample's present bytes. Two runs write the same bytes to the same place; a torn write or a changed file
+fails the check and is made again. Reading and writing go through file descriptors, not a memory map: on a full
+disk a write to a sparse map kills the process, where `pwrite` gives an error that can be handled.
+"""
+
+import json
+import os
+import shutil
+import struct
+import sys
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import RunError
+from bench.records import Array, Crop
+
+_RECORD = struct.Struct("<QII")  # stamp of the source, crc32 of the crop, crc32 of these two
+_STAMP_CRC = struct.Struct("<QI")
+
+
+@dataclass
+class CropFile:
+    """The crops of one data set under one recipe. May be copied to worker processes."""
+
+    folder: Path
+    crop: Crop
+    writable: bool = True
+    _files: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "crop": self.crop, "writable": self.writable, "_files": {}}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, 3) of every crop."""
+        return self.crop.size, self.crop.size, 3
+
+    def get(self, index: int, stamp: int) -> Array | None:
+        """The crop (h, w, 3) uint8 of sample `index` whose source has this stamp, or None."""
+        record = os.pread(self._open("records"), _RECORD.size, index * _RECORD.size)
+        if len(record) < _RECORD.size:
+            return None
+        kept_stamp, crc, check = _RECORD.unpack(record)
+        if kept_stamp != stamp or check != zlib.crc32(record[: _STAMP_CRC.size]):
+            return None
+        image = np.empty(self.shape, dtype=np.uint8)
+        count = os.preadv(self._open("crops"), [image.data], index * image.nbytes)
+        return image if count == image.nbytes and zlib.crc32(image.data) == crc else None
+
+    def put(self, index: int, stamp: int, image: Array) -> None:
+        """Keep a crop; once the disk is full this does nothing, for a run does not need its cache."""
+        if not self.writable:
+            return
+        try:
+            _pwrite(self._open("crops"), image.data.cast("B"), index * image.nbytes)
+            head = _STAMP_CRC.pack(stamp, zlib.crc32(image.data))
+            _pwrite(self._open("records"), memoryview(head + struct.pack("<I", zlib.crc32(head))),
+                    index * _RECORD.size)
+        except OSError as error:
+            self.writable = False
+            print(f"the crop cache {self.folder} takes no more ({error.strerror}); going on without it.",
+                  file=sys.stderr)
+
+    def _open(self, name: str) -> int:
+        if name not in self._files:
+            self._files[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+        return self._files[name]
+
+    def close(self) -> None:
+        """Give the file descriptors back."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+def _pwrite(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheEntry:
+    """One folder of the cache, as `bench cache ls` shows it."""
+
+    folder: Path
+    dataset: str
+    crop: str
+    bytes: int
+    """Taken on disk; holes of the sparse file do not count."""
+    used: float
+    """When a run last opened it, seconds since the epoch."""
+
+
+class CropCache:
+    """A folder of crop files within a size budget.
+
+    Args:
+        root: the folder; made when needed.
+        budget: bytes; the least recently used entries go when it is passed.
+    """
+
+    def __init__(self, root: Path, budget: int) -> None:
+        self.root = root
+        self.budget = budget
+
+    def open(self, dataset: str, fingerprint: str, crop: Crop, expected: int) -> CropFile | None:
+        """The crop file of a data set under a recipe.
+
+        Args:
+            dataset: its name, for listings.
+            fingerprint: of the samples; another fingerprint is another file.
+            crop: the recipe.
+            expected: samples that the run will read.
+
+        Returns:
+            None where these samples alone are over the budget.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        needed = expected * crop.size * crop.size * 3
+        if needed > self.budget:
+            return None
+        name = f"{crop.size}px-{crop.ratio:g}-{crop.interpolation}"
+        folder = self.root / f"{fingerprint[:20]}-{name}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._evict(keep=folder, needed=needed)
+            (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "crop": name}))
+        except OSError as error:
+            raise RunError(
+                f"the crop cache {self.root} cannot be written ({error.strerror}); "
+                "give another folder with --cache DIR, or --cache off."
+            ) from error
+        return CropFile(folder, crop)
+
+    def entries(self) -> list[CacheEntry]:
+        """What is kept, the least recently used first."""
+        found = []
+        for meta in self.root.glob("*/meta.json"):
+            try:
+                about = json.loads(meta.read_text())
+                taken = sum(file.stat().st_blocks * 512 for file in meta.parent.iterdir())
+                used = meta.stat().st_mtime
+            except (OSError, ValueError):  # another run is making or removing it
+                continue
+            found.append(
+                CacheEntry(folder=meta.parent, bytes=taken, used=used,
+                           dataset=about.get("dataset", "?"), crop=about.get("crop", "?"))
+            )
+        return sorted(found, key=lambda entry: entry.used)
+
+    def clear(self) -> int:
+        """Remove everything; the bytes freed."""
+        entries = self.entries()
+        for entry in entries:
+            shutil.rmtree(entry.folder, ignore_errors=True)
+        return sum(entry.bytes for entry in entries)
+
+    def _evict(self, keep: Path, needed: int) -> None:
+        others = [entry for entry in self.entries() if entry.folder != keep]
+        excess = sum(entry.bytes for entry in others) + needed - self.budget
+        for entry in others:
+            if excess <= 0:
+                return
+            shutil.rmtree(entry.folder, ignore_errors=True)  # a run that reads it keeps its open files
+            excess -= entry.bytes

@@ -1,0 +1,248 @@
+"""From the store to tables: which cells belong to one table, their scores, and what was left out.
+
+A table holds one limit, one seed and one kind of numerics, the fullest first; nothing of another kind is mixed in.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.corruptions import corruptions
+from bench.errors import BenchError
+from bench.index import Index
+from bench.measure import measures
+from bench.records import Condition, Estimate, Precision, Scalar, digest
+from bench.store import Store, StoredCell, StoredCheckpoint
+from bench.suite import Score, Suite
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What all cells of a table have in common."""
+
+    limit: int | None
+    seed: int
+    device: str
+    precision: Precision
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        limit = "all samples" if self.limit is None else f"limit {self.limit}"
+        return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
+
+    def admits(self, cell: StoredCell) -> bool:
+        """Whether the cell may stand in this table."""
+        i = cell.identity
+        # A set no larger than the limit is measured whole; what is not random was measured under no seed.
+        limit = i["limit"] == self.limit or (self.limit is not None and i["limit"] is None and i["n"] <= self.limit)
+        seed = i["seed"] in (None, self.seed)
+        return limit and seed and (i["device"], i["precision"]) == (self.device, self.precision)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Want:
+    """What a table is asked to hold; None leaves it open."""
+
+    limit: int | None = None
+    any_limit: bool = True
+    """False: `limit` is meant as it stands, None for all samples."""
+    seed: int | None = None
+    device: str | None = None
+    precision: Precision | None = None
+
+    def admits(self, choice: Choice) -> bool:
+        """Whether the choice is as asked."""
+        return (
+            (self.any_limit or choice.limit == self.limit)
+            and self.seed in (None, choice.seed)
+            and self.device in (None, choice.device)
+            and self.precision in (None, choice.precision)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredRow:
+    """One score of one checkpoint."""
+
+    checkpoint: StoredCheckpoint
+    score: Score
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Board:
+    """The scores of a suite."""
+
+    suite: Suite
+    choice: Choice
+    protocol: str
+    rows: tuple[ScoredRow, ...]
+    cells: Mapping[tuple[str, Condition], StoredCell]
+    """By model digest and condition; the cells that the scores came from."""
+    checkpoints: tuple[StoredCheckpoint, ...]
+    """Those with at least one cell, by name."""
+    notes: tuple[str, ...]
+    """What was left out, and scores that are not defined."""
+
+    def present(self, checkpoint: StoredCheckpoint) -> int:
+        """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
+        return sum((checkpoint.model, condition) in self.cells for condition in self.suite.conditions)
+
+    @property
+    def ranking(self) -> list[StoredCheckpoint]:
+        """By the headline score, the best first; those without one at the end, then by name."""
+        headline = self.suite.board[0]
+        values = {row.checkpoint: row.estimate.value for row in self.rows if row.score is headline}
+        sign = -1 if headline.metric.higher_is_better else 1
+        return sorted(
+            self.checkpoints, key=lambda c: (c not in values, sign * values.get(c, 0.0), c.name, c.model)
+        )
+
+
+def make_board(
+    suite: Suite,
+    store: Store,
+    index: Index,
+    *,
+    names: Collection[str] | None = None,
+    models: Collection[str] | None = None,
+    want: Want | None = None,
+) -> Board:
+    """The scores of a suite from what is stored.
+
+    Args:
+        suite: what to score.
+        store: where the outcomes are.
+        index: of the store.
+        names: only these checkpoints.
+        models: only these model digests.
+        want: limit, seed and numerics, where they are to be certain ones.
+
+    Raises:
+        BenchError: nothing of the suite is stored, or not as asked.
+    """
+    entries = [
+        entry
+        for entry in store.checkpoints()
+        if (names is None or entry.name in names) and (models is None or entry.model in models)
+    ]
+    places = {_place(condition): condition for condition in suite.conditions}
+    wanted = {entry.model for entry in entries}
+    cells = [
+        cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places
+    ]
+    choice, left_out = _choose(suite, cells, want or Want())
+    cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)])
+    found: dict[tuple[str, Condition], StoredCell] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.n):
+        found.setdefault((cell.identity["model"], places[_stored_place(cell)]), cell)
+    rows, undefined = _score(suite, index, entries, found)
+    measured = {model for model, _ in found}
+    return Board(
+        suite=suite,
+        choice=choice,
+        protocol=suite.protocol.taken_with(
+            limit=choice.limit, seed=choice.seed, precision=choice.precision
+        ).name,
+        rows=tuple(rows),
+        cells=found,
+        checkpoints=tuple(entry for entry in entries if entry.model in measured),
+        notes=(*left_out, *other_data, *undefined),
+    )
+
+
+def _place(condition: Condition) -> str:
+    """What a stored cell must have measured to stand for a condition, in today's versions."""
+    versions = {"measure": measures.get(condition.measure.name).version}
+    perturbation = condition.images.perturbation
+    if perturbation is not None:
+        versions["corruption"] = corruptions.get(perturbation.corruption).version
+    return digest([{k: v for k, v in condition.columns().items() if v is not None}, versions])
+
+
+def _stored_place(cell: StoredCell) -> str:
+    return digest([cell.identity["condition"], cell.identity["versions"]])
+
+
+def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choice, list[str]]:
+    """The fullest choice as asked, and a note on the others."""
+    counts = {choice: sum(map(choice.admits, cells)) for choice in _choices(cells, want)}
+    admitted = {choice: count for choice, count in counts.items() if count and want.admits(choice)}
+    if not admitted:
+        have = "; ".join(choice.text for choice in _ordered(counts)) or "nothing"
+        raise BenchError(
+            f"the store holds nothing of suite {suite.name!r} as asked (it holds: {have}); "
+            f"`bench run --suite {suite.name}` measures it."
+        )
+    best = _ordered(admitted)[0]
+    shown = {cell.key for cell in cells if best.admits(cell)}
+    others = []
+    for choice in _ordered(counts):
+        hidden = sum(choice.admits(cell) and cell.key not in shown for cell in cells)
+        if hidden:
+            others.append(f"left out: {hidden} cells with {choice.text}")
+    return best, others
+
+
+def _choices(cells: Iterable[StoredCell], want: Want) -> set[Choice]:
+    cells = list(cells)
+    seeds = {cell.identity["seed"] for cell in cells} - {None} | ({want.seed} - {None} or set())
+    limits = {cell.identity["limit"] for cell in cells} | (set() if want.any_limit else {want.limit})
+    kinds = {(cell.identity["device"], cell.identity["precision"]) for cell in cells}
+    return {
+        Choice(limit=limit, seed=seed, device=device, precision=precision)
+        for limit in limits
+        for seed in seeds or {0}
+        for device, precision in kinds
+    }
+
+
+def _ordered(counts: Mapping[Choice, int]) -> list[Choice]:
+    """Most cells first; then all samples before a limit, a large limit before a small one, a low seed."""
+    return sorted(
+        counts,
+        key=lambda c: (-counts[c], c.limit is not None, -(c.limit or 0), c.seed, c.device, c.precision),
+    )
+
+
+def _one_fingerprint(cells: Sequence[StoredCell]) -> tuple[list[StoredCell], list[str]]:
+    """Of each data set, only the version that most cells saw."""
+    seen: dict[tuple[Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for cell in cells:
+        seen[_data(cell)][tuple(cell.identity["fingerprints"])] += 1
+    best = {data: max(counts, key=lambda f, c=counts: (c[f], f)) for data, counts in seen.items()}  # type: ignore[misc]
+    kept = [cell for cell in cells if tuple(cell.identity["fingerprints"]) == best[_data(cell)]]
+    notes = [
+        f"left out: {sum(counts.values()) - counts[best[data]]} cells with other contents of {data[0]}"
+        for data, counts in seen.items()
+        if len(counts) > 1
+    ]
+    return kept, notes
+
+
+def _data(cell: StoredCell) -> tuple[Scalar, Scalar]:
+    condition = cell.identity["condition"]
+    return condition["dataset"], condition["split"]
+
+
+def _score(
+    suite: Suite,
+    index: Index,
+    entries: Sequence[StoredCheckpoint],
+    found: Mapping[tuple[str, Condition], StoredCell],
+) -> tuple[list[ScoredRow], list[str]]:
+    rows, notes = [], []
+    for entry in entries:
+        for score in suite.scores:
+            cells = [found.get((entry.model, condition)) for condition in score.conditions]
+            if None in cells:
+                continue
+            keys = [cell.key for cell in cells if cell is not None]
+            try:
+                estimate = index.estimate(f"{suite.name}@{suite.version}", score, keys)
+            except BenchError as error:
+                notes.append(f"{entry.name}: {error}")
+                continue
+            rows.append(ScoredRow(checkpoint=entry, score=score, estimate=estimate))
+    return rows, notes

@@ -1,0 +1,108 @@
+"""How a checkpoint is measured under a condition.
+
+A batch measure sees a module and a batch and gives rows; many checkpoints share one pass over the images. A
+checkpoint measure sees a module and loaders and owns its loop: attacks, probes, fine-tuning, Hessians.
+Registered entries are light records; the code behind one is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from bench.errors import BenchError
+from bench.records import Array, Params
+from bench.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+
+class BatchMeasure(Protocol):
+    """Rows from one batch."""
+
+    def rows(
+        self, module: torch.nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor
+    ) -> Mapping[str, torch.Tensor]:
+        """One row a sample.
+
+        Args:
+            module: images in [0, 1] to logits (n, classes).
+            images_NCHW: float32 in [0, 1], on the module's device.
+            labels_N: int64, on the same device.
+
+        Returns:
+            Column name to a tensor (n, …).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some samples of a split, on the device."""
+
+    ids: Sequence[str]
+    labels_N: torch.Tensor
+    images_NCHW: torch.Tensor
+    """float32 in [0, 1]."""
+
+
+class Loader(Protocol):
+    """A split under a condition; every iteration gives all its samples once, in order."""
+
+    ids: Array
+    labels: Array
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class CheckpointMeasure(Protocol):
+    """Rows from a whole split, by a loop of the measure's own."""
+
+    def run(
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int
+    ) -> Mapping[str, Array]:
+        """One row a sample of `loader`.
+
+        Args:
+            module: images in [0, 1] to logits, in eval mode, without gradients for its parameters.
+            loader: the split whose samples are the rows.
+            fit: the splits that may be learnt from, by name.
+            seed: of the run.
+
+        Returns:
+            Column name to an array (n, …), in the order of `loader.ids`.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasureEntry:
+    """A registered measure."""
+
+    name: str
+    version: int
+    """Part of every cell's key: bumped whenever rows change."""
+    interface: Literal["batch", "checkpoint"]
+    factory: str
+    """`package.module:Class`, called with the measurement's parameters."""
+    seeded: bool = False
+    """Whether its rows depend on the seed."""
+    about: str = ""
+
+    def make(self, params: Params) -> Any:
+        """The measure itself (a BatchMeasure or a CheckpointMeasure).
+
+        Raises:
+            BenchError: it takes no such parameters.
+        """
+        module, _, attribute = self.factory.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)(**params)
+        except TypeError as error:
+            raise BenchError(f"measure {self.name!r} cannot be made with {dict(params)}: {error}.") from error
+
+
+measures: Registry[MeasureEntry] = Registry("measure")

@@ -1,0 +1,50 @@
+"""One forward pass a batch: what every accuracy, calibration and likelihood score is computed from.
+
+Shapes: N samples, C channels, H × W pixels, K classes, T = min(10, K).
+"""
+
+import torch
+
+TOP = 10
+"""Largest logits that are kept a sample."""
+
+
+class Classify:
+    """The batch measure `classify`."""
+
+    def rows(
+        self, module: torch.nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Forward the batch and describe its logits; see `describe`."""
+        return describe(module(images_NCHW).float(), labels_N)
+
+
+def describe(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The columns that scores are computed from.
+
+    Equal logits are ordered by class index, so that prediction, rank and top logits agree on every device.
+
+    Args:
+        logits_NK: float32.
+        labels_N: int64 in [0, K).
+
+    Returns:
+        `prediction` (N,), `correct` (N,), `top_logits` and `top_classes` (N, T) in falling order, `log_sum_exp`
+        (N,), `loss` (N,) cross-entropy in nats, `rank` (N,) of the label (0 is the largest logit), and `brier`
+        (N,), the sum over classes of (p - [class is the label])², in [0, 2] (Brier 1950).
+    """
+    values_NK, order_NK = torch.sort(logits_NK, dim=1, descending=True, stable=True)
+    label_logit_N1 = logits_NK.gather(1, labels_N[:, None])
+    log_sum_exp_N = torch.logsumexp(logits_NK, dim=1)
+    p_NK = torch.exp(logits_NK - log_sum_exp_N[:, None])
+    p_label_N = p_NK.gather(1, labels_N[:, None])[:, 0]
+    return {
+        "prediction": order_NK[:, 0].to(torch.int32),
+        "correct": order_NK[:, 0] == labels_N,
+        "top_logits": values_NK[:, :TOP].contiguous(),
+        "top_classes": order_NK[:, :TOP].to(torch.int32),
+        "log_sum_exp": log_sum_exp_N,
+        "loss": log_sum_exp_N - label_logit_N1[:, 0],
+        "rank": (order_NK == labels_N[:, None]).int().argmax(dim=1).to(torch.int32),
+        "brier": p_NK.square().sum(dim=1) - 2 * p_label_N + 1,
+    }

@@ -1,0 +1,246 @@
+"""Scores: pure functions from stored outcomes to estimates with a 95% interval. No model and no GPU.
+
+They read the columns that the measure `classify` stores. The n of an estimate counts distinct images.
+Shapes: N images, C conditions.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench import stats
+from bench.errors import BenchError, RunError
+from bench.records import Array, Estimate, Outcome
+
+ECE_BINS = 15  # Guo et al. 2017, section 5
+
+
+def top1(outcome: Outcome) -> Estimate:
+    """Share of images whose largest logit is right: mean(correct), in [0, 1]; interval of Wilson 1927.
+
+    >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
+    >>> accuracy = top1(outcome)
+    >>> accuracy.value, accuracy.n, round(accuracy.ci_low, 2), round(accuracy.ci_high, 2)
+    (0.75, 4, 0.3, 0.95)
+    """
+    return _share(_column(outcome, "correct", "top-1 accuracy"))
+
+
+def top5(outcome: Outcome) -> Estimate:
+    """Share of images whose label is among the five largest logits: mean(rank < 5), in [0, 1].
+
+    The interval is Wilson's, as in `top1`.
+
+    Raises:
+        BenchError: five classes or fewer, where every model would score 1.
+
+    >>> columns = {"rank": np.array([0, 4, 5, 9]), "top_classes": np.tile(np.arange(10), (4, 1))}
+    >>> top5(Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns=columns)).value
+    0.5
+    """
+    ranks = _column(outcome, "rank", "top-5 accuracy")
+    kept = _column(outcome, "top_classes", "top-5 accuracy").shape[1]
+    if kept < 6:
+        raise BenchError(f"top-5 accuracy needs at least 6 classes, not {kept}: score top-1 instead.")
+    return _share(ranks < 5)
+
+
+def accuracy_by_class(outcome: Outcome) -> dict[int, Estimate]:
+    """Top-1 accuracy of the images of each label present, by label: fractions in [0, 1], Wilson's intervals.
+
+    >>> labels = np.array([7, 7, 7, 2])
+    >>> outcome = Outcome(ids=np.arange(4), labels=labels, columns={"correct": np.arange(4) > 1})
+    >>> {label: round(accuracy.value, 2) for label, accuracy in accuracy_by_class(outcome).items()}
+    {2: 1.0, 7: 0.33}
+    """
+    correct = _column(outcome, "correct", "accuracy by class")
+    return {int(label): _share(correct[outcome.labels == label]) for label in np.unique(outcome.labels)}
+
+
+def mean_per_class_accuracy(outcome: Outcome) -> Estimate:
+    """Mean over the K classes present of each one's accuracy a_k, in [0, 1]; also "balanced accuracy".
+
+    The classes are strata: se² = sum_k a_k (1 - a_k) / (n_k - 1) / K², in Wilson's formula. There is no
+    interval where a class has a single image, which shows no spread.
+
+    >>> labels = np.array([7, 7, 7, 2])
+    >>> outcome = Outcome(ids=np.arange(4), labels=labels, columns={"correct": np.arange(4) > 1})
+    >>> round(mean_per_class_accuracy(outcome).value, 4)
+    0.6667
+    """
+    classes = list(accuracy_by_class(outcome).values())
+    accuracies, counts = np.array([c.value for c in classes]), np.array([c.n for c in classes])
+    mean = float(accuracies.mean())
+    if counts.min() < 2:
+        return Estimate(value=mean, n=outcome.n)
+    se = float(np.sqrt(np.sum(accuracies * (1 - accuracies) / (counts - 1)))) / len(classes)
+    return _estimate(mean, outcome.n, stats.clustered_wilson(mean, se, outcome.n))
+
+
+def nll(outcome: Outcome) -> Estimate:
+    """Negative log-likelihood of the labels: mean(loss) in nats, from 0 up; normal interval, cut at 0.
+
+    >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"loss": np.array([0.5, 1.5])})
+    >>> nll(outcome).value
+    1.0
+    """
+    return _mean(_column(outcome, "loss", "negative log-likelihood"), highest=math.inf)
+
+
+def brier(outcome: Outcome) -> Estimate:
+    """Score of Brier 1950 over all classes: the mean of sum_k (p_k - 1[k = label])², in [0, 2], 0 being best.
+
+    Some tools halve it. Normal interval, cut to [0, 2].
+
+    >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"brier": np.array([0.0, 0.5])})
+    >>> brier(outcome).value
+    0.25
+    """
+    return _mean(_column(outcome, "brier", "Brier score"), highest=2.0)
+
+
+def ece(outcome: Outcome) -> Estimate:
+    """Expected calibration error (Naeini et al. 2015; Guo et al. 2017): a fraction in [0, 1], 0 being best.
+
+    sum_b (n_b / n) |accuracy_b - confidence_b| over 15 equal bins (low, high] of the top-1 probability.
+    Biased upwards in small samples, so it has no interval.
+
+    >>> columns = {"correct": np.arange(2) > 0, "top_logits": np.zeros((2, 2)), "log_sum_exp": np.ones(2)}
+    >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns=columns)
+    >>> round(ece(outcome).value, 4)  # |0.5 - exp(-1)|
+    0.1321
+    """
+    score = "expected calibration error"
+    correct, log_sum_exp = _column(outcome, "correct", score), _column(outcome, "log_sum_exp", score)
+    top_logits = _column(outcome, "top_logits", score)[:, 0].astype(np.float64)
+    confidence = np.exp(top_logits - log_sum_exp)
+    # The logits' rounding in float32 may take a sure prediction a little above 1.
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=correct - confidence)
+    return _estimate(float(np.abs(gaps).sum()) / outcome.n, outcome.n)
+
+
+def mean_accuracy(*outcomes: Outcome) -> Estimate:
+    """Mean top-1 accuracy over conditions that show the same images: a fraction in [0, 1].
+
+    Images are matched by id, in any order. An image's rows are dependent: the standard error is clustered
+    by image, and Wilson's formula makes the interval of it. With one condition this is `top1`.
+
+    Raises:
+        BenchError: no outcomes, or their images or labels differ.
+
+    >>> first, second = (
+    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
+    ...     for right in (3, 1)
+    ... )
+    >>> mean_accuracy(first, second).value
+    0.5
+    """
+    correct_NC = _correct_by_condition(outcomes, "mean accuracy")
+    mean, n = float(correct_NC.mean()), len(correct_NC)
+    if n < 2:
+        return _estimate(mean, n)
+    return _estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
+
+
+def relative_drop(clean: Outcome, *shifted: Outcome) -> Estimate:
+    """Share of the clean accuracy that is lost: 1 - mean(shifted accuracies) / clean accuracy, at most 1.
+
+    Below 0 where the shift helps. The shifted outcomes must show the same images. Where these are the clean
+    ones too (the same ids), the delta method pairs them by image; where no id is shared, it takes independent
+    samples; anything between is an error. No interval where nothing varies (nothing right, nothing changed).
+
+    Args:
+        clean: the outcome without the shift.
+        shifted: one outcome a condition.
+
+    Raises:
+        BenchError: a clean accuracy of 0, no shifted outcomes, or images or labels that differ.
+
+    >>> clean, shifted = (
+    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
+    ...     for right in (4, 3)
+    ... )
+    >>> relative_drop(clean, shifted).value
+    0.25
+    """
+    score = "relative drop"
+    paired = bool(shifted) and not set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist())
+    correct_NC = _correct_by_condition((clean, *shifted) if paired else (clean,), score)
+    clean_N = correct_NC[:, 0]
+    shifted_NC = correct_NC[:, 1:] if paired else _correct_by_condition(shifted, score)
+    if not clean_N.any():
+        raise BenchError(f"{score} is not defined for a clean accuracy of 0: check the checkpoint's classes.")
+    drop = 1 - float(shifted_NC.mean() / clean_N.mean())
+    n = len(clean_N) if paired else len(clean_N) + len(shifted_NC)
+    enough = min(len(clean_N), len(shifted_NC)) > 1
+    se = stats.ratio_standard_error(shifted_NC, clean_N, paired=paired) if enough else 0.0
+    if se < 1e-9:  # zero, but for rounding
+        return _estimate(drop, n)
+    low, high = stats.normal_interval(drop, se)
+    return _estimate(drop, n, (low, min(high, 1.0)))
+
+
+def _estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
+    return Estimate(value=value, n=n, ci_low=interval[0], ci_high=interval[1])
+
+
+def _share(hits: Array) -> Estimate:
+    right, n = int(np.count_nonzero(hits)), len(hits)
+    return _estimate(right / n, n, stats.wilson(right, n))
+
+
+def _mean(values: Array, *, highest: float) -> Estimate:
+    mean, n = float(values.mean(dtype=np.float64)), len(values)
+    if n < 2:
+        return _estimate(mean, n)
+    low, high = stats.normal_interval(mean, stats.clustered_standard_error(values))
+    return _estimate(mean, n, (max(low, 0.0), min(high, highest)))
+
+
+def _column(outcome: Outcome, name: str, score: str) -> Array:
+    """A column that is there, has rows and comes from finite logits."""
+    if outcome.n == 0:
+        raise BenchError(f"{score} needs at least one sample, not 0: no score from missing data.")
+    if name not in outcome.columns:
+        raise BenchError(
+            f"{score} needs the column {name!r}, which the measure 'classify' gives; this outcome has only "
+            f"[{', '.join(sorted(outcome.columns))}]. Score a condition with that measure."
+        )
+    # A NaN among the logits leaves no trace in `correct` or `rank`, but always one in `log_sum_exp`.
+    for column in (name, "log_sum_exp"):
+        if not np.isfinite(values := outcome.columns.get(column, np.zeros(0))).all():
+            bad = np.count_nonzero(~np.isfinite(values))
+            raise RunError(
+                f"{score} needs finite numbers, but {bad} in the column {column!r} are NaN or infinite: "
+                "look at the checkpoint's weights and precision."
+            )
+    return outcome.columns[name]
+
+
+def _correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
+    """(N, C) zeros and ones: one column a condition, the rows in the order of the first one's images."""
+    if not outcomes:
+        raise BenchError(f"{score} needs at least one condition, not 0: no score from missing data.")
+    first = outcomes[0]
+    if len(set(first.ids.tolist())) < first.n:
+        raise BenchError(f"{score} needs every image once, but an id comes twice: check the data set's ids.")
+    columns = [_column(o, "correct", score)[_matching_rows(first, o, score)] for o in outcomes]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
+    """Where the images of `first` stand in `other`."""
+    rows = np.arange(other.n)
+    if not np.array_equal(first.ids, other.ids):  # the usual case needs no sorting
+        shared = np.intersect1d(first.ids, other.ids).size
+        if not shared == first.n == other.n:
+            raise BenchError(
+                f"{score} needs the same images in every condition, but {shared} are shared of {first.n} and "
+                f"{other.n}: use one limit and one set of ids."
+            )
+        rows[np.argsort(first.ids)] = np.argsort(other.ids)
+    if not np.array_equal(first.labels, other.labels[rows]):
+        raise BenchError(f"{score} needs one label an image, but the conditions disagree: check the data.")
+    return rows

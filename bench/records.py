@@ -1,0 +1,351 @@
+"""The nouns of the project: frozen records that say what is measured, how, and what came out.
+
+Nothing here imports torch: records are made, hashed, stored and listed without it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Scalar: TypeAlias = str | int | float | bool | None
+Array: TypeAlias = npt.NDArray[Any]
+Sam = Literal["none", "sam", "gsam"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON-able value in canonical form (sorted keys, no spaces); 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Params(Mapping[str, Scalar]):
+    """Named parameters: an immutable, hashable mapping whose order is always that of the sorted names."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Scalar] | None = None, **named: Scalar) -> None:
+        self._items: dict[str, Scalar] = dict(sorted({**(items or {}), **named}.items()))
+
+    def __getitem__(self, name: str) -> Scalar:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"Params({', '.join(f'{k}={v!r}' for k, v in self._items.items())})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassSpace:
+    """The classes that labels and logits stand for, in order."""
+
+    name: str
+    """Short name, such as `digits` or `imagenet-1k`."""
+    classes: tuple[str, ...]
+    """One stable name a class (a wnid, a word); a label is an index into this."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"class space {self.name!r} names a class twice")
+
+    @property
+    def digest(self) -> str:
+        """Two spaces are the same where this is: the name is not part of it."""
+        return digest(list(self.classes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """How a picture becomes a square: resize the short side to floor(size / ratio), cut the centre out."""
+
+    size: int
+    """Side of the crop, pixels."""
+    ratio: float = 1.0
+    """Share of the resized short side that the crop keeps, in (0, 1]; timm's `crop_pct`."""
+    interpolation: Interpolation = "bicubic"
+    """Pillow's filter for the resize."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 0 < self.ratio <= 1:
+            raise ValueError(f"a crop needs a size of at least 1 and a ratio in (0, 1], not {self}")
+
+    @property
+    def resize(self) -> int:
+        """Length of the resized short side, pixels (timm's rule)."""
+        return math.floor(self.size / self.ratio)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """One entry of the registry: an architecture, its weights, and what a reader must know of them."""
+
+    name: str
+    class_space: ClassSpace
+    arch: str = ""
+    """Architecture name in timm; empty where a builder makes the module."""
+    builder: str = ""
+    """`package.module:function` that returns the module (without weights); plug-ins only."""
+    arch_args: Params = field(default_factory=Params)
+    """Keyword arguments for the architecture or the builder."""
+    weights: str = ""
+    """A file (safetensors, or a state dict in torch's format)."""
+    weights_digest: str = ""
+    """SHA-256 of the weights; where given, other weights under this name are an error."""
+    family: str = "other"
+    """vit, mixer, resnet, … : the leaderboard's grouping."""
+    sam: Sam = "none"
+    """Sharpness-aware training."""
+    recipe: str = ""
+    """How it was trained, in a word that people know."""
+    pretraining: str = ""
+    """Data seen before the class space's own; empty for none."""
+    pairs_with: str = ""
+    """The checkpoint that differs only (or mainly) in SAM."""
+    input_size: int = 224
+    """Side of the square that the module takes, pixels."""
+    crop_ratio: float = 0.875
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted per channel from images in [0, 1]."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def crop(self) -> Crop:
+        """The entry's own evaluation crop."""
+        return Crop(size=self.input_size, ratio=self.crop_ratio, interpolation=self.interpolation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """The first part of a condition: which samples."""
+
+    dataset: str
+    split: str = "test"
+    """The split whose samples are the rows of the outcome."""
+    fit: tuple[str, ...] = ()
+    """Splits that the measure may learn from (train, validation)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Perturbation:
+    """What is done to the cropped images before any model sees them."""
+
+    corruption: str
+    severity: int
+
+    def __post_init__(self) -> None:
+        if self.severity not in (1, 2, 3, 4, 5):
+            raise ValueError(f"severity of {self.corruption!r} must be 1 to 5, not {self.severity}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """The second part of a condition: the crop where the suite fixes it, and a perturbation."""
+
+    crop: Crop | None = None
+    """None: each checkpoint's own crop."""
+    perturbation: Perturbation | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSetting:
+    """The third part of a condition: what the suite overrides of the checkpoint."""
+
+    input_size: int | None = None
+    crop_ratio: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The fourth part of a condition: a registered measure and its parameters."""
+
+    name: str = "classify"
+    params: Params = field(default_factory=Params)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """What a checkpoint is put through: samples, images, setting and measure, all of it data."""
+
+    data: Data
+    images: Images = Images()
+    model: ModelSetting = ModelSetting()
+    measure: Measurement = Measurement()
+
+    def columns(self) -> dict[str, Scalar]:
+        """Every parameter under the name of its table column, None where the condition leaves it open."""
+        crop, perturbation = self.images.crop, self.images.perturbation
+        return {
+            "dataset": self.data.dataset,
+            "split": self.data.split,
+            "fit": "+".join(self.data.fit) or None,
+            "crop_size": crop.size if crop else None,
+            "crop_ratio": crop.ratio if crop else self.model.crop_ratio,
+            "interpolation": crop.interpolation if crop else None,
+            "corruption": perturbation.corruption if perturbation else None,
+            "severity": perturbation.severity if perturbation else None,
+            "input_size": self.model.input_size,
+            "measure": self.measure.name,
+            **self.measure.params,
+        }
+
+    def resolve_crop(self, checkpoint: Checkpoint) -> Crop:
+        """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""
+        if self.images.crop is not None:
+            return self.images.crop
+        return Crop(
+            size=self.model.input_size or checkpoint.input_size,
+            ratio=self.model.crop_ratio or checkpoint.crop_ratio,
+            interpolation=checkpoint.interpolation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """Where and in what precision the module runs."""
+
+    device: str = "cpu"
+    """Device type (`cpu`, `cuda`, `mps`), without an index."""
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A checkpoint under a condition: the unit of storing, resuming, retrying and distributing.
+
+    Suites are not part of it, so that several suites share one forward pass.
+    """
+
+    checkpoint: Checkpoint
+    condition: Condition
+    model_digest: str
+    """Weights, architecture, preprocessing and class space of the checkpoint in one digest."""
+    fingerprints: tuple[str, ...]
+    """Of `condition.data.split`, then of each split in `fit`."""
+    n: int
+    """Samples to measure."""
+    versions: Params
+    """Of the measure and of the corruption: old outcomes never stand for new code."""
+    seed: int | None
+    """None where nothing in the condition is random."""
+    limit: int | None
+    """None where every sample is measured."""
+    numerics: Numerics
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the outcome; JSON-able. The checkpoint's name is not in it."""
+        return {
+            "model": self.model_digest,
+            "condition": {k: v for k, v in self.condition.columns().items() if v is not None},
+            "versions": dict(self.versions),
+            "fingerprints": list(self.fingerprints),
+            "n": self.n,
+            "seed": self.seed,
+            "limit": self.limit,
+            "device": self.numerics.device,
+            "precision": self.numerics.precision,
+        }
+
+    @property
+    def key(self) -> str:
+        """32 hexadecimal digits; the name of the cell's file."""
+        return digest(self.identity)[:32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outcome:
+    """What measuring a cell gave: columns with one row a sample, in the order of the data set."""
+
+    ids: Array
+    """(n,) text."""
+    labels: Array
+    """(n,) int64, indices into the class space."""
+    columns: Mapping[str, Array]
+    """Each (n, …): `prediction`, `correct`, `top_logits`, … and what the measure adds."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.labels), *(len(c) for c in self.columns.values())}
+        if len(lengths) != 1:
+            raise ValueError(f"an outcome's columns must have one row a sample, not {sorted(lengths)} rows")
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A score's value, its 95% interval where one is defined, and the samples behind it."""
+
+    value: float
+    n: int
+    """Distinct images (not image × condition pairs)."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """How a score was taken, as short terms; two protocols never share a column."""
+
+    terms: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Canonical name: the terms in order."""
+        return ", ".join(self.terms)
+
+    def taken_with(self, *, limit: int | None, seed: int | None, precision: Precision) -> "Protocol":
+        """The protocol of one table: the suite's terms and whatever departs from a full fp32 run with seed 0."""
+        extra = [
+            *([f"limit {limit}"] if limit is not None else []),
+            *([f"seed {seed}"] if seed else []),
+            *([precision] if precision != "fp32" else []),
+        ]
+        return Protocol(terms=(*self.terms, *extra))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a run is carried out; nothing here but seed, limit and numerics changes a number."""
+
+    store: Path
+    cache: Path | None
+    """None: crops are not kept."""
+    cache_budget: int = 20 * 2**30
+    """Bytes of crops kept; the least recently used go first."""
+    device: str = "cpu"
+    """As torch names it, `cuda:1` for one."""
+    precision: Precision = "fp32"
+    batch_size: int | None = None
+    """None: chosen for the device, halved when memory runs out."""
+    workers: int = 0
+    """Processes that decode, crop and corrupt beside the one that runs the models."""
+    seed: int = 0
+    limit: int | None = None
+    places: Mapping[str, Path] = field(default_factory=dict)
+    """Data set name to the folder or file that holds it here."""
+    on_error: Literal["skip", "stop"] = "skip"
+
+    @property
+    def numerics(self) -> Numerics:
+        """The part of the settings that belongs to a cell."""
+        return Numerics(device=self.device.split(":")[0], precision=self.precision)

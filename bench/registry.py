@@ -1,0 +1,150 @@
+"""One registry for everything that has a name, and the door through which all of it comes in.
+
+A plug-in is a module (or a package, whose modules are then scanned) named under the entry-point group
+`bench.plugins`; importing it registers what it brings. The project's own suites, data sets, checkpoints,
+measures and corruptions come in the same way.
+"""
+
+import importlib
+import importlib.metadata
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, Protocol, TypeVar
+
+from bench.errors import BenchError, UnknownNameError, one_line
+
+GROUP = "bench.plugins"
+OWN_DISTRIBUTION = "rtbench"
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """What users type."""
+        ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Registry(Generic[T]):
+    """Names to records of one kind. Looking something up loads the plug-ins first.
+
+    Args:
+        kind: singular noun for messages, `suite`; `bench list suites` must list it.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+        self._origin: dict[str, str] = {}
+
+    def register(self, item: T, origin: str | None = None) -> T:
+        """Add `item` under its name and return it.
+
+        Args:
+            item: the record.
+            origin: where it comes from, for messages; the calling module by default.
+
+        Raises:
+            BenchError: the name is taken; both origins are named.
+        """
+        origin = origin or sys._getframe(1).f_globals["__name__"]
+        if item.name in self._items:
+            raise BenchError(
+                f"{self.kind} {item.name!r} is registered twice, by {self._origin[item.name]} and by {origin}; "
+                "rename one of them."
+            )
+        self._items[item.name] = item
+        self._origin[item.name] = origin
+        return item
+
+    def get(self, name: str) -> T:
+        """The record called `name`.
+
+        Raises:
+            UnknownNameError: nothing is called that; the nearest names are offered.
+        """
+        load_plugins()
+        if name not in self._items:
+            raise UnknownNameError(self.kind, name, self._items, see=f"bench list {self.kind}s")
+        return self._items[name]
+
+    def origin(self, name: str) -> str:
+        """The module or file that registered `name`."""
+        return self._origin[self.get(name).name]
+
+    def __iter__(self) -> Iterator[T]:
+        """All records, by name."""
+        load_plugins()
+        return iter([self._items[name] for name in sorted(self._items)])
+
+    def __contains__(self, name: str) -> bool:
+        load_plugins()
+        return name in self._items
+
+
+_loaded: dict[str, ModuleType] = {}
+_loading = False
+
+
+def load_plugins() -> None:
+    """Import every plug-in once.
+
+    Raises:
+        BenchError: none is installed, or one of them fails to import; it is named with its reason.
+    """
+    global _loading
+    if _loading or _loaded:
+        return
+    _loading = True  # a plug-in may look something up while it is being imported
+    try:
+        found = importlib.metadata.entry_points(group=GROUP)
+        if not any(map(_is_ours, found)):
+            raise BenchError("rtbench is not installed here, so nothing is registered: run `pip install .` first.")
+        # Ours first: a stranger's plug-in may look up what the project registers.
+        for entry in sorted(found, key=lambda e: (not _is_ours(e), e.name, e.value)):
+            _loaded[entry.value] = _import_plugin(entry)
+    except BaseException:
+        _loaded.clear()
+        raise
+    finally:
+        _loading = False
+
+
+def _is_ours(entry: importlib.metadata.EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == OWN_DISTRIBUTION
+
+
+def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
+    package = entry.dist.name if entry.dist else "an unknown distribution"
+    try:
+        module = importlib.import_module(entry.value)
+        if _is_ours(entry):
+            _check_ours(module)
+        for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            importlib.import_module(f"{entry.value}.{info.name}")
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(
+            f"the plug-in {entry.name!r} of {package} (module {entry.value}) failed to import: "
+            f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
+        ) from error
+    return module
+
+
+def _check_ours(module: ModuleType) -> None:
+    """`suites` is a common name: another package of that name must not pass for ours."""
+    root = Path(__file__).resolve().parents[1]
+    file = Path(module.__file__ or "").resolve()
+    if root not in file.parents:
+        raise BenchError(
+            f"`import {module.__name__}` finds {file}, which is not rtbench's (expected under {root}); "
+            "rename that module or run from another folder."
+        )

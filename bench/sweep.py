@@ -1,0 +1,298 @@
+"""One sweep on one device: every batch of images is made once and shown to every checkpoint.
+
+A checkpoint that fails stops nobody else; a finished condition is stored before the next begins.
+"""
+
+import datetime
+import itertools
+import platform
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from bench.datasets import Library, OpenedSplit, subset
+from bench.device import Model, default_batch_size, load_models, numerics, run_in_chunks
+from bench.errors import BenchError, RunError, one_line
+from bench.feed import Made, Task, batches_of, images_or_raise, make_images
+from bench.images.cache import CropCache
+from bench.images.source import CropSource
+from bench.measure import Batch, BatchMeasure, measures
+from bench.plan import Sweep
+from bench.progress import Progress
+from bench.records import Array, Cell, Perturbation, Settings
+from bench.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A checkpoint's cells that could not be measured, and why."""
+
+    checkpoint: str
+    cells: int
+    message: str
+
+
+class StopRun(RunError):  # noqa: N818 - it ends the run at the user's wish, as StopIteration ends a loop
+    """The first failure under `--on-error stop`."""
+
+
+@dataclass
+class _Recorder:
+    """Collects one cell's rows."""
+
+    cell: Cell
+    seconds: float = 0.0
+    indices: list[Array] = field(default_factory=list)
+    rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
+
+    def columns(self) -> dict[str, Array]:
+        return {
+            name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]
+        }
+
+
+class SweepRun:
+    """Measures the cells of a sweep.
+
+    Args:
+        sweep: what to measure.
+        settings: how.
+        store: where outcomes go.
+        library: opens the splits.
+        progress: told of every batch.
+    """
+
+    def __init__(
+        self, sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress
+    ) -> None:
+        self.sweep = sweep
+        self.settings = settings
+        self.store = store
+        self.library = library
+        self.progress = progress
+        self.batch_size = settings.batch_size or default_batch_size(settings.device)
+        self.failures: list[Failure] = []
+        self.split, self.indices, self.source = self._open(sweep.dataset, sweep.split)
+
+    def run(self) -> list[Failure]:
+        """Measure every cell, as many checkpoints at a time as memory holds."""
+        checkpoints = {cell.model_digest: cell.checkpoint for cell in self.sweep.cells}
+        for models, broken in load_models(checkpoints, self.settings.device, self.batch_size):
+            for key, message in broken.items():
+                self._fail([cell for cell in self.sweep.cells if cell.model_digest == key], message)
+            cells = tuple(cell for cell in self.sweep.cells if cell.model_digest in models)
+            for key, model in models.items():
+                self.store.record_checkpoint(key, model.checkpoint)
+            self._run_batch_measures(replace(self.sweep, cells=_of_interface(cells, "batch")), models)
+            for cell in _of_interface(cells, "checkpoint"):
+                self._run_checkpoint_measure(cell, models[cell.model_digest])
+        return self.failures
+
+    def _open(self, dataset: str, split: str) -> tuple[OpenedSplit, Array, CropSource]:
+        opened = self.library.open(dataset, split)
+        limit = self.settings.limit if split == self.sweep.split else None
+        indices = subset(opened.samples.ids, limit)
+        crops = None
+        if self.settings.cache is not None:
+            cache = CropCache(self.settings.cache, self.settings.cache_budget)
+            crops = cache.open(dataset, opened.fingerprint, self.sweep.crop, len(indices))
+            if crops is None:
+                self.progress.note(f"{dataset}: its crops are over the cache budget; they are not kept.")
+        return opened, indices, CropSource(opened.samples, self.sweep.crop, crops)
+
+    # -- batch measures: one pass over the images for all checkpoints ----------------------------------------
+
+    def _run_batch_measures(self, sweep: Sweep, models: Mapping[str, Model]) -> None:
+        groups = sweep.by_perturbation
+        images = make_images(
+            self.source, self._tasks(groups), seed=self.settings.seed, workers=self.settings.workers
+        )
+        # Perturbations that another run finishes meanwhile never come out of `images`.
+        for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
+            self._run_condition(groups.pop(perturbation), batches, models)
+        for cells in groups.values():
+            self.progress.advance(sum(cell.n for cell in cells), "already stored")
+
+    def _tasks(self, groups: Mapping[Perturbation | None, Sequence[Cell]]) -> Iterator[Task]:
+        for perturbation, cells in list(groups.items()):
+            if all(self.store.has(cell.key) for cell in cells):
+                continue
+            for indices in batches_of(self.indices, self.batch_size):
+                yield Task(perturbation, indices)
+
+    def _run_condition(
+        self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[str, Model]
+    ) -> None:
+        recorders = [_Recorder(cell) for cell in cells]
+        for made in batches:
+            live = []
+            for recorder in recorders:
+                try:
+                    self._show(recorder, made, models[recorder.cell.model_digest])
+                    live.append(recorder)
+                except BenchError as error:
+                    self._fail([recorder.cell], str(error), done=sum(map(len, recorder.indices)))
+                self.progress.advance(len(made.task.indices), recorder.cell.checkpoint.name)
+            recorders = live
+        for recorder in recorders:
+            self._check_samples(recorder)
+            self._write(recorder.cell, recorder.columns(), recorder.seconds)
+
+    def _show(self, recorder: _Recorder, made: Made, model: Model) -> None:
+        """Forward one batch through one checkpoint and keep the rows."""
+        start = time.perf_counter()
+        images, indices = images_or_raise(made), made.task.indices
+        labels = torch.from_numpy(self.split.samples.labels[indices])
+        measurement = recorder.cell.condition.measure
+        measure: BatchMeasure = measures.get(measurement.name).make(measurement.params)
+        with torch.inference_mode(), numerics(self.settings.device, self.settings.precision):
+            rows = run_in_chunks(
+                measure, model, images, labels, self.settings.device, fixed=self.settings.batch_size is not None
+            )
+        recorder.indices.append(indices)
+        recorder.rows.append(rows)
+        recorder.seconds += time.perf_counter() - start
+
+    def _check_samples(self, recorder: _Recorder) -> None:
+        """Every sample once: no padding, no dropped tail."""
+        seen = np.concatenate(recorder.indices)
+        if not np.array_equal(seen, self.indices):
+            raise RunError(
+                f"{len(seen)} samples of {self.sweep.dataset!r} came out of a pass over {len(self.indices)}, or in "
+                "another order; nothing was stored for this condition. This is a defect of rtbench: please report it."
+            )
+
+    # -- checkpoint measures: a loop of their own ------------------------------------------------------------
+
+    def _run_checkpoint_measure(self, cell: Cell, model: Model) -> None:
+        if self.store.has(cell.key):
+            self.progress.advance(cell.n, "already stored")
+            return
+        start = time.perf_counter()
+        perturbation = cell.condition.images.perturbation
+        measurement = cell.condition.measure
+        try:
+            loader = SplitLoader(self.split, self.indices, self.source, perturbation, self)
+            fit = {
+                split: SplitLoader(*self._open(cell.condition.data.dataset, split), perturbation, self)
+                for split in cell.condition.data.fit
+            }
+            measure = measures.get(measurement.name).make(measurement.params)
+            with numerics(self.settings.device, self.settings.precision):
+                columns = measure.run(model.module, loader, fit, self.settings.seed)
+        except BenchError as error:
+            self._fail([cell], str(error))
+        except Exception as error:
+            self._fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}")
+        else:
+            self._write(cell, dict(columns), time.perf_counter() - start)
+        self.progress.advance(cell.n, cell.checkpoint.name)
+
+    # -- results ----------------------------------------------------------------------------------------------
+
+    def _write(self, cell: Cell, columns: dict[str, Array], seconds: float) -> None:
+        samples = self.split.samples
+        self.store.write(cell, samples.ids[self.indices], samples.labels[self.indices], columns)
+        self.store.log(
+            {
+                "key": cell.key,
+                "checkpoint": cell.checkpoint.name,
+                "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "host": socket.gethostname(),
+                "seconds": round(seconds, 3),
+                "batch_size": self.batch_size,
+                "command": shlex.join(sys.argv),
+                "versions": versions(),
+                "device": device_name(self.settings.device),
+            }
+        )
+
+    def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
+        if not cells:
+            return
+        name = cells[0].checkpoint.name
+        failure = Failure(checkpoint=name, cells=len(cells), message=message)
+        self.failures.append(failure)
+        self.progress.note(f"{name}: {describe(cells)}: {message}")
+        self.progress.advance(max(sum(cell.n for cell in cells) - done, 0), name)
+        if self.settings.on_error == "stop":
+            raise StopRun(f"{name}: {message} (stopped, as --on-error stop asks; finished cells are stored)")
+
+
+class SplitLoader:
+    """A split under a condition, for measures that own their loop; see `bench.measure.Loader`."""
+
+    def __init__(
+        self,
+        split: OpenedSplit,
+        indices: Array,
+        source: CropSource,
+        perturbation: Perturbation | None,
+        run: SweepRun,
+    ) -> None:
+        self.ids = split.samples.ids[indices]
+        self.labels = split.samples.labels[indices]
+        self._split, self._indices, self._source = split, indices, source
+        self._perturbation, self._run = perturbation, run
+
+    def __iter__(self) -> Iterator[Batch]:
+        tasks = (Task(self._perturbation, i) for i in batches_of(self._indices, self._run.batch_size))
+        settings = self._run.settings
+        for made in make_images(self._source, tasks, seed=settings.seed, workers=settings.workers):
+            samples, indices = self._split.samples, made.task.indices
+            yield Batch(
+                ids=[str(i) for i in samples.ids[indices]],
+                labels_N=torch.from_numpy(samples.labels[indices]).to(settings.device),
+                images_NCHW=images_or_raise(made).to(settings.device).float() / 255,
+            )
+
+
+def run_sweep(
+    sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress
+) -> list[Failure]:
+    """Measure the cells of a sweep and store them; what failed is returned.
+
+    Raises:
+        RunError: the store cannot be written, or the first failure under `on_error="stop"`.
+    """
+    return SweepRun(sweep, settings, store, library, progress).run()
+
+
+def describe(cells: Sequence[Cell]) -> str:
+    """One condition in words, or how many there are."""
+    if len(cells) != 1:
+        return f"{len(cells)} cells"
+    columns = {k: v for k, v in cells[0].condition.columns().items() if v is not None}
+    return " ".join(str(columns[k]) for k in columns if k not in ("split", "measure"))
+
+
+def versions() -> dict[str, str]:
+    """Of what a number depends on."""
+    import timm
+    import torchvision
+
+    import bench
+
+    return {
+        "rtbench": bench.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def device_name(device: str) -> str:
+    """The accelerator's name, or the processor's architecture."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+
+
+def _of_interface(cells: Sequence[Cell], interface: str) -> tuple[Cell, ...]:
+    return tuple(c for c in cells if measures.get(c.condition.measure.name).interface == interface)

@@ -1,0 +1,146 @@
+"""Boards as tables: the long one (a row a score) and the wide leaderboard, and the files they are written to.
+
+What is written as CSV reads back equal.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.errors import BenchError, RunError, UnknownNameError
+from bench.leaderboard import Board
+from bench.records import Condition, Data, Estimate
+from bench.store import StoredCheckpoint
+from bench.suite import Score
+
+DIGITS = 6
+"""Decimals of values and intervals in the long table."""
+_CONDITION = tuple(Condition(data=Data(dataset="")).columns())
+_HEAD = ("suite", "version", "protocol", "checkpoint", "family", "sam")
+_TAIL = ("metric", "value", "ci_low", "ci_high", "n")
+_TYPES = {
+    "version": "Int64", "severity": "Int64", "crop_size": "Int64", "input_size": "Int64", "n": "Int64",
+    "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
+}  # fmt: skip
+"""Columns that are numbers; all others are text."""
+
+
+def long_table(boards: Sequence[Board]) -> pd.DataFrame:
+    """One row a score, in the order of suites, checkpoints by name, and the suite's scores.
+
+    Returns:
+        Columns suite, version, protocol, checkpoint, family, sam, each condition parameter (empty where a score's
+        conditions differ in it), metric, value, ci_low, ci_high, n. Fractions, not percent.
+    """
+    rows = []
+    for board in sorted(boards, key=lambda board: board.suite.name):
+        names = display_names(board.checkpoints)
+        for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
+            estimate = row.estimate
+            rows.append(
+                {
+                    "suite": board.suite.name,
+                    "version": board.suite.version,
+                    "protocol": board.protocol,
+                    "checkpoint": names[row.checkpoint],
+                    "family": row.checkpoint.family,
+                    "sam": row.checkpoint.sam,
+                    **row.score.columns(),
+                    "metric": row.score.metric.name,
+                    "value": estimate.value,
+                    "ci_low": estimate.ci_low,
+                    "ci_high": estimate.ci_high,
+                    "n": estimate.n,
+                }
+            )
+    extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
+    return _typed(pd.DataFrame(rows, columns=[*_HEAD, *_CONDITION, *extra, *_TAIL]))
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.astype({name: _TYPES.get(name, "string") for name in frame.columns})
+    for name in ("value", "ci_low", "ci_high"):
+        frame[name] = frame[name].round(DIGITS)
+    return frame.mask(frame == "")  # an empty text and a missing one are the same in CSV
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The long table as CSV."""
+    return frame.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A long table as `to_csv` wrote it.
+
+    Raises:
+        BenchError: the file is not one.
+    """
+    try:
+        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is not a readable CSV ({error}).") from error
+    for name in (*_HEAD, *_CONDITION, *_TAIL):
+        if name not in frame.columns:
+            raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
+    return _typed(frame)
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:  # type: ignore[type-arg]
+    """A column by name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are offered.
+    """
+    if name not in frame.columns:
+        raise UnknownNameError("column", name, [str(c) for c in frame.columns])
+    return frame[name]
+
+
+def leaderboard(board: Board) -> pd.DataFrame:
+    """One row a checkpoint, the best first; one column a score that the suite puts on its board.
+
+    Fractions in percent, with half the 95% interval's width where one is defined. A suite with missing cells says
+    how many there are, and has no score that needs the missing ones.
+    """
+    names = display_names(board.checkpoints)
+    estimates = {(row.checkpoint, row.score.column): row.estimate for row in board.rows if row.score.column}
+    total = len(board.suite.conditions)
+    rows = []
+    for rank, checkpoint in enumerate(board.ranking, start=1):
+        scored = (checkpoint, board.suite.board[0].column) in estimates
+        cells = board.present(checkpoint)
+        rows.append(
+            {
+                "rank": str(rank) if scored else "–",
+                "checkpoint": names[checkpoint],
+                "family": checkpoint.family,
+                "sam": checkpoint.sam,
+                **{
+                    score.column: _shown(score, estimates.get((checkpoint, score.column)))
+                    for score in board.suite.board
+                },
+                "n": f"{estimates[checkpoint, board.suite.board[0].column].n:,}" if scored else "–",
+                "cells": "all" if cells == total else f"{cells}/{total} cells",
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.drop(columns="cells") if (frame["cells"] == "all").all() else frame
+
+
+def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpoint, str]:
+    """Their names; where two models bear one name, with the first digits of the model digest."""
+    counts = Counter(checkpoint.name for checkpoint in checkpoints)
+    return {c: c.name if counts[c.name] == 1 else f"{c.name}@{c.model[:6]}" for c in checkpoints}
+
+
+def _shown(score: Score, estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    if score.metric.unit != "fraction":
+        return f"{estimate.value:.3f}"
+    text = f"{100 * estimate.value:.1f}"
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return text
+    return f"{text} ±{50 * (estimate.ci_high - estimate.ci_low):.1f}"

@@ -1,0 +1,1 @@
+"""Training of small checkpoints: sharpness-aware minimisation, recipes as data, and the loop."""

@@ -1,0 +1,220 @@
+"""The training loop that makes the shipped checkpoints: tensors and a recipe in, weights and a log out.
+
+Legend: N images in all, B in one batch, C channels, H height, W width, K classes.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from bench.training.augment import rotate_and_shift
+from bench.training.recipes import Recipe
+from bench.training.sam import sam_gradient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """What one pass over the training images gave."""
+
+    number: int
+    """Which pass, from 1."""
+    learning_rate: float
+    """Learning rate of its last step."""
+    loss: float
+    """Mean cross-entropy of the augmented images, each at the weights before its step, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """The result of a training."""
+
+    state_dict: dict[str, Tensor]
+    """Weights and buffers under the module's own names, contiguous, on the CPU."""
+    history: tuple[Epoch, ...]
+    """One entry an epoch."""
+
+
+def train(
+    recipe: Recipe,
+    build: Callable[[], nn.Module],
+    images_NCHW: Tensor,
+    labels_N: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str = "cpu",
+    progress: Callable[[Epoch], None] = lambda epoch: None,
+) -> Trained:
+    """Train a new module by a recipe.
+
+    The same arguments give the same weights, bit for bit, on one CPU with the same versions and number of
+    threads. No global random state is used or left changed.
+
+    Args:
+        recipe: What to do. The images and `build` stand for its `dataset` and `architecture`.
+        build: Returns the untrained module, from normalised images (B, C, H, W) to logits (B, K).
+        images_NCHW: All training images, square, uint8.
+        labels_N: Their classes, integers in [0, K).
+        mean: Subtracted from the images in [0, 1], one number a channel.
+        std: Divides what is left, one number a channel.
+        device: Where to train.
+        progress: Called after every epoch.
+
+    Returns:
+        The weights after the last epoch, and what every epoch gave.
+    """
+    device = torch.device(device)
+    data = _Data.on(device, images_NCHW, labels_N, mean, std)
+    draws = torch.Generator().manual_seed(recipe.seed)
+    history = []
+    with _own_randomness(recipe.seed, device):
+        model = build().to(device).train()
+        optimizer = _optimizer(recipe, model)
+        for number in range(1, recipe.epochs + 1):
+            history.append(_train_epoch(recipe, model, optimizer, number, _batches(recipe, data, draws)))
+            progress(history[-1])
+    state_dict = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return Trained(state_dict=state_dict, history=tuple(history))
+
+
+def learning_rate(recipe: Recipe, epochs_done: float) -> float:
+    """Return the rate after so many epochs: a line from 0 to the recipe's, then half a cosine back to 0."""
+    if epochs_done < recipe.warmup_epochs:
+        return recipe.learning_rate * epochs_done / recipe.warmup_epochs
+    left = (recipe.epochs - epochs_done) / (recipe.epochs - recipe.warmup_epochs)
+    return recipe.learning_rate * (1 - math.cos(math.pi * left)) / 2
+
+
+def save(trained: Trained, path: Path) -> None:
+    """Write the weights to `path` (safetensors) and the history beside it (CSV); equal in, equal out."""
+    path.write_bytes(to_safetensors(trained.state_dict))
+    rows = [f"{epoch.number},{epoch.learning_rate:.4e},{epoch.loss:.5f}" for epoch in trained.history]
+    lines = ["epoch,learning_rate,loss", *rows]
+    path.with_suffix(".csv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Data:
+    """All that is trained on, on the device."""
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    @classmethod
+    def on(
+        cls,
+        device: torch.device,
+        images_NCHW: Tensor,
+        labels_N: Tensor,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> "_Data":
+        """Check the images and labels, and bring all to the device.
+
+        Raises:
+            ValueError: If the images are not square, not uint8 or none, or the labels are not one an image.
+        """
+        shape = tuple(images_NCHW.shape)
+        if images_NCHW.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3]:
+            raise ValueError(
+                f"training wants uint8 images of shape (N, C, S, S), they are {images_NCHW.dtype} of shape "
+                f"{shape}; pass square images as they are stored, not normalised."
+            )
+        if tuple(labels_N.shape) != shape[:1] or not len(labels_N):
+            raise ValueError(
+                f"training wants one label an image and at least one image, there are {shape[0]} images and "
+                f"labels of shape {tuple(labels_N.shape)}; take both from the same dataset."
+            )
+        return cls(
+            images_NCHW=images_NCHW.to(device),
+            labels_N=labels_N.to(device, torch.long),
+            mean_C11=torch.tensor(mean, device=device)[:, None, None],
+            std_C11=torch.tensor(std, device=device)[:, None, None],
+        )
+
+
+def _batches(recipe: Recipe, data: _Data, draws: torch.Generator) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield every image once in a new order: share of the epoch done, augmented normalised images, labels."""
+    order_N = torch.randperm(len(data.labels_N), generator=draws).to(data.labels_N.device)
+    chosen = torch.split(order_N, recipe.batch_size)
+    for step, chosen_B in enumerate(chosen):
+        images_BCHW = rotate_and_shift(
+            data.images_NCHW[chosen_B] / 255, degrees=recipe.degrees, shift=recipe.shift, generator=draws
+        )
+        # A step counts at its middle: at its start the first, at its end the last would have a rate of 0.
+        share_done = (step + 0.5) / len(chosen)
+        yield share_done, (images_BCHW - data.mean_C11) / data.std_C11, data.labels_N[chosen_B]
+
+
+def _train_epoch(
+    recipe: Recipe,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    number: int,
+    batches: Iterator[tuple[float, Tensor, Tensor]],
+) -> Epoch:
+    """Take one step a batch.
+
+    Raises:
+        ValueError: If the loss is no longer finite.
+    """
+    losses: list[float] = []
+    rate = 0.0
+    for share_done, images_BCHW, labels_B in batches:
+        rate = learning_rate(recipe, number - 1 + share_done)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _step(recipe, model, optimizer, images_BCHW, labels_B)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"recipe {recipe.name!r} wants a finite loss, it is {loss} in epoch {number}; "
+                "lower learning_rate or sam_rho."
+            )
+        losses += [loss] * len(labels_B)
+    return Epoch(number=number, learning_rate=rate, loss=sum(losses) / len(losses))
+
+
+def _step(
+    recipe: Recipe,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images_BCHW: Tensor,
+    labels_B: Tensor,
+) -> float:
+    """Step along the recipe's gradient of one batch; return the mean loss before the step, in nats."""
+    loss = sam_gradient(model, lambda: F.cross_entropy(model(images_BCHW), labels_B), recipe.sam_rho)
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser over all parameters; the loop sets the learning rate before each step."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, from which modules draw first weights and dropout; put them back after.
+
+    A module offers no other way in: `nn.init` and `nn.Dropout` take no generator.
+    """
+    accelerators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=accelerators):
+        # Not torch.manual_seed: it seeds every accelerator, and would leave the others changed.
+        torch.default_generator.manual_seed(seed)
+        for accelerator in accelerators:
+            with torch.cuda.device(accelerator):
+                torch.cuda.manual_seed(seed)
+        yield

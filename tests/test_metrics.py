@@ -1,0 +1,402 @@
+"""Scores against scikit-learn, statsmodels and formulas written out, all from the same logits."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import metrics, stats
+from bench.errors import BenchError, RunError
+from bench.records import Array, Estimate, Outcome
+
+EVERY = [
+    metrics.top1,
+    metrics.top5,
+    metrics.mean_per_class_accuracy,
+    metrics.nll,
+    metrics.brier,
+    metrics.ece,
+    metrics.mean_accuracy,
+]
+"""The scores of one outcome."""
+
+
+def softmax(logits_NK: Array) -> Array:
+    exp_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    probabilities_NK: Array = exp_NK / exp_NK.sum(axis=1, keepdims=True)
+    return probabilities_NK
+
+
+def classified(logits_NK: Array, labels: Array) -> Outcome:
+    """What the measure `classify` stores for these logits."""
+    n, k = logits_NK.shape
+    order = np.argsort(-logits_NK, axis=1, kind="stable")
+    probabilities = softmax(logits_NK.astype(np.float64))
+    top = order[:, : min(10, k)]
+    return Outcome(
+        ids=np.array([f"image-{i:05d}" for i in range(n)]),
+        labels=labels,
+        columns={
+            "prediction": order[:, 0],
+            "correct": order[:, 0] == labels,
+            "top_logits": np.take_along_axis(logits_NK, top, axis=1).astype(np.float32),
+            "top_classes": top,
+            "log_sum_exp": np.logaddexp.reduce(logits_NK, axis=1).astype(np.float32),
+            "loss": -np.log(probabilities[np.arange(n), labels]).astype(np.float32),
+            "rank": np.argmax(order == labels[:, None], axis=1),
+            "brier": ((probabilities - np.eye(k)[labels]) ** 2).sum(axis=1).astype(np.float32),
+        },
+    )
+
+
+def sample(n: int = 400, k: int = 12, seed: int = 0) -> tuple[Array, Array]:
+    """Logits of a middling, overconfident model, and uneven labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.geometric(0.2, n) - 1, k - 1)
+    return 2.5 * rng.standard_normal((n, k)) + 4.0 * np.eye(k)[labels], labels
+
+
+def right(*correct: int, ids: list[str] | None = None, labels: list[int] | None = None) -> Outcome:
+    n = len(correct)
+    return Outcome(
+        ids=np.array(ids if ids else [f"image-{i}" for i in range(n)], dtype=str),
+        labels=np.array(labels if labels else [0] * n, dtype=np.int64),
+        columns={"correct": np.array(correct, dtype=bool)},
+    )
+
+
+def interval(estimate: Estimate) -> tuple[float, float]:
+    assert estimate.ci_low is not None
+    assert estimate.ci_high is not None
+    return estimate.ci_low, estimate.ci_high
+
+
+def reordered(outcome: Outcome, rows: Array) -> Outcome:
+    columns = {name: column[rows] for name, column in outcome.columns.items()}
+    return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)
+
+
+# Values, against independent references.
+
+
+@pytest.mark.parametrize(("score", "k"), [(metrics.top1, 1), (metrics.top5, 5)])
+def test_top_k_accuracy_agrees_with_sklearn_and_statsmodels(score: Callable[..., Estimate], k: int) -> None:
+    reference = pytest.importorskip("sklearn.metrics")
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    logits_NK, labels = sample()
+    estimate = score(classified(logits_NK, labels))
+    expected = reference.top_k_accuracy_score(labels, logits_NK, k=k, labels=np.arange(12))
+    assert estimate.value == expected
+    assert estimate.n == 400
+    expected_interval = proportion.proportion_confint(round(expected * 400), 400, method="wilson")
+    assert interval(estimate) == pytest.approx(expected_interval, abs=1e-12)
+
+
+def test_mean_per_class_accuracy_is_the_balanced_accuracy_of_sklearn() -> None:
+    reference = pytest.importorskip("sklearn.metrics")
+    logits_NK, labels = sample()
+    expected = reference.balanced_accuracy_score(labels, logits_NK.argmax(axis=1))
+    assert metrics.mean_per_class_accuracy(classified(logits_NK, labels)).value == pytest.approx(expected)
+
+
+def test_nll_is_the_log_loss_of_sklearn() -> None:
+    reference = pytest.importorskip("sklearn.metrics")
+    logits_NK, labels = sample()
+    expected = reference.log_loss(labels, softmax(logits_NK), labels=np.arange(12))
+    assert metrics.nll(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_brier_is_the_unhalved_multi_class_score_of_sklearn() -> None:
+    pytest.importorskip("sklearn", "1.7")  # the first with several classes
+    reference = pytest.importorskip("sklearn.metrics")
+    logits_NK, labels = sample()
+    expected = reference.brier_score_loss(
+        labels, softmax(logits_NK), labels=np.arange(12), scale_by_half=False
+    )
+    assert metrics.brier(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
+
+
+def ece_written_out(logits_NK: Array, labels: Array, bins: int) -> float:
+    probabilities = softmax(logits_NK)
+    confidence, prediction = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    error = 0.0
+    for low, high in ((b / bins, (b + 1) / bins) for b in range(bins)):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            gap = abs((prediction[inside] == labels[inside]).mean() - confidence[inside].mean())
+            error += inside.mean() * gap
+    return error
+
+
+def test_ece_is_its_definition_written_out() -> None:
+    logits_NK, labels = sample(n=60)  # few, so that bins lie on both sides of the diagonal
+    estimate = metrics.ece(classified(logits_NK, labels))
+    assert estimate.value == pytest.approx(ece_written_out(logits_NK, labels, 15), rel=1e-5)
+    assert estimate.value != pytest.approx(ece_written_out(logits_NK, labels, 14), rel=1e-2)
+    assert (estimate.ci_low, estimate.ci_high) == (None, None)
+
+
+def test_ece_keeps_a_confidence_that_float32_puts_above_one_in_the_last_bin() -> None:
+    top_logits = np.array([[30.000002], [30.000002], [29.96], [29.96]], np.float32)
+    columns = {"correct": np.array([True, False, True, True]), "top_logits": top_logits}
+    columns["log_sum_exp"] = np.full(4, 30, np.float32)
+    outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns=columns)
+    mean_confidence = (1 + math.exp(-0.04)) / 2
+    assert metrics.ece(outcome).value == pytest.approx(mean_confidence - 0.75, abs=1e-5)
+
+
+def test_accuracy_by_class_counts_each_class_alone() -> None:
+    by_class = metrics.accuracy_by_class(right(1, 0, 1, 1, labels=[5, 5, 5, 2]))
+    assert list(by_class) == [2, 5]
+    assert by_class[5].n == 3
+    assert by_class[5].value == pytest.approx(2 / 3)
+    assert interval(by_class[5]) == stats.wilson(2, 3)
+
+
+@pytest.mark.parametrize("score", EVERY)
+def test_a_score_is_a_plain_number_inside_its_interval(score: Callable[..., Estimate]) -> None:
+    estimate = score(classified(*sample()))
+    assert type(estimate.value) is float
+    assert type(estimate.n) is int
+    if estimate.ci_low is not None:
+        low, high = interval(estimate)
+        assert type(low) is type(high) is float
+        assert low < estimate.value < high
+
+
+@pytest.mark.parametrize("score", EVERY)
+def test_a_score_ignores_the_order_of_the_samples(score: Callable[..., Estimate]) -> None:
+    outcome = classified(*sample())
+    shuffled = reordered(outcome, np.random.default_rng(1).permutation(outcome.n))
+    assert score(shuffled).value == pytest.approx(score(outcome).value, rel=1e-12)
+
+
+# Intervals.
+
+
+def test_mean_per_class_interval_is_the_stratified_one() -> None:
+    labels = [0] * 40 + [1] * 160
+    outcome = right(*[1] * 30 + [0] * 10, *[1] * 80 + [0] * 80, labels=labels)
+    estimate = metrics.mean_per_class_accuracy(outcome)
+    assert estimate.value == 0.625
+    variance = (0.75 * 0.25 / 39 + 0.5 * 0.5 / 159) / 4
+    assert interval(estimate) == pytest.approx(stats.clustered_wilson(0.625, math.sqrt(variance), 200))
+    # Away from 0 and 1 the normal interval is near: they differ by less than half a point.
+    normal = stats.normal_interval(0.625, math.sqrt(variance))
+    assert interval(estimate) == pytest.approx(normal, abs=0.005)
+
+
+def test_mean_per_class_accuracy_has_no_interval_where_a_class_has_one_image() -> None:
+    estimate = metrics.mean_per_class_accuracy(right(1, 0, 1, labels=[0, 0, 1]))
+    assert (estimate.value, estimate.ci_low, estimate.ci_high) == (0.75, None, None)
+
+
+def test_a_perfect_score_is_not_certain() -> None:
+    perfect = right(*[1] * 50, labels=[0, 1] * 25)
+    for score in (metrics.top1, metrics.mean_per_class_accuracy, metrics.mean_accuracy):
+        assert interval(score(perfect)) == stats.wilson(50, 50)
+    assert interval(metrics.mean_accuracy(perfect, perfect, perfect)) == stats.wilson(50, 50)
+
+
+@pytest.mark.parametrize(
+    ("score", "name", "top"), [(metrics.nll, "loss", 9.0), (metrics.brier, "brier", 2.0)]
+)
+def test_intervals_of_losses_end_where_the_score_does(
+    score: Callable[..., Estimate], name: str, top: float
+) -> None:
+    def bounds(*values: float) -> tuple[float, float]:
+        columns = {name: np.array(values, np.float32)}
+        return interval(score(Outcome(ids=np.arange(3), labels=np.zeros(3, int), columns=columns)))
+
+    assert bounds(0, 0, top)[0] == 0.0
+    assert bounds(0, top, top)[1] == (2.0 if name == "brier" else pytest.approx(11.88, abs=0.01))
+
+
+@pytest.mark.parametrize("score", [metrics.nll, metrics.brier, metrics.mean_accuracy])
+def test_one_image_gives_a_value_without_an_interval(score: Callable[..., Estimate]) -> None:
+    estimate = score(classified(*sample(n=1)))
+    assert (estimate.n, estimate.ci_low, estimate.ci_high) == (1, None, None)
+
+
+# Several conditions.
+
+
+def test_mean_accuracy_of_one_condition_is_top1() -> None:
+    outcome = classified(*sample())
+    mean, single = metrics.mean_accuracy(outcome), metrics.top1(outcome)
+    assert (mean.value, mean.n) == (single.value, single.n)
+    assert interval(mean) == pytest.approx(interval(single))
+
+
+def test_mean_accuracy_has_the_cluster_robust_error_of_statsmodels() -> None:
+    models = pytest.importorskip("statsmodels.regression.linear_model")
+    outcomes = [classified(*sample(n=300, seed=seed)) for seed in (0, 1, 2)]
+    outcomes = [
+        Outcome(ids=o.ids, labels=outcomes[0].labels, columns={"correct": o.columns["correct"]})
+        for o in outcomes
+    ]
+    rows = np.concatenate([o.columns["correct"] for o in outcomes]).astype(float)
+    images = np.tile(np.arange(300), 3)
+    fit = models.OLS(rows, np.ones(900)).fit(cov_type="cluster", cov_kwds={"groups": images})
+    estimate = metrics.mean_accuracy(*outcomes)
+    assert estimate.value == pytest.approx(fit.params[0])
+    assert estimate.n == 300
+    # The reference's interval is the normal one, which is near Wilson's here.
+    assert interval(estimate) == pytest.approx(fit.conf_int()[0], abs=0.002)
+
+
+def test_mean_accuracy_matches_images_by_id_in_any_order() -> None:
+    labels = [0, 1, 2, 3, 4, 5]
+    first, second = right(1, 1, 0, 0, 1, 0, labels=labels), right(1, 0, 0, 0, 1, 1, labels=labels)
+    shuffled = reordered(second, np.array([3, 1, 5, 0, 2, 4]))
+    assert metrics.mean_accuracy(first, shuffled) == metrics.mean_accuracy(first, second)
+    assert metrics.relative_drop(first, shuffled) == metrics.relative_drop(first, second)
+    # By position instead, the pairs and with them the interval would be others.
+    by_position = Outcome(ids=first.ids, labels=first.labels, columns=shuffled.columns)
+    assert metrics.mean_accuracy(first, by_position) != metrics.mean_accuracy(first, second)
+
+
+def test_repeating_a_condition_changes_nothing() -> None:
+    outcome = right(1, 1, 0, 1, 0, 1)
+    assert metrics.mean_accuracy(outcome, outcome) == metrics.mean_accuracy(outcome)
+
+
+def test_relative_drop_pairs_the_same_images() -> None:
+    clean, foggy, snowy = right(1, 1, 1, 1, 0), right(1, 1, 0, 0, 0), right(1, 0, 0, 0, 0)
+    estimate = metrics.relative_drop(clean, foggy, snowy)
+    assert estimate.value == pytest.approx((0.8 - (0.4 + 0.2) / 2) / 0.8)
+    assert estimate.n == 5
+    shifted_N = np.array([1, 0.5, 0, 0, 0])
+    residual_N = (shifted_N - 0.375 * np.array([1, 1, 1, 1, 0])) / 0.8
+    se = residual_N.std(ddof=1) / math.sqrt(5)
+    assert interval(estimate) == pytest.approx((0.625 - 1.959964 * se, min(1.0, 0.625 + 1.959964 * se)))
+
+
+def test_relative_drop_takes_different_images_as_independent_samples() -> None:
+    clean = right(1, 1, 1, 0)
+    shifted = right(1, 0, 0, ids=["v2-0", "v2-1", "v2-2"])
+    estimate = metrics.relative_drop(clean, shifted)
+    assert estimate.value == pytest.approx(1 - (1 / 3) / 0.75)
+    assert estimate.n == 7
+    variance = (1 / 9) + (4 / 9) ** 2 * (
+        0.25 * 0.75 / 3
+    )  # of the shifted mean, and r² times that of the clean one
+    assert interval(estimate)[0] == pytest.approx(5 / 9 - 1.959964 * math.sqrt(variance) / 0.75)
+    assert interval(estimate)[1] == 1.0
+
+
+def test_relative_drop_is_negative_where_the_shift_helps() -> None:
+    assert metrics.relative_drop(right(1, 0, 0), right(1, 1, 0)).value == -1.0
+
+
+@pytest.mark.parametrize("shifted", [(0, 0, 0), (1, 1, 0)])
+def test_relative_drop_has_no_interval_where_nothing_varies(shifted: tuple[int, ...]) -> None:
+    estimate = metrics.relative_drop(right(1, 1, 0), right(*shifted))
+    assert (estimate.ci_low, estimate.ci_high) == (None, None)
+
+
+def test_relative_drop_of_one_image_has_no_interval() -> None:
+    estimate = metrics.relative_drop(right(1), right(1, 0, ids=["a", "b"]))
+    assert (estimate.value, estimate.n, estimate.ci_low) == (0.5, 3, None)
+
+
+# What must not become a number.
+
+
+@pytest.mark.parametrize("score", EVERY)
+def test_no_score_of_zero_samples(score: Callable[..., Estimate]) -> None:
+    empty = reordered(classified(*sample()), np.zeros(0, int))
+    with pytest.raises(BenchError, match="no score from missing data"):
+        score(empty)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_no_relative_drop_of_zero_samples(clean: bool) -> None:
+    pair = (right(), right(1, 0)) if clean else (right(1, 0), right())
+    with pytest.raises(BenchError, match="no score from missing data"):
+        metrics.relative_drop(*pair)
+
+
+def test_no_score_of_zero_conditions() -> None:
+    with pytest.raises(BenchError, match="mean accuracy needs at least one condition"):
+        metrics.mean_accuracy()
+    with pytest.raises(BenchError, match="relative drop needs at least one condition"):
+        metrics.relative_drop(right(1, 0))
+
+
+@pytest.mark.parametrize("score", EVERY)
+def test_a_missing_column_is_named_with_the_measure_that_gives_it(score: Callable[..., Estimate]) -> None:
+    outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"features": np.zeros((2, 3))})
+    with pytest.raises(BenchError, match=r"column '\w+', which the measure 'classify' gives.*\[features\]"):
+        score(outcome)
+
+
+@pytest.mark.parametrize("score", EVERY)
+def test_nan_logits_give_an_error_and_no_score(score: Callable[..., Estimate]) -> None:
+    outcome = classified(*sample())
+    outcome.columns["log_sum_exp"][7] = np.nan
+    with pytest.raises(RunError, match=r"1 in the column 'log_sum_exp' are NaN"):
+        score(outcome)
+
+
+@pytest.mark.parametrize(
+    ("score", "name"), [(metrics.nll, "loss"), (metrics.brier, "brier"), (metrics.ece, "top_logits")]
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_in_a_column_are_errors(
+    score: Callable[..., Estimate], name: str, value: float
+) -> None:
+    outcome = classified(*sample())
+    outcome.columns[name][:2] = value
+    with pytest.raises(RunError, match=f"in the column '{name}' are NaN or infinite: look at"):
+        score(outcome)
+
+
+def test_top5_of_five_classes_is_an_error() -> None:
+    with pytest.raises(BenchError, match="at least 6 classes, not 5"):
+        metrics.top5(classified(*sample(k=5)))
+    assert 0 < metrics.top5(classified(*sample(k=6))).value < 1
+
+
+@pytest.mark.parametrize("several", [metrics.mean_accuracy, metrics.relative_drop])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"ids": ["image-0", "image-1", "else"]}, "2 are shared of 3 and 3"),
+        ({"ids": ["image-0", "image-1", "image-1"]}, "2 are shared of 3 and 3"),
+        ({"labels": [0, 1, 0]}, "one label an image"),
+    ],
+)
+def test_other_images_or_labels_are_errors(
+    several: Callable[..., Estimate], other: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        several(right(1, 1, 0), right(1, 0, 0, **other))
+
+
+@pytest.mark.parametrize("several", [metrics.mean_accuracy, metrics.relative_drop])
+def test_a_limit_on_one_condition_alone_is_an_error(several: Callable[..., Estimate]) -> None:
+    with pytest.raises(BenchError, match="2 are shared of 3 and 2: use one limit"):
+        several(right(1, 1, 0), right(1, 0))
+    with pytest.raises(BenchError, match="2 are shared of 2 and 3: use one limit"):
+        several(right(1, 1), right(1, 0, 0))
+
+
+def test_shifted_outcomes_of_different_images_are_an_error() -> None:
+    shifted = right(1, 0, ids=["a", "b"]), right(1, 0, ids=["b", "c"])
+    with pytest.raises(BenchError, match="relative drop needs the same images in every condition"):
+        metrics.relative_drop(right(1, 1), *shifted)
+
+
+def test_an_image_that_comes_twice_is_an_error() -> None:
+    twice = right(1, 0, 1, ids=["a", "b", "a"])
+    with pytest.raises(BenchError, match="an id comes twice"):
+        metrics.mean_accuracy(twice, twice)
+
+
+@pytest.mark.parametrize("shifted_ids", [None, ["a", "b"]])
+def test_relative_drop_from_nothing_is_an_error(shifted_ids: list[str] | None) -> None:
+    with pytest.raises(BenchError, match="clean accuracy of 0"):
+        metrics.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
