@@ -84,7 +84,9 @@ def select(
     if checkpoints:
         entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
     else:
-        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
+        spaces = {
+            dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions
+        }
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
     if family is not None:
         families = {entry.family for entry in checkpoint_registry}
@@ -226,9 +228,11 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
             columns = {k: v for k, v in condition.columns().items() if v is not None}
             head = {"suite": board.suite.name, "checkpoint": names[checkpoint], **columns}
             rows = {name: c if c.ndim == 1 else list(c) for name, c in outcome.columns.items()}
-            parts.append(pd.DataFrame({"id": outcome.ids, "label": outcome.labels, **rows}).assign(**head)[
-                [*head, "id", "label", *rows]
-            ])
+            parts.append(
+                pd.DataFrame({"id": outcome.ids, "label": outcome.labels, **rows}).assign(**head)[
+                    [*head, "id", "label", *rows]
+                ]
+            )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -279,18 +283,29 @@ def _list_datasets() -> list[dict[str, Any]]:
 
 
 def _list_corruptions() -> list[dict[str, Any]]:
-    return [{"name": c.name, "group": c.group, "version": c.version, "about": c.about} for c in corruption_registry]
+    return [
+        {"name": c.name, "group": c.group, "version": c.version, "about": c.about}
+        for c in corruption_registry
+    ]
 
 
 def _list_tracks() -> list[dict[str, Any]]:
-    return [{"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()]
+    return [
+        {"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()
+    ]
 
 
 def _list_recipes() -> list[dict[str, Any]]:
     from bench.training.recipes import load_recipes
 
     return [
-        {"name": r.name, "architecture": r.architecture, "sam rho": r.sam_rho, "epochs": r.epochs, "seed": r.seed}
+        {
+            "name": r.name,
+            "architecture": r.architecture,
+            "sam rho": r.sam_rho,
+            "epochs": r.epochs,
+            "seed": r.seed,
+        }
         for r in load_recipes().values()
     ]
 

@@ -92,7 +92,9 @@ def _read_file() -> dict[str, Any]:
             raise BenchError(f"{where}: {key} must be {wanted}, not {value!r}.")
     for name, place in table.get("data", {}).items():
         if not isinstance(place, str):
-            raise BenchError(f"{path}, line {locate('data', name)}: the place of {name!r} must be a path, not {place!r}.")
+            raise BenchError(
+                f"{path}, line {locate('data', name)}: the place of {name!r} must be a path, not {place!r}."
+            )
     return table
 
 

@@ -36,7 +36,9 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BenchError(f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu.") from error
+        raise BenchError(
+            f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu."
+        ) from error
 
 
 def default_batch_size(device: str) -> int:
@@ -133,7 +135,9 @@ def run_in_chunks(
             raise
         except Exception as error:
             if not _is_out_of_memory(error):
-                raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
+                raise RunError(
+                    f"the forward pass failed: {type(error).__name__}: {one_line(error)}"
+                ) from error
             if fixed or model.chunk == 1:
                 raise RunError(
                     f"out of memory with {model.chunk} images at once; use a smaller --batch-size, or auto."

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.corruptions import corrupt, corruptions
-from bench.errors import BenchError, RunError, one_line
+from bench.errors import BenchError, one_line
 from bench.images.source import CropSource
 from bench.records import Array, Perturbation
 
@@ -20,6 +20,8 @@ class Task:
     perturbation: Perturbation | None
     indices: Array
     """(n,) int64 into the split."""
+    start: int
+    """Samples of the condition that come in earlier batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +92,7 @@ class _Lazy:
         return iter(self._tasks)
 
 
-def batches_of(indices: Array, size: int) -> Iterator[Array]:
-    """Consecutive runs of at most `size` indices; the last may be shorter."""
+def tasks_of(perturbation: Perturbation | None, indices: Array, size: int) -> Iterator[Task]:
+    """Consecutive batches of at most `size` samples; the last may be smaller."""
     for start in range(0, len(indices), size):
-        yield indices[start : start + size]
-
-
-def images_or_raise(made: Made) -> torch.Tensor:
-    """The images of a batch.
-
-    Raises:
-        RunError: the batch could not be made.
-    """
-    if made.images_NCHW is None:
-        raise RunError(made.error)
-    return made.images_NCHW
+        yield Task(perturbation, indices[start : start + size], start)

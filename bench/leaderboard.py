@@ -35,7 +35,9 @@ class Choice:
         """Whether the cell may stand in this table."""
         i = cell.identity
         # A set no larger than the limit is measured whole; what is not random was measured under no seed.
-        limit = i["limit"] == self.limit or (self.limit is not None and i["limit"] is None and i["n"] <= self.limit)
+        limit = i["limit"] == self.limit or (
+            self.limit is not None and i["limit"] is None and i["n"] <= self.limit
+        )
         seed = i["seed"] in (None, self.seed)
         return limit and seed and (i["device"], i["precision"]) == (self.device, self.precision)
 

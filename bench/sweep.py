@@ -19,7 +19,7 @@ import torch
 from bench.datasets import Library, OpenedSplit, subset
 from bench.device import Model, default_batch_size, load_models, numerics, run_in_chunks
 from bench.errors import BenchError, RunError, one_line
-from bench.feed import Made, Task, batches_of, images_or_raise, make_images
+from bench.feed import Made, Task, make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
@@ -31,15 +31,10 @@ from bench.store import Store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """A checkpoint's cells that could not be measured, and why."""
+    """A cell that could not be measured, and why."""
 
     checkpoint: str
-    cells: int
     message: str
-
-
-class StopRun(RunError):  # noqa: N818 - it ends the run at the user's wish, as StopIteration ends a loop
-    """The first failure under `--on-error stop`."""
 
 
 @dataclass
@@ -47,14 +42,13 @@ class _Recorder:
     """Collects one cell's rows."""
 
     cell: Cell
+    measure: BatchMeasure
     seconds: float = 0.0
     indices: list[Array] = field(default_factory=list)
     rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
 
     def columns(self) -> dict[str, Array]:
-        return {
-            name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]
-        }
+        return {name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]}
 
 
 class SweepRun:
@@ -123,38 +117,47 @@ class SweepRun:
         for perturbation, cells in list(groups.items()):
             if all(self.store.has(cell.key) for cell in cells):
                 continue
-            for indices in batches_of(self.indices, self.batch_size):
-                yield Task(perturbation, indices)
+            yield from tasks_of(perturbation, self.indices, self.batch_size)
 
     def _run_condition(
         self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[str, Model]
     ) -> None:
-        recorders = [_Recorder(cell) for cell in cells]
+        recorders = self._recorders(cells)
         for made in batches:
-            live = []
-            for recorder in recorders:
+            if made.images_NCHW is None:
+                self._fail([recorder.cell for recorder in recorders], made.error, done=made.task.start)
+                return
+            for recorder in list(recorders):
                 try:
-                    self._show(recorder, made, models[recorder.cell.model_digest])
-                    live.append(recorder)
+                    self._show(
+                        recorder, made.images_NCHW, made.task.indices, models[recorder.cell.model_digest]
+                    )
                 except BenchError as error:
-                    self._fail([recorder.cell], str(error), done=sum(map(len, recorder.indices)))
-                self.progress.advance(len(made.task.indices), recorder.cell.checkpoint.name)
-            recorders = live
+                    self._fail([recorder.cell], str(error), done=made.task.start)
+                    recorders.remove(recorder)
+                else:
+                    self.progress.advance(len(made.task.indices), recorder.cell.checkpoint.name)
         for recorder in recorders:
             self._check_samples(recorder)
             self._write(recorder.cell, recorder.columns(), recorder.seconds)
 
-    def _show(self, recorder: _Recorder, made: Made, model: Model) -> None:
+    def _recorders(self, cells: Sequence[Cell]) -> list[_Recorder]:
+        recorders = []
+        for cell in cells:
+            measurement = cell.condition.measure
+            try:
+                recorders.append(_Recorder(cell, measures.get(measurement.name).make(measurement.params)))
+            except BenchError as error:
+                self._fail([cell], str(error))
+        return recorders
+
+    def _show(self, recorder: _Recorder, images: torch.Tensor, indices: Array, model: Model) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
         start = time.perf_counter()
-        images, indices = images_or_raise(made), made.task.indices
         labels = torch.from_numpy(self.split.samples.labels[indices])
-        measurement = recorder.cell.condition.measure
-        measure: BatchMeasure = measures.get(measurement.name).make(measurement.params)
+        fixed = self.settings.batch_size is not None
         with torch.inference_mode(), numerics(self.settings.device, self.settings.precision):
-            rows = run_in_chunks(
-                measure, model, images, labels, self.settings.device, fixed=self.settings.batch_size is not None
-            )
+            rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
         recorder.seconds += time.perf_counter() - start
@@ -214,15 +217,15 @@ class SweepRun:
         )
 
     def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
+        """Note a fault of some cells, of which `done` samples each have been counted."""
         if not cells:
             return
-        name = cells[0].checkpoint.name
-        failure = Failure(checkpoint=name, cells=len(cells), message=message)
-        self.failures.append(failure)
-        self.progress.note(f"{name}: {describe(cells)}: {message}")
-        self.progress.advance(max(sum(cell.n for cell in cells) - done, 0), name)
+        self.failures += [Failure(checkpoint=cell.checkpoint.name, message=message) for cell in cells]
+        names = ", ".join(dict.fromkeys(cell.checkpoint.name for cell in cells))
+        self.progress.note(f"failed: {names}, {describe(cells)}: {message}")
+        self.progress.advance(sum(cell.n - done for cell in cells), names)
         if self.settings.on_error == "stop":
-            raise StopRun(f"{name}: {message} (stopped, as --on-error stop asks; finished cells are stored)")
+            raise RunError(f"{names}: {message} Stopped, as --on-error stop asks; finished cells are stored.")
 
 
 class SplitLoader:
@@ -242,14 +245,16 @@ class SplitLoader:
         self._perturbation, self._run = perturbation, run
 
     def __iter__(self) -> Iterator[Batch]:
-        tasks = (Task(self._perturbation, i) for i in batches_of(self._indices, self._run.batch_size))
         settings = self._run.settings
+        tasks = tasks_of(self._perturbation, self._indices, self._run.batch_size)
         for made in make_images(self._source, tasks, seed=settings.seed, workers=settings.workers):
+            if made.images_NCHW is None:
+                raise RunError(made.error)
             samples, indices = self._split.samples, made.task.indices
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
                 labels_N=torch.from_numpy(samples.labels[indices]).to(settings.device),
-                images_NCHW=images_or_raise(made).to(settings.device).float() / 255,
+                images_NCHW=made.images_NCHW.to(settings.device).float() / 255,
             )
 
 
@@ -265,11 +270,12 @@ def run_sweep(
 
 
 def describe(cells: Sequence[Cell]) -> str:
-    """One condition in words, or how many there are."""
-    if len(cells) != 1:
+    """The condition of these cells in words, or how many cells there are."""
+    conditions = {cell.condition for cell in cells}
+    if len(conditions) != 1:
         return f"{len(cells)} cells"
-    columns = {k: v for k, v in cells[0].condition.columns().items() if v is not None}
-    return " ".join(str(columns[k]) for k in columns if k not in ("split", "measure"))
+    columns = conditions.pop().columns()
+    return " ".join(str(v) for k, v in columns.items() if v is not None and k not in ("split", "measure"))
 
 
 def versions() -> dict[str, str]:

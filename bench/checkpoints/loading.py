@@ -162,14 +162,16 @@ def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]
                 f"checkpoint {checkpoint.name!r}: arch_args must not set {name!r}; weights and classes have "
                 "their own keys in the entry."
             )
+    try:
+        config = timm.get_pretrained_cfg(checkpoint.arch)
+    except RuntimeError:  # what follows the dot is unknown
+        names = timm.list_models(pretrained=True)
+        raise UnknownNameError("timm architecture", checkpoint.arch, names) from None
     arguments: dict[str, Any] = {"num_classes": len(checkpoint.class_space.classes)}
-    config = timm.get_pretrained_cfg(checkpoint.arch)
     if config is not None and config.fixed_input_size:  # timm's mark of architectures that take `img_size`
         arguments["img_size"] = checkpoint.input_size
-    return functools.partial(timm.create_model, checkpoint.arch, pretrained=False), {
-        **arguments,
-        **checkpoint.arch_args,
-    }
+    make = functools.partial(timm.create_model, checkpoint.arch, pretrained=False)
+    return make, {**arguments, **checkpoint.arch_args}
 
 
 def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint) -> None:
@@ -196,9 +198,9 @@ def _check_shapes(
     heads = {_head_size(arrays[name], own[name], len(space.classes)) for name in wrong}
     if len(heads) == 1 and None not in heads:
         raise BenchError(
-            f"checkpoint {checkpoint.name!r}: the head in {checkpoint.weights} has {heads.pop()} outputs, but "
-            f"class space {space.name!r} has {len(space.classes)}; name the data set or the classes that it "
-            "was trained on."
+            f"checkpoint {checkpoint.name!r}: the head in {checkpoint.weights} has {heads.pop()} outputs, "
+            f"but class space {space.name!r} has {len(space.classes)}; name the data set or the "
+            "classes that it was trained on."
         )
     shapes = [f"{name} of {_shape(arrays[name])} instead of {_shape(own[name])}" for name in wrong]
     raise _misfit(checkpoint, f"has {_some(shapes)}")

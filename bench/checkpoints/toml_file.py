@@ -7,8 +7,8 @@
     dataset = "digits"               # whose classes the logits stand for; or: classes = ["cat", "dog"]
 
 Every other key is a field of `Checkpoint` and may be left out. The defaults are those of the record (224
-pixels, crop ratio 0.875, bicubic, ImageNet's mean and std), not timm's for the architecture: asking timm would
-cost its import of many seconds on every command. A ViT that was trained with mean and std 0.5 must say so.
+pixels, crop ratio 0.875, bicubic, ImageNet's mean and std), not timm's for the architecture: asking timm
+would cost its import of many seconds on every command. A ViT trained with mean and std 0.5 must say so.
 """
 
 import math

@@ -93,7 +93,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 def _not_weights(path: Path, head: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+    if start.startswith((b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml")):
         return (
             f"weights were wanted, but {path} is a web page, likely the error page of a failed download; "
             "look into it and download the weights again."
@@ -133,9 +133,9 @@ def _read_zip(path: Path) -> object:
             f"{path} is a zip archive, but not of torch.save (it holds {', '.join(sorted(names)[:3])} …); "
             "convert the weights to safetensors."
         )
-    # Torch maps only what is stored as it is; some tools pack the archive anew, compressed.
+    # Torch can't map what another tool has compressed, and takes a path's suffix for the format.
     stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-    return _read_torch(path, mmap=stored)
+    return _read_torch(path, mmap=stored and path.suffix != ".safetensors")
 
 
 def _read_torch(path: Path, mmap: bool) -> object:
@@ -144,7 +144,10 @@ def _read_torch(path: Path, mmap: bool) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            if mmap:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise BenchError(_refused(path, str(error))) from None
     except Exception as error:  # what a damaged file raises depends on where the damage is
@@ -174,8 +177,8 @@ def _state_dict(path: Path, content: object) -> "dict[str, torch.Tensor]":
     for name, array in found.items():
         if not isinstance(name, str) or not _is_array(array):
             raise BenchError(
-                f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} under {name!r}; "
-                f"{_ADVICE}."
+                f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} "
+                f"under {name!r}; {_ADVICE}."
             )
     return dict(found)
 

@@ -2,7 +2,7 @@
 
 import functools
 
-from bench.corruptions import Corruption, CorruptFunction, corruptions
+from bench.corruptions import CorruptFunction, Corruption, corruptions
 
 GROUPS = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),

@@ -104,9 +104,7 @@ class Library:
     def _open(self, name: str, split: str) -> OpenedSplit:
         dataset = datasets.get(name)
         if split not in dataset.splits:
-            raise BenchError(
-                f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}."
-            )
+            raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
         samples = dataset.open(split, self._places.get(name))
         _check(dataset, split, samples)
         return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))

@@ -60,12 +60,17 @@ class CropFile:
         try:
             _pwrite(self._open("crops"), image.data.cast("B"), index * image.nbytes)
             head = _STAMP_CRC.pack(stamp, zlib.crc32(image.data))
-            _pwrite(self._open("records"), memoryview(head + struct.pack("<I", zlib.crc32(head))),
-                    index * _RECORD.size)
+            _pwrite(
+                self._open("records"),
+                memoryview(head + struct.pack("<I", zlib.crc32(head))),
+                index * _RECORD.size,
+            )
         except OSError as error:
             self.writable = False
-            print(f"the crop cache {self.folder} takes no more ({error.strerror}); going on without it.",
-                  file=sys.stderr)
+            print(
+                f"the crop cache {self.folder} takes no more ({error.strerror}); going on without it.",
+                file=sys.stderr,
+            )
 
     def _open(self, name: str) -> int:
         if name not in self._files:
@@ -151,8 +156,13 @@ class CropCache:
             except (OSError, ValueError):  # another run is making or removing it
                 continue
             found.append(
-                CacheEntry(folder=meta.parent, bytes=taken, used=used,
-                           dataset=about.get("dataset", "?"), crop=about.get("crop", "?"))
+                CacheEntry(
+                    folder=meta.parent,
+                    bytes=taken,
+                    used=used,
+                    dataset=about.get("dataset", "?"),
+                    crop=about.get("crop", "?"),
+                )
             )
         return sorted(found, key=lambda entry: entry.used)
 

@@ -284,7 +284,7 @@ def rendition(digit: int, face: Path, look: str, rng: np.random.Generator) -> By
 
 
 def renditions() -> dict[str, NDArray[np.generic]]:
-    """Draw digits-r: every class meets every look equally often, and every face two or three times."""
+    """Draw digits-r: every class meets every look equally often, every face at most three times."""
     rng = np.random.default_rng(SEED)
     faces_KM = [rng.permutation(sorted(map(str, PACKAGES)) * 3)[:PER_CLASS] for _ in range(10)]
     looks_KM = [rng.permutation([*LOOKS] * (PER_CLASS // len(LOOKS))) for _ in range(10)]

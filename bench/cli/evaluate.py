@@ -1,0 +1,142 @@
+"""`bench list`, `bench plan` and `bench run`."""
+
+import argparse
+import itertools
+import json
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.options import cell_options, choice_options, new_command, settings_of, store_option, write
+from bench.cli.tables import print_board
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.api import RunResult
+    from bench.records import Settings
+
+LONG_PLAN = 2_000_000
+"""Images shown to models above which a run asks first: an hour or so on a laptop."""
+KINDS = ("suites", "checkpoints", "datasets", "corruptions", "tracks", "recipes")
+
+
+def add_list(commands: Any) -> None:
+    command = new_command(commands, "list", _list, "show what is registered")
+    command.add_argument("kind", choices=KINDS)
+    command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
+    command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from bench import api
+
+    api.configure(registry=arguments.registry)
+    rows = api.listing(arguments.kind)
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    from bench.text import render
+
+    print(render(list(rows[0]), [list(row.values()) for row in rows]))
+    return 0
+
+
+def add_plan(commands: Any) -> None:
+    command = new_command(commands, "plan", _plan, "show what a run would do")
+    choice_options(command)
+    cell_options(command)
+    store_option(command)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from bench import api
+    from bench.text import render, size
+
+    config = api.configure(**settings_of(arguments))
+    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    rows = []
+    for suite in suites:
+        part = api.cost(api.plan([suite], checkpoints, config.settings))
+        rows.append([suite.name, part["cells"], part["stored"], f"{part['images']:,}"])
+    planned = api.plan(suites, checkpoints, config.settings)
+    cost = api.cost(planned)
+    rows.append(["together", cost["cells"], cost["stored"], f"{cost['images']:,}"])
+    print(render(["suite", "cells", "stored", "images to show"], rows))
+    print(f"\n{len(checkpoints)} checkpoints: {', '.join(checkpoint.name for checkpoint in checkpoints)}")
+    print(
+        f"disk: outcomes about {size(cost['outcome_bytes'])} in {config.settings.store}, "
+        f"crops at most {size(cost['crop_bytes'])} in {config.settings.cache or 'no cache'}"
+    )
+    for name, reason in planned.unavailable.items():
+        print(f"not available: {name}: {reason}")
+    return 0
+
+
+def add_run(commands: Any) -> None:
+    command = new_command(
+        commands, "run", _run, "measure what the store lacks, then print leaderboards and write CSV"
+    )
+    choice_options(command)
+    cell_options(command)
+    store_option(command)
+    command.add_argument("--batch-size", metavar="N|auto", help="default: auto, halved when memory runs out")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that make images (default: one a core, at most 8)"
+    )
+    command.add_argument(
+        "--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)"
+    )
+    command.add_argument(
+        "--on-error", choices=("skip", "stop"), help="after a checkpoint fails (default: skip)"
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask before a long run")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bench import api, progress
+
+    config = api.configure(**settings_of(arguments))
+    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    if not arguments.yes:
+        _ask(api.plan(suites, checkpoints, config.settings).images)
+    result = api.run(suites, checkpoints, config.settings, progress.for_stream())
+    for board in result.boards:
+        print_board(board)
+    _write_tables(result, config.settings)
+    return _report_failures(result)
+
+
+def _ask(images: int) -> None:
+    if images <= LONG_PLAN:
+        return
+    if not sys.stdin.isatty():
+        raise BenchError(
+            f"this run would show {images:,} images to models; add --yes, or --limit N for fewer."
+        )
+    answer = input(f"This run shows {images:,} images to models. Go on? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")
+
+
+def _write_tables(result: "RunResult", settings: "Settings") -> None:
+    from bench import api
+    from bench.tables import to_csv
+
+    folder = settings.store / "tables"
+    for board in result.boards:
+        write(folder / f"{board.suite.name}.csv", to_csv(api.table([board])))
+    if result.boards:
+        print(f"\nCSV: {folder}/")
+
+
+def _report_failures(result: "RunResult") -> int:
+    if result.ok:
+        return 0
+    counts = Counter((failure.message, failure.checkpoint) for failure in result.failures)
+    print(f"\nbench: {len(result.failures)} cells failed; everything else is stored:", file=sys.stderr)
+    for name, reason in result.plan.unavailable.items():
+        print(f"  {name}, not evaluated: {reason}", file=sys.stderr)
+    for message, group in itertools.groupby(sorted(counts), key=lambda pair: pair[0]):
+        which = ", ".join(f"{name} ({counts[message, name]} cells)" for _, name in group)
+        print(f"  {which}: {message}", file=sys.stderr)
+    return 1

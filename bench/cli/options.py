@@ -1,0 +1,94 @@
+"""Options and output that several commands share."""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+
+
+def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    command.set_defaults(command=run)
+    return command
+
+
+def suites_options(command: Any) -> None:
+    command.add_argument(
+        "--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated"
+    )
+    command.add_argument("--track", metavar="NAME", help="every suite of a track (default: digits)")
+
+
+def choice_options(command: Any) -> None:
+    suites_options(command)
+    command.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a checkpoint; may be repeated (default: all that predict the suites' classes)",
+    )
+    command.add_argument(
+        "--family", metavar="NAME", help="only checkpoints of a family: vit, mixer, resnet, …"
+    )
+    command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
+
+
+def cell_options(command: Any) -> None:
+    command.add_argument("--limit", type=int, metavar="N", help="measure N samples of each data set")
+    command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
+    command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")
+    command.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        help="default: auto, which is fp32 on a CPU and bf16 or fp16 on CUDA",
+    )
+
+
+def store_option(command: Any) -> None:
+    command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
+
+
+def out_option(command: Any) -> None:
+    command.add_argument("--out", metavar="FILE", type=Path, help="write to a file")
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = (
+        "store",
+        "cache",
+        "device",
+        "precision",
+        "batch_size",
+        "workers",
+        "seed",
+        "limit",
+        "on_error",
+        "registry",
+    )
+    return {name: getattr(arguments, name, None) for name in names}
+
+
+def emit(text: str, out: Path | None) -> None:
+    if out is None:
+        print(text)
+    else:
+        write(out, text + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a file that cannot be written into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,126 @@
+"""`bench table` and `bench outcomes`: what is stored, scored or row by row."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.options import (
+    cell_options,
+    emit,
+    new_command,
+    out_option,
+    store_option,
+    suites_options,
+    writing,
+)
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Board
+    from bench.records import Settings
+
+
+def add_table(commands: Any) -> None:
+    command = new_command(commands, "table", _table, "score what is stored")
+    suites_options(command)
+    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    cell_options(command)
+    store_option(command)
+    command.add_argument(
+        "--format",
+        choices=("text", "csv", "md", "json"),
+        default="text",
+        help="text and md: a leaderboard; csv and json: a row a score",
+    )
+    command.add_argument("--columns", metavar="A,B,…", help="of csv and json: only these")
+    out_option(command)
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    boards, _ = _stored_boards(arguments)
+    if arguments.format in ("text", "md"):
+        text = "\n\n".join(_board_text(board, arguments.format) for board in boards)
+    else:
+        text = _long_text(boards, arguments.format, arguments.columns)
+    emit(text, arguments.out)
+    return 0
+
+
+def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings]":
+    from bench import api
+    from bench.leaderboard import Want
+
+    config = api.configure(store=arguments.store, device=arguments.device, precision=arguments.precision)
+    suites, _ = api.select(arguments.suite, arguments.track)
+    from bench.store import Store
+
+    want = Want(
+        limit=arguments.limit,
+        any_limit=arguments.limit is None,
+        seed=arguments.seed,
+        device=config.settings.numerics.device if arguments.device else None,
+        precision=config.settings.precision if arguments.precision else None,
+    )
+    store = Store(config.settings.store)
+    return api.boards(suites, store, checkpoints=arguments.checkpoint, want=want), config.settings
+
+
+def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:
+    from bench import api, tables
+
+    frame = api.table(boards)
+    if columns:
+        names = [name.strip() for name in columns.split(",")]
+        for name in names:
+            tables.column(frame, name)
+        frame = frame[names]
+    if style == "csv":
+        return tables.to_csv(frame).rstrip("\n")
+    return frame.to_json(orient="records", indent=1, double_precision=tables.DIGITS)
+
+
+def print_board(board: "Board") -> None:
+    print("\n" + _board_text(board, "text"))
+
+
+def _board_text(board: "Board", style: str) -> str:
+    from bench.tables import leaderboard
+    from bench.text import render, render_markdown
+
+    frame = leaderboard(board)
+    rows = frame.astype(str).values.tolist()
+    head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
+    about = f"{board.protocol}; {board.choice.text}; fractions in percent, ± half the 95% interval"
+    body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
+    title = head if style == "text" else f"### {head}"
+    notes = "".join(f"\n{'' if style == 'text' else '- '}{note}" for note in board.notes)
+    return f"{title}\n{about}\n\n{body}" + (f"\n{notes}" if notes else "")
+
+
+def add_outcomes(commands: Any) -> None:
+    command = new_command(commands, "outcomes", _outcomes, "write the stored outcomes, one row a sample")
+    suites_options(command)
+    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    cell_options(command)
+    store_option(command)
+    command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .parquet or .csv file")
+
+
+def _outcomes(arguments: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from bench import api
+    from bench.store import Store
+
+    if arguments.out.suffix not in (".parquet", ".csv"):
+        raise BenchError(f"--out must end in .parquet or .csv, not {arguments.out.name!r}.")
+    boards, settings = _stored_boards(arguments)
+    frame = pd.concat([api.outcomes(board, Store(settings.store)) for board in boards], ignore_index=True)
+    with writing(arguments.out):
+        if arguments.out.suffix == ".parquet":
+            frame.to_parquet(arguments.out, index=False)
+        else:
+            frame.to_csv(arguments.out, index=False)
+    print(f"{len(frame):,} rows in {arguments.out}")
+    return 0
