@@ -248,7 +248,7 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
     Returns:
         The registry file.
     """
-    from bench.training.command import train_recipe
+    from bench.train import train_recipe
 
     return train_recipe(recipe, out, device=device, progress=progress)
 

@@ -2,29 +2,41 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.measure import BatchMeasure
-from bench.records import Checkpoint, Precision
+from bench.records import Cell, Checkpoint, Precision
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WEIGHTS_SHARE = 0.5
 """Of the free memory, for the weights of the checkpoints in one pass; activations need the rest."""
 
 
+ModelKey: TypeAlias = tuple[str, int | None]
+"""Model digest, and the input size where the condition sets one."""
+
+
 @dataclass
 class Model:
     """A loaded checkpoint and the largest batch that has fitted so far."""
 
-    checkpoint: Checkpoint
     module: torch.nn.Module
+    size: int
+    """Side of the images that it takes, pixels."""
     chunk: int
+
+
+def model_key(cell: Cell) -> ModelKey:
+    """Cells with the same key are measured with the same module."""
+    return cell.model_digest, cell.condition.model.input_size
 
 
 def check_device(name: str) -> None:
@@ -59,30 +71,54 @@ def numerics(device: str, precision: Precision) -> Iterator[None]:
 
 
 def load_models(
-    checkpoints: Mapping[str, Checkpoint], device: str, batch_size: int
-) -> Iterator[tuple[dict[str, Model], dict[str, str]]]:
-    """Load as many checkpoints at a time as the device's memory holds.
+    cells: Iterable[Cell], device: str, batch_size: int
+) -> Iterator[tuple[dict[ModelKey, Model], dict[ModelKey, str]]]:
+    """Load as many of the cells' checkpoints at a time as the device's memory holds.
 
     Yields:
         The models by key, and for each key that failed to load the reason. Dropped before the next are loaded.
     """
     budget = _WEIGHTS_SHARE * free_memory(device)
-    waiting = list(checkpoints.items())
+    waiting = list({model_key(cell): cell for cell in cells}.items())
     while waiting:
-        models: dict[str, Model] = {}
-        broken: dict[str, str] = {}
+        models: dict[ModelKey, Model] = {}
+        broken: dict[ModelKey, str] = {}
         taken = 0
-        while waiting and (not models or taken + _size(waiting[0][1]) <= budget):
-            key, checkpoint = waiting.pop(0)
-            taken += _size(checkpoint)
+        while waiting and (not models or taken + _size(waiting[0][1].checkpoint) <= budget):
+            key, cell = waiting.pop(0)
+            taken += _size(cell.checkpoint)
             try:
-                module = load(checkpoint, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-                models[key] = Model(checkpoint, module, batch_size)
+                models[key] = _load_model(cell, device, batch_size)
             except BenchError as error:
                 broken[key] = str(error)
             except Exception as error:
                 broken[key] = f"loading failed: {type(error).__name__}: {one_line(error)}"
         yield models, broken
+
+
+def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
+    size = cell.condition.model.input_size
+    module = load(cell.checkpoint, device, input_size=size)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(module, size or cell.checkpoint.input_size, batch_size)
+
+
+def to_unit_range(images_NCHW: torch.Tensor, device: str, size: int) -> torch.Tensor:
+    """Bring a batch to the device as a model takes it.
+
+    Args:
+        images_NCHW: uint8, square.
+        device: where to.
+        size: side that the model takes, pixels. Images of another size (a suite may fix the crop) are resized on
+            the device, bicubic with antialiasing.
+
+    Returns:
+        float32 in [0, 1], (N, C, size, size).
+    """
+    images = images_NCHW.to(device, non_blocking=True).float().div_(255)
+    if images.shape[-1] != size:
+        images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp_(0, 1)
+    return images
 
 
 def free_memory(device: str) -> int:
@@ -127,7 +163,7 @@ def run_in_chunks(
     while done < len(images_NCHW):
         chunk = slice(done, done + model.chunk)
         try:
-            images = images_NCHW[chunk].to(device, non_blocking=True).float().div_(255)
+            images = to_unit_range(images_NCHW[chunk], device, model.size)
             rows = measure.rows(model.module, images, labels_N[chunk].to(device, non_blocking=True))
             parts.append({name: column.cpu() for name, column in rows.items()})
             done += len(images)

@@ -17,7 +17,16 @@ import numpy as np
 import torch
 
 from bench.datasets import Library, OpenedSplit, subset
-from bench.device import Model, default_batch_size, load_models, numerics, run_in_chunks
+from bench.device import (
+    Model,
+    ModelKey,
+    default_batch_size,
+    load_models,
+    model_key,
+    numerics,
+    run_in_chunks,
+    to_unit_range,
+)
 from bench.errors import BenchError, RunError, one_line
 from bench.feed import Made, Task, make_images, tasks_of
 from bench.images.cache import CropCache
@@ -76,16 +85,15 @@ class SweepRun:
 
     def run(self) -> list[Failure]:
         """Measure every cell, as many checkpoints at a time as memory holds."""
-        checkpoints = {cell.model_digest: cell.checkpoint for cell in self.sweep.cells}
-        for models, broken in load_models(checkpoints, self.settings.device, self.batch_size):
+        for models, broken in load_models(self.sweep.cells, self.settings.device, self.batch_size):
             for key, message in broken.items():
-                self._fail([cell for cell in self.sweep.cells if cell.model_digest == key], message)
-            cells = tuple(cell for cell in self.sweep.cells if cell.model_digest in models)
-            for key, model in models.items():
-                self.store.record_checkpoint(key, model.checkpoint)
+                self._fail([cell for cell in self.sweep.cells if model_key(cell) == key], message)
+            cells = tuple(cell for cell in self.sweep.cells if model_key(cell) in models)
+            for cell in cells:
+                self.store.record_checkpoint(cell.model_digest, cell.checkpoint)
             self._run_batch_measures(replace(self.sweep, cells=_of_interface(cells, "batch")), models)
             for cell in _of_interface(cells, "checkpoint"):
-                self._run_checkpoint_measure(cell, models[cell.model_digest])
+                self._run_checkpoint_measure(cell, models[model_key(cell)])
         return self.failures
 
     def _open(self, dataset: str, split: str) -> tuple[OpenedSplit, Array, CropSource]:
@@ -102,7 +110,7 @@ class SweepRun:
 
     # -- batch measures: one pass over the images for all checkpoints ----------------------------------------
 
-    def _run_batch_measures(self, sweep: Sweep, models: Mapping[str, Model]) -> None:
+    def _run_batch_measures(self, sweep: Sweep, models: Mapping[ModelKey, Model]) -> None:
         groups = sweep.by_perturbation
         images = make_images(
             self.source, self._tasks(groups), seed=self.settings.seed, workers=self.settings.workers
@@ -120,7 +128,7 @@ class SweepRun:
             yield from tasks_of(perturbation, self.indices, self.batch_size)
 
     def _run_condition(
-        self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[str, Model]
+        self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]
     ) -> None:
         recorders = self._recorders(cells)
         for made in batches:
@@ -130,7 +138,7 @@ class SweepRun:
             for recorder in list(recorders):
                 try:
                     self._show(
-                        recorder, made.images_NCHW, made.task.indices, models[recorder.cell.model_digest]
+                        recorder, made.images_NCHW, made.task.indices, models[model_key(recorder.cell)]
                     )
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
@@ -181,9 +189,11 @@ class SweepRun:
         perturbation = cell.condition.images.perturbation
         measurement = cell.condition.measure
         try:
-            loader = SplitLoader(self.split, self.indices, self.source, perturbation, self)
+            loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
             fit = {
-                split: SplitLoader(*self._open(cell.condition.data.dataset, split), perturbation, self)
+                split: SplitLoader(
+                    *self._open(cell.condition.data.dataset, split), perturbation, self, model.size
+                )
                 for split in cell.condition.data.fit
             }
             measure = measures.get(measurement.name).make(measurement.params)
@@ -238,11 +248,12 @@ class SplitLoader:
         source: CropSource,
         perturbation: Perturbation | None,
         run: SweepRun,
+        size: int,
     ) -> None:
         self.ids = split.samples.ids[indices]
         self.labels = split.samples.labels[indices]
         self._split, self._indices, self._source = split, indices, source
-        self._perturbation, self._run = perturbation, run
+        self._perturbation, self._run, self._size = perturbation, run, size
 
     def __iter__(self) -> Iterator[Batch]:
         settings = self._run.settings
@@ -254,7 +265,7 @@ class SplitLoader:
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
                 labels_N=torch.from_numpy(samples.labels[indices]).to(settings.device),
-                images_NCHW=made.images_NCHW.to(settings.device).float() / 255,
+                images_NCHW=to_unit_range(made.images_NCHW, settings.device, self._size),
             )
 
 

@@ -153,6 +153,8 @@ def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, A
 def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
     import timm
 
+    import bench.checkpoints.zoo.architectures  # noqa: F401 - timm then knows the shipped ones too
+
     # Also keeps out `hf-hub:…` and `local-dir:…`, which timm would fetch or read by itself.
     if not timm.is_model(checkpoint.arch):
         raise UnknownNameError("timm architecture", checkpoint.arch, timm.list_models())

@@ -31,5 +31,5 @@ def _embedded(name: str, about: str, licence: str, split: str = "test") -> None:
 
 _embedded("digits", "500 handwritten digits at 32×32, by other positions than the training set.", _UCI)
 _embedded("digits-v2", "700 more handwritten digits, the rest of the collection.", _UCI)
-_embedded("digits-r", "1,000 digits drawn in many fonts and looks, as ImageNet-R is to ImageNet.", "CC0 1.0")
+_embedded("digits-r", "1,000 digits drawn in many fonts and looks, as ImageNet-R is to ImageNet.", "CC BY 4.0")
 _embedded("digits-train", "597 handwritten digits, what the digits checkpoints learn from.", _UCI, "train")

@@ -4,8 +4,11 @@ Each is a timm class, so the weights in this folder carry timm's own parameter n
 1 MB in fp32 and 0.1 to 0.2 ms an image on one CPU core: tests of the whole benchmark can afford to run it.
 """
 
-from timm.models import MlpMixer, ResNet, VisionTransformer
+from collections.abc import Callable
+
+from timm.models import MlpMixer, ResNet, VisionTransformer, register_model
 from timm.models.resnet import BasicBlock
+from torch import nn
 
 IMAGE_SIZE = 32  # pixels, height and width
 
@@ -45,3 +48,28 @@ def resnet(num_classes: int = 10) -> ResNet:
         stem_type="deep",
         num_classes=num_classes,
     )
+
+
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"vit": vit, "mixer": mixer, "resnet": resnet}
+"""By the names that recipes use."""
+
+
+# timm knows them by these names once this module is imported, so that a registry entry needs no builder.
+
+
+@register_model
+def digits_vit(pretrained: bool = False, num_classes: int = 10, **_: object) -> VisionTransformer:
+    """`vit` for `timm.create_model`."""
+    return vit(num_classes)
+
+
+@register_model
+def digits_mixer(pretrained: bool = False, num_classes: int = 10, **_: object) -> MlpMixer:
+    """`mixer` for `timm.create_model`."""
+    return mixer(num_classes)
+
+
+@register_model
+def digits_resnet(pretrained: bool = False, num_classes: int = 10, **_: object) -> ResNet:
+    """`resnet` for `timm.create_model`."""
+    return resnet(num_classes)

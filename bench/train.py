@@ -1,0 +1,84 @@
+"""`bench train`: a registered recipe on its data set, and an entry for `--registry` beside the weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
+from bench.datasets import Library
+from bench.errors import BenchError, UnknownNameError
+from bench.training.loop import Epoch, save, train
+from bench.training.recipes import Recipe, load_recipes
+
+MEAN = STD = (0.5, 0.5, 0.5)
+"""Of the small checkpoints: [0, 1] becomes [-1, 1]."""
+_EPOCHS_A_LINE = 10
+
+
+def train_recipe(name: str, out: Path, *, device: str, progress: Callable[[str], None]) -> Path:
+    """Make a checkpoint by a recipe.
+
+    Args:
+        name: of the recipe.
+        out: folder for NAME.safetensors, NAME.csv (the training log) and NAME.toml (a registry entry).
+        device: where to train.
+        progress: called with a line of text every few epochs.
+
+    Returns:
+        The registry file. Its entry is called NAME-retrained, beside the shipped one.
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+        BenchError: the folder cannot be written.
+    """
+    recipes = load_recipes()
+    if name not in recipes:
+        raise UnknownNameError("recipe", name, recipes, see="bench list recipes")
+    recipe, weights = recipes[name], out / f"{name}.safetensors"
+    images, labels = _training_data(recipe)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        trained = train(
+            recipe,
+            ARCHITECTURES[recipe.architecture],
+            images,
+            labels,
+            mean=MEAN,
+            std=STD,
+            device=device,
+            progress=lambda epoch: _report(recipe, epoch, progress),
+        )
+        save(trained, weights)
+        registry = out / f"{name}.toml"
+        registry.write_text(_entry(recipe, weights), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"{out} cannot be written: {error.strerror or error}. Give another --out.") from error
+    return registry
+
+
+def _training_data(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    samples = Library().open(recipe.dataset, "train").samples
+    images_NHWC = np.stack([np.asarray(samples.read(index)) for index in range(len(samples.ids))])
+    return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(samples.labels)
+
+
+def _report(recipe: Recipe, epoch: Epoch, progress: Callable[[str], None]) -> None:
+    if epoch.number % _EPOCHS_A_LINE == 0 or epoch.number == recipe.epochs:
+        progress(f"{recipe.name}: epoch {epoch.number}/{recipe.epochs}, loss {epoch.loss:.4f}")
+
+
+def _entry(recipe: Recipe, weights: Path) -> str:
+    return f"""[{recipe.name}-retrained]
+arch = "digits_{recipe.architecture}"
+weights = "{weights.name}"
+dataset = "digits"
+input_size = {IMAGE_SIZE}
+crop_ratio = 1.0
+mean = {list(MEAN)}
+std = {list(STD)}
+family = "{recipe.architecture}"
+sam = "{"sam" if recipe.sam_rho else "none"}"
+recipe = "{recipe.name}"
+"""
