@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.config import Config, load_config
-from bench.corruptions import corruptions as corruption_registry
 from bench.datasets import Library
 from bench.datasets import datasets as dataset_registry
 from bench.errors import BenchError, UnknownNameError
 from bench.index import Index
-from bench.leaderboard import Board, Want, make_board
+from bench.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.plan import Plan, make_plan, make_sweeps
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
@@ -49,8 +48,8 @@ def configure(**flags: Any) -> Config:
     """Settings as the command line would have them: `bench.toml` and defaults, overridden by `flags`.
 
     Args:
-        flags: store, cache, cache_budget_gb, device, precision, batch_size, workers, seed, limit, on_error, registry,
-            data (name to place).
+        flags: the keys of `bench.toml`: store, cache, cache_budget_gb, device, precision, batch_size, workers,
+            seed, limit, on_error, registry, data (name to place).
     """
     config = load_config(flags)
     if config.registry is not None:
@@ -84,9 +83,7 @@ def select(
     if checkpoints:
         entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
     else:
-        spaces = {
-            dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions
-        }
+        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
     if family is not None:
         families = {entry.family for entry in checkpoint_registry}
@@ -185,15 +182,13 @@ def boards(
         index.close()
 
 
-def _boards(
-    suites: Sequence[Suite], store: Store, *, names: set[str], models: set[str], want: Want
-) -> list[Board]:
+def _boards(suites: Sequence[Suite], store: Store, *, names: set[str], models: set[str], want: Want) -> list[Board]:
     index = Index(store)
     found = []
     for suite in suites:
         try:
             found.append(make_board(suite, store, index, names=names, models=models, want=want))
-        except BenchError:  # every cell of it failed: the failures say so
+        except NothingStoredError:  # every cell of it failed: the failures say so
             continue
     index.close()
     return found
@@ -210,8 +205,8 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
     """One row a sample of every cell behind a board.
 
     Returns:
-        Columns suite, checkpoint, those condition parameters that are set somewhere, id, label, prediction, correct,
-        and every other column that the measures gave (lists where there are several values a sample).
+        Columns suite, checkpoint, those condition parameters that are set somewhere, id, label, prediction,
+        correct, and every other column that the measures gave (lists where there are several values a sample).
     """
     import pandas as pd
 
@@ -253,75 +248,8 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
     return train_recipe(recipe, out, device=device, progress=progress)
 
 
-def listing(kind: str) -> list[dict[str, Any]]:
-    """What is registered of a kind (suites, checkpoints, datasets, corruptions, tracks, recipes), a record a row."""
-    return _LISTINGS[kind]()
-
-
-def _list_suites() -> list[dict[str, Any]]:
-    return [
-        {"name": s.name, "version": s.version, "track": s.track, "conditions": len(s.conditions), "title": s.title,
-         "paper": s.paper}
-        for s in suite_registry
-    ]  # fmt: skip
-
-
-def _list_checkpoints() -> list[dict[str, Any]]:
-    return [
-        {"name": c.name, "family": c.family, "sam": c.sam, "classes": c.class_space.name, "input": c.input_size,
-         "crop": c.crop_ratio, "pairs with": c.pairs_with, "recipe": c.recipe}
-        for c in checkpoint_registry
-    ]  # fmt: skip
-
-
-def _list_datasets() -> list[dict[str, Any]]:
-    return [
-        {"name": d.name, "classes": len(d.class_space.classes), "splits": ", ".join(d.splits), "about": d.about,
-         "licence": d.licence}
-        for d in dataset_registry
-    ]  # fmt: skip
-
-
-def _list_corruptions() -> list[dict[str, Any]]:
-    return [
-        {"name": c.name, "group": c.group, "version": c.version, "about": c.about}
-        for c in corruption_registry
-    ]
-
-
-def _list_tracks() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()
-    ]
-
-
-def _list_recipes() -> list[dict[str, Any]]:
-    from bench.training.recipes import load_recipes
-
-    return [
-        {
-            "name": r.name,
-            "architecture": r.architecture,
-            "sam rho": r.sam_rho,
-            "epochs": r.epochs,
-            "seed": r.seed,
-        }
-        for r in load_recipes().values()
-    ]
-
-
-_LISTINGS = {
-    "suites": _list_suites,
-    "checkpoints": _list_checkpoints,
-    "datasets": _list_datasets,
-    "corruptions": _list_corruptions,
-    "tracks": _list_tracks,
-    "recipes": _list_recipes,
-}
-
-
 def cost(planned: Plan) -> Mapping[str, int]:
-    """What a plan would take: cells, images and bytes on disk (crops are an upper bound: some may be cached)."""
+    """What a plan would take: cells, images, bytes on disk (of crops at most: some may be cached)."""
     sweeps = make_sweeps(planned.missing)
     by_key = Counter({(s.dataset, s.split, s.crop): max(cell.n for cell in s.cells) for s in sweeps})
     return {

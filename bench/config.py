@@ -84,7 +84,7 @@ def _read_file() -> dict[str, Any]:
         return {}
     table, locate = load_toml(path)
     for key, value in table.items():
-        where = f"{path}, line {locate('', key)}"
+        where = f"{path}, line {locate(key)}"
         if key not in _TYPES:
             raise BenchError(f"{where}: {UnknownNameError('setting', key, _TYPES)}")
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):

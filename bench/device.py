@@ -48,9 +48,7 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BenchError(
-            f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu."
-        ) from error
+        raise BenchError(f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu.") from error
 
 
 def default_batch_size(device: str) -> int:
@@ -99,7 +97,7 @@ def load_models(
 def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
     size = cell.condition.model.input_size
     module = load(cell.checkpoint, device, input_size=size)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     return Model(module, size or cell.checkpoint.input_size, batch_size)
 
 
@@ -171,9 +169,7 @@ def run_in_chunks(
             raise
         except Exception as error:
             if not _is_out_of_memory(error):
-                raise RunError(
-                    f"the forward pass failed: {type(error).__name__}: {one_line(error)}"
-                ) from error
+                raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
             if fixed or model.chunk == 1:
                 raise RunError(
                     f"out of memory with {model.chunk} images at once; use a smaller --batch-size, or auto."

@@ -80,9 +80,7 @@ def _corruptions() -> str:
 
 def _data(settings: Settings) -> str:
     library = Library(settings.places)
-    opened = [
-        library.open(d.name, d.splits[0]) for d in datasets if not d.source or d.name in settings.places
-    ]
+    opened = [library.open(d.name, d.splits[0]) for d in datasets if not d.source or d.name in settings.places]
     return ", ".join(f"{o.dataset.name} ({len(o.samples.ids):,})" for o in opened)
 
 

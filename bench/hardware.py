@@ -46,9 +46,7 @@ def resolve_device(name: str) -> str:
     if name in known or name == "mps":  # whether Apple's is there is for torch to say
         return name
     if re.fullmatch(r"cuda(:\d+)?", name):
-        raise BenchError(
-            f"there is no device {name!r}: {count} CUDA devices are here; use one of: {', '.join(known)}."
-        )
+        raise BenchError(f"there is no device {name!r}: {count} CUDA devices are here; use one of: {', '.join(known)}.")
     raise BenchError(f"unknown device {name!r}; use auto, {', '.join(known)}.")
 
 

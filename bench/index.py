@@ -63,15 +63,11 @@ class Index:
             BenchError: the score is not defined on these outcomes.
         """
         name = _score_key(suite_version, score.metric, keys)
-        row = self._db.execute(
-            "SELECT value, n, ci_low, ci_high FROM scores WHERE key = ?", (name,)
-        ).fetchone()
+        row = self._db.execute("SELECT value, n, ci_low, ci_high FROM scores WHERE key = ?", (name,)).fetchone()
         if row is None:
             estimate = score.metric.function(*(self._store.read(key) for key in keys))
             if estimate.n < 1:
-                raise BenchError(
-                    f"{score.metric.name} of {suite_version} came from no sample; that is no score."
-                )
+                raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
             row = (estimate.value, estimate.n, estimate.ci_low, estimate.ci_high)
             self._save("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", [(name, *row)])
         return Estimate(value=row[0], n=row[1], ci_low=row[2], ci_high=row[3])

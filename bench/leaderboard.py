@@ -16,6 +16,10 @@ from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.suite import Score, Suite
 
 
+class NothingStoredError(BenchError):
+    """A table was asked for of which no cell is stored."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """What all cells of a table have in common."""
@@ -35,9 +39,7 @@ class Choice:
         """Whether the cell may stand in this table."""
         i = cell.identity
         # A set no larger than the limit is measured whole; what is not random was measured under no seed.
-        limit = i["limit"] == self.limit or (
-            self.limit is not None and i["limit"] is None and i["n"] <= self.limit
-        )
+        limit = i["limit"] == self.limit or (self.limit is not None and i["limit"] is None and i["n"] <= self.limit)
         seed = i["seed"] in (None, self.seed)
         return limit and seed and (i["device"], i["precision"]) == (self.device, self.precision)
 
@@ -97,9 +99,7 @@ class Board:
         headline = self.suite.board[0]
         values = {row.checkpoint: row.estimate.value for row in self.rows if row.score is headline}
         sign = -1 if headline.metric.higher_is_better else 1
-        return sorted(
-            self.checkpoints, key=lambda c: (c not in values, sign * values.get(c, 0.0), c.name, c.model)
-        )
+        return sorted(self.checkpoints, key=lambda c: (c not in values, sign * values.get(c, 0.0), c.name, c.model))
 
 
 def make_board(
@@ -131,9 +131,7 @@ def make_board(
     ]
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
-    cells = [
-        cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places
-    ]
+    cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
     choice, left_out = _choose(suite, cells, want or Want())
     cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)])
     found: dict[tuple[str, Condition], StoredCell] = {}
@@ -144,9 +142,7 @@ def make_board(
     return Board(
         suite=suite,
         choice=choice,
-        protocol=suite.protocol.taken_with(
-            limit=choice.limit, seed=choice.seed, precision=choice.precision
-        ).name,
+        protocol=suite.protocol.taken_with(limit=choice.limit, seed=choice.seed, precision=choice.precision).name,
         rows=tuple(rows),
         cells=found,
         checkpoints=tuple(entry for entry in entries if entry.model in measured),
@@ -173,7 +169,7 @@ def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choi
     admitted = {choice: count for choice, count in counts.items() if count and want.admits(choice)}
     if not admitted:
         have = "; ".join(choice.text for choice in _ordered(counts)) or "nothing"
-        raise BenchError(
+        raise NothingStoredError(
             f"the store holds nothing of suite {suite.name!r} as asked (it holds: {have}); "
             f"`bench run --suite {suite.name}` measures it."
         )
@@ -189,7 +185,7 @@ def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choi
 
 def _choices(cells: Iterable[StoredCell], want: Want) -> set[Choice]:
     cells = list(cells)
-    seeds = {cell.identity["seed"] for cell in cells} - {None} | ({want.seed} - {None} or set())
+    seeds: set[int] = {s for s in (want.seed, *(cell.identity["seed"] for cell in cells)) if s is not None}
     limits = {cell.identity["limit"] for cell in cells} | (set() if want.any_limit else {want.limit})
     kinds = {(cell.identity["device"], cell.identity["precision"]) for cell in cells}
     return {

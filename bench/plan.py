@@ -88,9 +88,7 @@ def make_plan(
     return Plan(cells=tuple(cells.values()), stored=stored, unavailable=unavailable)
 
 
-def resolve(
-    checkpoint: Checkpoint, model: str, condition: Condition, library: Library, settings: Settings
-) -> Cell:
+def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: Library, settings: Settings) -> Cell:
     """The cell of a checkpoint under a condition, with everything that decides its outcome."""
     data = condition.data
     splits = [library.open(data.dataset, split) for split in (data.split, *data.fit)]

@@ -106,9 +106,7 @@ def load_plugins() -> None:
     try:
         found = importlib.metadata.entry_points(group=GROUP)
         if not any(map(_is_ours, found)):
-            raise BenchError(
-                "rtbench is not installed here, so nothing is registered: run `pip install .` first."
-            )
+            raise BenchError("rtbench is not installed here, so nothing is registered: run `pip install .` first.")
         # Ours first: a stranger's plug-in may look up what the project registers.
         for entry in sorted(found, key=lambda e: (not _is_ours(e), e.name, e.value)):
             _loaded[entry.value] = _import_plugin(entry)

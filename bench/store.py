@@ -342,9 +342,7 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DamagedCellError(path, "the file is missing") from error
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DamagedCellError(
-            path, str(error).splitlines()[0] if str(error) else type(error).__name__
-        ) from error
+        raise DamagedCellError(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 @contextlib.contextmanager

@@ -71,9 +71,7 @@ class SweepRun:
         progress: told of every batch.
     """
 
-    def __init__(
-        self, sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress
-    ) -> None:
+    def __init__(self, sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress) -> None:
         self.sweep = sweep
         self.settings = settings
         self.store = store
@@ -112,9 +110,7 @@ class SweepRun:
 
     def _run_batch_measures(self, sweep: Sweep, models: Mapping[ModelKey, Model]) -> None:
         groups = sweep.by_perturbation
-        images = make_images(
-            self.source, self._tasks(groups), seed=self.settings.seed, workers=self.settings.workers
-        )
+        images = make_images(self.source, self._tasks(groups), seed=self.settings.seed, workers=self.settings.workers)
         # Perturbations that another run finishes meanwhile never come out of `images`.
         for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
             self._run_condition(groups.pop(perturbation), batches, models)
@@ -127,9 +123,7 @@ class SweepRun:
                 continue
             yield from tasks_of(perturbation, self.indices, self.batch_size)
 
-    def _run_condition(
-        self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]
-    ) -> None:
+    def _run_condition(self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]) -> None:
         recorders = self._recorders(cells)
         for made in batches:
             if made.images_NCHW is None:
@@ -137,9 +131,7 @@ class SweepRun:
                 return
             for recorder in list(recorders):
                 try:
-                    self._show(
-                        recorder, made.images_NCHW, made.task.indices, models[model_key(recorder.cell)]
-                    )
+                    self._show(recorder, made.images_NCHW, made.task.indices, models[model_key(recorder.cell)])
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
                     recorders.remove(recorder)
@@ -191,9 +183,7 @@ class SweepRun:
         try:
             loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
             fit = {
-                split: SplitLoader(
-                    *self._open(cell.condition.data.dataset, split), perturbation, self, model.size
-                )
+                split: SplitLoader(*self._open(cell.condition.data.dataset, split), perturbation, self, model.size)
                 for split in cell.condition.data.fit
             }
             measure = measures.get(measurement.name).make(measurement.params)
@@ -269,9 +259,7 @@ class SplitLoader:
             )
 
 
-def run_sweep(
-    sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress
-) -> list[Failure]:
+def run_sweep(sweep: Sweep, settings: Settings, store: Store, library: Library, progress: Progress) -> list[Failure]:
     """Measure the cells of a sweep and store them; what failed is returned.
 
     Raises:

@@ -83,13 +83,11 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise RunError(f"{path} is not a readable CSV ({error}).") from error
     for name in (*_HEAD, *_CONDITION, *_TAIL):
         if name not in frame.columns:
-            raise BenchError(
-                f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back."
-            )
+            raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
     return _typed(frame)
 
 
-def column(frame: pd.DataFrame, name: str) -> pd.Series:  # type: ignore[type-arg]
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column by name.
 
     Raises:

@@ -22,9 +22,7 @@ CLEAN = Condition(data=DATA)
 def severities(corruption: str) -> tuple[Condition, ...]:
     """The five conditions of a corruption."""
     return tuple(
-        Condition(
-            data=DATA, images=Images(perturbation=Perturbation(corruption=corruption, severity=severity))
-        )
+        Condition(data=DATA, images=Images(perturbation=Perturbation(corruption=corruption, severity=severity)))
         for severity in range(1, 6)
     )
 

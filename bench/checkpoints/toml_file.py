@@ -109,8 +109,7 @@ def _shortened(value: object) -> str:
 def _check_architecture(entry: _Entry, allow_builder: bool) -> None:
     if "builder" in entry.table and not allow_builder:
         raise entry.error(
-            "builder names code, which only a plug-in may bring; use arch, or register the checkpoint in a "
-            "plug-in.",
+            "builder names code, which only a plug-in may bring; use arch, or register the checkpoint in a plug-in.",
             "builder",
         )
     if "builder" in entry.table and "arch" in entry.table:
@@ -136,9 +135,7 @@ def _class_space(entry: _Entry, class_spaces: ClassSpaces) -> ClassSpace:
 def _distinct(entry: _Entry, classes: list[str]) -> tuple[str, ...]:
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise entry.error(
-            f"classes has {twice[0]!r} more than once; each class needs its own name.", "classes"
-        )
+        raise entry.error(f"classes has {twice[0]!r} more than once; each class needs its own name.", "classes")
     return tuple(classes)
 
 

@@ -78,9 +78,7 @@ def _check_file(path: Path) -> os.stat_result:
     except IsADirectoryError:
         raise BenchError(f"a weights file was wanted, but {path} is a folder; name the file in it.") from None
     except OSError as error:
-        raise BenchError(
-            f"{path} can't be opened ({error.strerror}); check the path and its rights."
-        ) from None
+        raise BenchError(f"{path} can't be opened ({error.strerror}); check the path and its rights.") from None
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         raise BenchError(f"weights file {path} is empty; {_AGAIN}.")
     return status
@@ -99,9 +97,7 @@ def _not_weights(path: Path, head: bytes) -> str:
             "look into it and download the weights again."
         )
     if start.startswith(b"version https://git-lfs"):
-        return (
-            f"{path} is a git-lfs pointer to weights, not the weights; run `git lfs pull` in its repository."
-        )
+        return f"{path} is a git-lfs pointer to weights, not the weights; run `git lfs pull` in its repository."
     return (
         f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:12]!r}); "
         "convert the weights to safetensors."

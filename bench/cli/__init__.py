@@ -16,10 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 where everything asked for is done, 1 where some of it failed, 2 where the call must change, 130 after Ctrl-C.
+        0 where everything asked for is done, 1 where some of it failed, 2 where the call must change, 130 after
+        Ctrl-C.
     """
-    # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from the
-    # processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
+    # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from
+    # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = parser().parse_args(argv)
     try:
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="bench",
         description="Robustness and transfer benchmarks for image classifiers.",
-        epilog="Settings also come from bench.toml here, or from the file that $BENCH_CONFIG names; flags win.",
+        epilog="Settings also come from bench.toml here, or the file that $BENCH_CONFIG names; flags win.",
     )
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for add in (

@@ -21,6 +21,7 @@ KINDS = ("suites", "checkpoints", "datasets", "corruptions", "tracks", "recipes"
 
 
 def add_list(commands: Any) -> None:
+    """Declare `bench list`."""
     command = new_command(commands, "list", _list, "show what is registered")
     command.add_argument("kind", choices=KINDS)
     command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
@@ -29,9 +30,10 @@ def add_list(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
+    from bench.listings import LISTINGS
 
     api.configure(registry=arguments.registry)
-    rows = api.listing(arguments.kind)
+    rows = LISTINGS[arguments.kind]()
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
@@ -42,6 +44,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def add_plan(commands: Any) -> None:
+    """Declare `bench plan`."""
     command = new_command(commands, "plan", _plan, "show what a run would do")
     choice_options(command)
     cell_options(command)
@@ -73,9 +76,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def add_run(commands: Any) -> None:
-    command = new_command(
-        commands, "run", _run, "measure what the store lacks, then print leaderboards and write CSV"
-    )
+    """Declare `bench run`."""
+    command = new_command(commands, "run", _run, "measure what the store lacks, then print leaderboards and write CSV")
     choice_options(command)
     cell_options(command)
     store_option(command)
@@ -83,12 +85,8 @@ def add_run(commands: Any) -> None:
     command.add_argument(
         "--workers", type=int, metavar="N", help="processes that make images (default: one a core, at most 8)"
     )
-    command.add_argument(
-        "--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)"
-    )
-    command.add_argument(
-        "--on-error", choices=("skip", "stop"), help="after a checkpoint fails (default: skip)"
-    )
+    command.add_argument("--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)")
+    command.add_argument("--on-error", choices=("skip", "stop"), help="after a checkpoint fails (default: skip)")
     command.add_argument("--yes", action="store_true", help="do not ask before a long run")
 
 
@@ -110,9 +108,7 @@ def _ask(images: int) -> None:
     if images <= LONG_PLAN:
         return
     if not sys.stdin.isatty():
-        raise BenchError(
-            f"this run would show {images:,} images to models; add --yes, or --limit N for fewer."
-        )
+        raise BenchError(f"this run would show {images:,} images to models; add --yes, or --limit N for fewer.")
     answer = input(f"This run shows {images:,} images to models. Go on? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")

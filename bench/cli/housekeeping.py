@@ -10,6 +10,7 @@ from bench.errors import BenchError
 
 
 def add_store(commands: Any) -> None:
+    """Declare `bench store` and its actions."""
     actions = commands.add_parser("store", help="look after stored outcomes").add_subparsers(
         metavar="ACTION", required=True
     )
@@ -19,9 +20,7 @@ def add_store(commands: Any) -> None:
     merge.add_argument("source", nargs="+", type=Path, metavar="DIR")
     store_option(merge)
     remove = new_command(actions, "rm", _store_rm, "remove cells; the next run measures them anew")
-    remove.add_argument(
-        "key", nargs="*", metavar="KEY", help="as `bench store ls` shows it; its first digits do"
-    )
+    remove.add_argument("key", nargs="*", metavar="KEY", help="as `bench store ls` shows it; its first digits do")
     remove.add_argument("--damaged", action="store_true", help="every file that cannot be read whole")
     store_option(remove)
 
@@ -91,7 +90,7 @@ def _store_rm(arguments: argparse.Namespace) -> int:
             path.unlink(missing_ok=True)
             print(f"removed {path}")
     for prefix in arguments.key:
-        matches = [key for key in store.keys() if key.startswith(prefix)]
+        matches = [key for key in sorted(store.keys()) if key.startswith(prefix)]
         if len(matches) != 1:
             raise BenchError(f"{len(matches)} stored cells begin with {prefix!r}; give the key of one.")
         store.remove(matches[0])
@@ -100,17 +99,14 @@ def _store_rm(arguments: argparse.Namespace) -> int:
 
 
 def add_cache(commands: Any) -> None:
-    actions = commands.add_parser("cache", help="look after kept crops").add_subparsers(
-        metavar="ACTION", required=True
-    )
+    """Declare `bench cache` and its actions."""
+    actions = commands.add_parser("cache", help="look after kept crops").add_subparsers(metavar="ACTION", required=True)
     for name, run, text in (
         ("ls", _cache_ls, "list kept crops, the least recently used first"),
         ("clear", _cache_clear, "remove all kept crops"),
     ):
         command = new_command(actions, name, run, text)
-        command.add_argument(
-            "--cache", metavar="DIR", help="where crops are kept (default: ~/.cache/rtbench)"
-        )
+        command.add_argument("--cache", metavar="DIR", help="where crops are kept (default: ~/.cache/rtbench)")
 
 
 def _open_cache(arguments: argparse.Namespace) -> Any:
@@ -153,6 +149,7 @@ def _cache_clear(arguments: argparse.Namespace) -> int:
 
 
 def add_doctor(commands: Any) -> None:
+    """Declare `bench doctor`."""
     new_command(commands, "doctor", _doctor, "check this installation, and say what is where")
 
 
@@ -166,6 +163,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def add_train(commands: Any) -> None:
+    """Declare `bench train`."""
     command = new_command(commands, "train", _train, "make a checkpoint by a recipe (`bench list recipes`)")
     command.add_argument("recipe", metavar="RECIPE")
     command.add_argument(

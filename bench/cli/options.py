@@ -10,19 +10,20 @@ from bench.errors import BenchError
 
 
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
+    """Declare a command that calls `run` with the parsed arguments and exits with what it returns."""
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
     command.set_defaults(command=run)
     return command
 
 
 def suites_options(command: Any) -> None:
-    command.add_argument(
-        "--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated"
-    )
+    """Which suites."""
+    command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
     command.add_argument("--track", metavar="NAME", help="every suite of a track (default: digits)")
 
 
 def choice_options(command: Any) -> None:
+    """Which suites and checkpoints."""
     suites_options(command)
     command.add_argument(
         "--checkpoint",
@@ -31,13 +32,12 @@ def choice_options(command: Any) -> None:
         metavar="NAME",
         help="a checkpoint; may be repeated (default: all that predict the suites' classes)",
     )
-    command.add_argument(
-        "--family", metavar="NAME", help="only checkpoints of a family: vit, mixer, resnet, …"
-    )
+    command.add_argument("--family", metavar="NAME", help="only checkpoints of a family: vit, mixer, resnet, …")
     command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
 
 
 def cell_options(command: Any) -> None:
+    """What decides which cells these are."""
     command.add_argument("--limit", type=int, metavar="N", help="measure N samples of each data set")
     command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")
@@ -49,14 +49,17 @@ def cell_options(command: Any) -> None:
 
 
 def store_option(command: Any) -> None:
+    """Where outcomes are."""
     command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
 
 
 def out_option(command: Any) -> None:
+    """Where to write what would be printed."""
     command.add_argument("--out", metavar="FILE", type=Path, help="write to a file")
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that are settings, as `bench.api.configure` takes them."""
     names = (
         "store",
         "cache",
@@ -73,6 +76,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def emit(text: str, out: Path | None) -> None:
+    """Print, or write to a file."""
     if out is None:
         print(text)
     else:
@@ -80,6 +84,7 @@ def emit(text: str, out: Path | None) -> None:
 
 
 def write(path: Path, text: str) -> None:
+    """Write a file, making its folder."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

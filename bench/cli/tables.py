@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_table(commands: Any) -> None:
+    """Declare `bench table`."""
     command = new_command(commands, "table", _table, "score what is stored")
     suites_options(command)
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
@@ -81,6 +82,7 @@ def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> st
 
 
 def print_board(board: "Board") -> None:
+    """Print a leaderboard."""
     print("\n" + _board_text(board, "text"))
 
 
@@ -99,6 +101,7 @@ def _board_text(board: "Board", style: str) -> str:
 
 
 def add_outcomes(commands: Any) -> None:
+    """Declare `bench outcomes`."""
     command = new_command(commands, "outcomes", _outcomes, "write the stored outcomes, one row a sample")
     suites_options(command)
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")

@@ -6,7 +6,7 @@ glass_blur and impulse_noise draw from generators of their own: they are given t
 import contextlib
 import warnings
 from collections.abc import Iterator
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +35,7 @@ class Reference:
     def __call__(self, images_NCHW: torch.Tensor, severity: int, keys: Keys) -> torch.Tensor:
         """Corrupt a batch: uint8 in, uint8 out, at least 32 × 32."""
         images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
-        corrupted = [
-            self._one(image, severity, seed) for image, seed in zip(images_NHWC, _seeds(keys), strict=True)
-        ]
+        corrupted = [self._one(image, severity, seed) for image, seed in zip(images_NHWC, _seeds(keys), strict=True)]
         return torch.from_numpy(np.stack(corrupted)).permute(0, 3, 1, 2)
 
     def _one(self, image_HWC: Array, severity: int, seed: int) -> Array:
@@ -50,7 +48,7 @@ class Reference:
             return np.uint8(function(picture, severity, **extra))  # type: ignore[return-value]
 
 
-def _import_package() -> ModuleType:
+def _import_package() -> Any:
     try:
         import cv2
         import imagecorruptions

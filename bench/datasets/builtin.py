@@ -16,15 +16,11 @@ _UCI = "CC BY 4.0, UCI Optical Recognition of Handwritten Digits (Alpaydin & Kay
 def _embedded(name: str, about: str, licence: str, split: str = "test") -> None:
     def open_split(_: str, place: Path | None) -> Samples:
         if place is not None:
-            raise BenchError(
-                f"data set {name!r} ships with rtbench; remove its place {place} from bench.toml."
-            )
+            raise BenchError(f"data set {name!r} ships with rtbench; remove its place {place} from bench.toml.")
         return ArraySamples(_EMBEDDED / f"{name}.npz")
 
     datasets.register(
-        Dataset(
-            name=name, class_space=DIGITS, open=open_split, splits=(split,), about=about, licence=licence
-        ),
+        Dataset(name=name, class_space=DIGITS, open=open_split, splits=(split,), about=about, licence=licence),
         origin=__name__,
     )
 

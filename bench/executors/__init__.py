@@ -1,11 +1,14 @@
 """Who carries sweeps out: here, one after another in this process. A cluster's executor has the same signature."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.plan import Sweep
 from bench.progress import Progress
 from bench.records import Settings
 
-Executor: TypeAlias = "Callable[[Sequence[Sweep], Settings, Progress], list[Failure]]"
+if TYPE_CHECKING:
+    from bench.sweep import Failure
+
+Executor: TypeAlias = Callable[[Sequence[Sweep], Settings, Progress], "list[Failure]"]
 """Sweeps and settings are plain data: they can travel to another machine and be carried out there."""

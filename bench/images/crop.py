@@ -29,7 +29,7 @@ def crop_image(image_HWC: Array, crop: Crop) -> Array:
     Returns:
         (crop.size, crop.size, 3) uint8.
     """
-    height, width = resized_shape(*image_HWC.shape[:2], crop.resize)
+    height, width = resized_shape(image_HWC.shape[0], image_HWC.shape[1], crop.resize)
     if (height, width) != image_HWC.shape[:2]:
         resized = Image.fromarray(image_HWC).resize((width, height), _FILTERS[crop.interpolation])
         image_HWC = np.asarray(resized)

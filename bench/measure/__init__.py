@@ -61,9 +61,7 @@ class Loader(Protocol):
 class CheckpointMeasure(Protocol):
     """Rows from a whole split, by a loop of the measure's own."""
 
-    def run(
-        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int
-    ) -> Mapping[str, Array]:
+    def run(self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int) -> Mapping[str, Array]:
         """One row a sample of `loader`.
 
         Args:

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def rotate_and_shift(
-    images_NCHW: Tensor, *, degrees: float, shift: float, generator: torch.Generator
-) -> Tensor:
+def rotate_and_shift(images_NCHW: Tensor, *, degrees: float, shift: float, generator: torch.Generator) -> Tensor:
     """Turn each image about its centre and move it, by its own random amounts.
 
     Args:

@@ -1,0 +1,1 @@
+"""The arrays of the digits track, and the script that made them."""

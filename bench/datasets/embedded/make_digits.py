@@ -77,9 +77,7 @@ PACKAGES = {  # face file: Debian package
 def enlarge(ink_HW: Floats) -> Bytes:
     """Turn one 8 x 8 image of any scale into a smooth 32 x 32 one, light ink on black, 0 to 255."""
     stretched_HW = np.rint(ink_HW * (255 / ink_HW.max())).astype(np.uint8)
-    padded_HW = np.pad(
-        stretched_HW, 1
-    )  # the originals touch the edge; one cell of margin ends strokes smoothly
+    padded_HW = np.pad(stretched_HW, 1)  # the originals touch the edge; one cell of margin ends strokes smoothly
     smooth = Image.fromarray(padded_HW).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     sharper_HW = (np.asarray(smooth).astype(np.int64) - 24) * 255 // (231 - 24)  # clips the bicubic haze
     return coarser(sharper_HW.astype(np.float64), GREY_STEP)
@@ -115,9 +113,7 @@ def place(tight: Image.Image, rng: np.random.Generator, tilt: float) -> Image.Im
     scale = LARGE * rng.uniform(0.68, 0.82) / max(tight.height, tight.width)
     size = (max(1, round(tight.width * scale)), max(1, round(tight.height * scale)))
     square = Image.new("L", (LARGE, LARGE))
-    square.paste(
-        tight.resize(size, Image.Resampling.LANCZOS), ((LARGE - size[0]) // 2, (LARGE - size[1]) // 2)
-    )
+    square.paste(tight.resize(size, Image.Resampling.LANCZOS), ((LARGE - size[0]) // 2, (LARGE - size[1]) // 2))
     angle, shear = np.deg2rad(rng.uniform(-tilt, tilt)), rng.uniform(-0.15, 0.15)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ [[1, shear], [0, 1]]
     shift = (LARGE - turn @ [LARGE, LARGE]) / 2 + rng.uniform(-0.05, 0.05, 2) * LARGE

@@ -1,0 +1,91 @@
+"""What `bench list` shows: one record a registered thing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.checkpoints import checkpoints
+from bench.corruptions import corruptions
+from bench.datasets import datasets
+from bench.suite import suites, tracks
+from bench.training.recipes import load_recipes
+
+Rows = list[dict[str, Any]]
+
+
+def _suites() -> Rows:
+    return [
+        {
+            "name": suite.name,
+            "version": suite.version,
+            "track": suite.track,
+            "conditions": len(suite.conditions),
+            "title": suite.title,
+            "paper": suite.paper,
+        }
+        for suite in suites
+    ]
+
+
+def _checkpoints() -> Rows:
+    return [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "sam": entry.sam,
+            "classes": entry.class_space.name,
+            "input": entry.input_size,
+            "crop": entry.crop_ratio,
+            "pairs with": entry.pairs_with,
+            "recipe": entry.recipe,
+        }
+        for entry in checkpoints
+    ]
+
+
+def _datasets() -> Rows:
+    return [
+        {
+            "name": dataset.name,
+            "classes": len(dataset.class_space.classes),
+            "splits": ", ".join(dataset.splits),
+            "about": dataset.about,
+            "licence": dataset.licence,
+        }
+        for dataset in datasets
+    ]
+
+
+def _corruptions() -> Rows:
+    return [
+        {"name": entry.name, "group": entry.group, "version": entry.version, "about": entry.about}
+        for entry in corruptions
+    ]
+
+
+def _tracks() -> Rows:
+    return [{"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()]
+
+
+def _recipes() -> Rows:
+    return [
+        {
+            "name": recipe.name,
+            "architecture": recipe.architecture,
+            "dataset": recipe.dataset,
+            "sam rho": recipe.sam_rho,
+            "epochs": recipe.epochs,
+            "seed": recipe.seed,
+        }
+        for recipe in load_recipes().values()
+    ]
+
+
+LISTINGS: dict[str, Callable[[], Rows]] = {
+    "suites": _suites,
+    "checkpoints": _checkpoints,
+    "datasets": _datasets,
+    "corruptions": _corruptions,
+    "tracks": _tracks,
+    "recipes": _recipes,
+}
+"""By the word that `bench list` takes."""

@@ -1,0 +1,139 @@
+"""The crop cache gives a crop back whole and current, or not at all."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from bench.errors import RunError
+from bench.images.cache import CropCache
+from bench.images.source import CropSource
+from bench.records import Crop
+
+CROP = Crop(size=8)
+
+
+class Counted:
+    """Samples that count how often they are read."""
+
+    def __init__(self, n: int = 6) -> None:
+        self.ids = np.array([str(i) for i in range(n)])
+        self.labels = np.zeros(n, dtype=np.int64)
+        self.sizes = np.ones(n, dtype=np.int64)
+        self.version = 0
+        self.reads = 0
+
+    def read(self, index: int) -> np.ndarray:
+        self.reads += 1
+        return np.full((8, 8, 3), 10 * self.version + index, dtype=np.uint8)
+
+    def stamp(self, index: int) -> int:
+        return self.version
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return CropCache(tmp_path / "cache", budget=10**6)
+
+
+def opened(cache, fingerprint="f" * 64, crop=CROP, expected=6):
+    return cache.open("letters", fingerprint, crop, expected)
+
+
+def test_a_crop_is_made_once_for_all_runs(cache):
+    samples = Counted()
+    for _ in range(3):
+        source = CropSource(samples, CROP, opened(cache))
+        assert [int(source.get(i)[0, 0, 0]) for i in range(6)] == list(range(6))
+    assert samples.reads == 6
+
+
+def test_a_changed_source_is_made_again(cache):
+    samples = Counted()
+    source = CropSource(samples, CROP, opened(cache))
+    source.get(2)
+    samples.version = 1
+    assert int(source.get(2)[0, 0, 0]) == 12
+
+
+def test_a_few_samples_take_little_of_the_disk(cache):
+    source = CropSource(Counted(3000), Crop(size=64), opened(cache, crop=Crop(size=64), expected=2))
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    source.cache.put(2999, 0, image)
+    path = source.cache.folder / "crops"
+    assert path.stat().st_size == 3000 * image.nbytes
+    assert path.stat().st_blocks * 512 < 100_000
+
+
+@pytest.mark.parametrize("harm", ["flip a crop", "flip a record", "cut the crops", "cut the records"])
+def test_damage_is_noticed_and_mended(cache, harm):
+    samples = Counted()
+    source = CropSource(samples, CROP, opened(cache))
+    for i in range(6):
+        source.get(i)
+    path = source.cache.folder / ("crops" if "crop" in harm else "records")
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 0xFF
+    path.write_bytes(data if "flip" in harm else data[: len(data) // 2])
+    again = CropSource(samples, CROP, opened(cache))
+    assert [int(again.get(i)[0, 0, 0]) for i in range(6)] == list(range(6))
+    assert samples.reads > 6
+
+
+def test_other_contents_or_another_crop_are_kept_apart(cache):
+    folders = {
+        opened(cache).folder,
+        opened(cache, fingerprint="g" * 64).folder,
+        opened(cache, crop=Crop(size=8, ratio=0.9)).folder,
+        opened(cache, crop=Crop(size=8, interpolation="bilinear")).folder,
+    }
+    assert len(folders) == 4
+
+
+def test_the_least_recently_used_goes_when_the_budget_is_passed(tmp_path):
+    cache = CropCache(tmp_path, budget=100_000)
+    for number, name in enumerate("abc"):
+        file = opened(cache, fingerprint=name * 64, crop=Crop(size=64), expected=1)
+        file.put(0, 0, np.zeros((64, 64, 3), dtype=np.uint8))
+        for _ in range(2):
+            file.put(1, 0, np.zeros((64, 64, 3), dtype=np.uint8))
+        os.utime(file.folder / "meta.json", (number, number))
+    opened(cache, fingerprint="d" * 64, crop=Crop(size=64), expected=2)
+    kept = {entry.folder.name[0] for entry in cache.entries()}
+    assert "a" not in kept
+    assert "d" in kept
+
+
+def test_samples_over_the_budget_are_not_kept(tmp_path):
+    assert opened(CropCache(tmp_path, budget=100), expected=1000) is None
+
+
+def test_a_reader_goes_on_after_its_folder_was_removed(cache):
+    file = opened(cache)
+    file.put(0, 0, np.ones((8, 8, 3), dtype=np.uint8))
+    cache.clear()
+    assert file.get(0, 0) is not None
+    assert not cache.entries()
+
+
+def test_a_copy_in_another_process_reads_the_same_crops(cache):
+    file = opened(cache)
+    file.put(0, 7, np.ones((8, 8, 3), dtype=np.uint8))
+    assert pickle.loads(pickle.dumps(file)).get(0, 7).all()
+
+
+def test_a_full_disk_turns_keeping_off_with_one_line(cache, monkeypatch, capsys):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    source = CropSource(Counted(), CROP, opened(cache))
+    assert [int(source.get(i)[0, 0, 0]) for i in range(6)] == list(range(6))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="--cache off"):
+        opened(CropCache(tmp_path / "file" / "cache", budget=10**6))

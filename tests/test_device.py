@@ -1,0 +1,78 @@
+"""Batches that fit: memory that runs out halves the batch, and nothing else changes."""
+
+import pytest
+import torch
+
+from bench.device import Model, run_in_chunks, to_unit_range
+from bench.errors import BenchError, RunError
+from bench.measure.classify import Classify
+
+
+class Small(torch.nn.Module):
+    """Runs out of memory above `most` images; remembers its batches."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.seen.append(len(images))
+        return images.flatten(1)[:, :7]
+
+
+IMAGES = torch.randint(0, 256, (10, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(10) % 7
+
+
+def rows(most: int, *, fixed: bool = False) -> tuple[dict[str, torch.Tensor], Model]:
+    model = Model(Small(most), size=4, chunk=10)
+    return run_in_chunks(Classify(), model, IMAGES, LABELS, "cpu", fixed=fixed), model
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_rows():
+    whole, _ = rows(10)
+    halved, model = rows(3)
+    assert model.module.seen == [2, 2, 2, 2, 2]
+    assert whole.keys() == halved.keys()
+    for name in whole:
+        assert torch.equal(whole[name], halved[name])
+
+
+def test_the_smaller_batch_is_remembered():
+    _, model = rows(3)
+    assert model.chunk == 2
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    with pytest.raises(RunError, match="out of memory with 1 images"):
+        rows(0)
+
+
+def test_a_batch_size_that_the_user_chose_is_not_changed():
+    with pytest.raises(RunError, match="smaller --batch-size, or auto"):
+        rows(3, fixed=True)
+
+
+def test_a_module_that_fails_says_why():
+    class Broken(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not match\nmore")
+
+    with pytest.raises(BenchError, match="forward pass failed: RuntimeError: shapes do not match$"):
+        run_in_chunks(Classify(), Model(Broken(), 4, 10), IMAGES, LABELS, "cpu", fixed=False)
+
+
+def test_images_are_exact_fractions_of_255():
+    images = to_unit_range(IMAGES, "cpu", 4)
+    assert images.dtype == torch.float32
+    assert torch.equal((images * 255).round().to(torch.uint8), IMAGES)
+
+
+def test_images_of_another_size_are_fitted_to_the_model():
+    images = to_unit_range(IMAGES, "cpu", 9)
+    assert images.shape == (10, 3, 9, 9)
+    assert images.min() >= 0
+    assert images.max() <= 1
