@@ -1,5 +1,6 @@
 """Everything that the command line can do, as functions that take and return records and data frames."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.config import Config, load_config
-from bench.datasets import Library
+from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
-from bench.errors import BenchError, UnknownNameError
+from bench.errors import BenchError, RunError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.plan import Plan, make_plan, make_sweeps
@@ -36,6 +37,8 @@ class RunResult:
     plan: Plan
     boards: tuple[Board, ...]
     """One a suite, of the run's checkpoints at its limit, seed and numerics."""
+    want: Want
+    """What the boards hold: the run's limit, seed and numerics."""
     failures: "tuple[Failure, ...]"
 
     @property
@@ -119,9 +122,14 @@ def run(
     """Measure what the store lacks, store it, and score the suites.
 
     Raises:
-        RunError: the store cannot be written, or the first failure under `on_error="stop"`.
+        RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
-    planned = plan(suites, checkpoints, settings)
+    library, store = Library(settings.places), Store(settings.store)
+    planned = make_plan(suites, checkpoints, library, settings, store)
+    if settings.on_error == "stop" and planned.unavailable:
+        name, reason = next(iter(planned.unavailable.items()))
+        raise RunError(f"{name} cannot be evaluated ({reason}); nothing was measured, as --on-error stop asks.")
+    _restore_records(planned, library, store)
     failures = _measure(planned, settings, progress or Silent())
     models = {cell.model_digest for cell in planned.cells}
     want = Want(
@@ -132,15 +140,23 @@ def run(
         precision=settings.precision,
     )
     names = {checkpoint.name for checkpoint in checkpoints}
-    boards = _boards(suites, Store(settings.store), names=names, models=models, want=want)
-    return RunResult(plan=planned, boards=tuple(boards), failures=tuple(failures))
+    boards = _boards(suites, store, names=names, models=models, want=want)
+    return RunResult(plan=planned, boards=tuple(boards), want=want, failures=tuple(failures))
+
+
+def _restore_records(planned: Plan, library: Library, store: Store) -> None:
+    """Write what tables need beside the stored cells, where it is gone or under another name, and tidy up."""
+    stored = [cell for cell in planned.cells if cell.key in planned.stored]
+    for cell in stored:
+        store.record_checkpoint(cell.model_digest, cell.checkpoint)
+    for dataset, split, limit in {(c.condition.data.dataset, c.condition.data.split, c.limit) for c in stored}:
+        samples = library.open(dataset, split).samples
+        indices = subset(samples.ids, limit)
+        store.record_samples(samples.ids[indices], samples.labels[indices])
+    store.tidy()
 
 
 def _measure(planned: Plan, settings: Settings, progress: Progress) -> "list[Failure]":
-    store = Store(settings.store)
-    for cell in planned.cells:
-        if cell.key in planned.stored:  # measured under another name, perhaps
-            store.record_checkpoint(cell.model_digest, cell.checkpoint)
     if not planned.missing:
         return []
     from bench.executors.local import execute  # imports torch
@@ -159,7 +175,7 @@ def boards(
     checkpoints: Sequence[str] = (),
     want: Want | None = None,
 ) -> list[Board]:
-    """The scores of suites from what is stored, without measuring anything.
+    """The scores of suites from what is stored, without measuring anything; suites with nothing stored are left out.
 
     Args:
         suites: what to score.
@@ -168,29 +184,34 @@ def boards(
         want: limit, seed and numerics, where they are to be certain ones.
 
     Raises:
-        BenchError: nothing of a suite is stored, or a checkpoint is not in the store.
+        BenchError: nothing of any suite is stored, or a checkpoint is not in the store.
     """
     known = {entry.name for entry in store.checkpoints()}
     for name in checkpoints:
         if name not in known:
             raise UnknownNameError("checkpoint in the store", name, known)
-    index = Index(store)
-    try:
-        names = set(checkpoints) or None
-        return [make_board(suite, store, index, names=names, want=want) for suite in suites]
-    finally:
-        index.close()
+    found = _boards(suites, store, names=set(checkpoints) or None, models=None, want=want)
+    if not found:
+        names = ", ".join(suite.name for suite in suites)
+        raise NothingStoredError(
+            f"{store.root} holds nothing of {names} as asked; "
+            "`bench run` measures, `bench store ls` shows what is there."
+        )
+    return found
 
 
-def _boards(suites: Sequence[Suite], store: Store, *, names: set[str], models: set[str], want: Want) -> list[Board]:
+def _boards(
+    suites: Sequence[Suite], store: Store, *, names: set[str] | None, models: set[str] | None, want: Want | None
+) -> list[Board]:
+    """Of the suites of which something is stored."""
     index = Index(store)
     found = []
-    for suite in suites:
-        try:
-            found.append(make_board(suite, store, index, names=names, models=models, want=want))
-        except NothingStoredError:  # every cell of it failed: the failures say so
-            continue
-    index.close()
+    try:
+        for suite in suites:
+            with contextlib.suppress(NothingStoredError):
+                found.append(make_board(suite, store, index, names=names, models=models, want=want))
+    finally:
+        index.close()
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.corruptions import corrupt, corruptions
-from bench.errors import BenchError, one_line
+from bench.errors import BenchError, RunError, one_line
 from bench.images.source import CropSource
 from bench.records import Array, Perturbation
 
@@ -61,7 +61,9 @@ class _Maker(Dataset[Made]):
         return corrupted.contiguous(memory_format=torch.channels_last)
 
 
-def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int) -> Iterator[Made]:
+def make_images(
+    source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int, pin: bool
+) -> Iterator[Made]:
     """Make batches in the order of the tasks.
 
     Args:
@@ -69,17 +71,27 @@ def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers
         tasks: read lazily, a few ahead of what is consumed.
         seed: of the run.
         workers: processes; 0 makes each batch when it is asked for.
+        pin: put batches into page-locked memory, from which they travel to a CUDA device faster.
+
+    Raises:
+        RunError: a worker process died.
     """
     loader = DataLoader(
         _Maker(source, seed),
         batch_size=None,
         sampler=_Lazy(tasks),
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin,
         # torch would draw the workers' seeds from its global generator; nothing here uses them.
         generator=torch.Generator().manual_seed(0),
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:  # faults in making images come as values, so this is of the processes themselves
+        raise RunError(
+            f"a process that makes images died ({one_line(error)}), mostly for want of memory or of shared memory in "
+            "/dev/shm; give fewer --workers (0 needs neither). Finished cells are stored."
+        ) from error
 
 
 class _Lazy:

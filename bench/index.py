@@ -1,23 +1,27 @@
 """What the store's footers say, and scores computed before: an SQLite file beside the cells.
 
-It holds nothing that the outcomes do not: it can be deleted at any time. Where it cannot be written (a store that
-is only to be read, a file system without locks), everything is computed again.
+It holds nothing that the outcomes do not: it can be deleted at any time. A damaged one is made anew; where it cannot
+be written (a store that is only to be read, a file system without locks), everything is computed again. Every row
+goes by the stamps of the files that it came from, so that nothing is said of a file that has changed since, and
+carries a checksum, which SQLite's pages do not.
 """
 
+import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from bench.errors import BenchError
 from bench.records import Estimate
 from bench.store import Store, StoredCell
 from bench.suite import Metric, Score
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS cells (key TEXT PRIMARY KEY, identity TEXT NOT NULL, samples TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, value REAL, n INTEGER, ci_low REAL, ci_high REAL);
-"""
+_TABLES = ("footers", "estimates")
+"""Each maps a key to a JSON text and its checksum."""
 
 
 class Index:
@@ -29,7 +33,7 @@ class Index:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._db = self._connect()
+        self._db = _connect(store.root / "index.sqlite")
 
     def cells(self) -> list[StoredCell]:
         """Every stored cell. Footers are read once, then kept.
@@ -37,19 +41,18 @@ class Index:
         Raises:
             DamagedCellError: a footer cannot be read.
         """
-        keys = self._store.keys()
-        known = {row[0]: row for row in self._db.execute("SELECT key, identity, samples FROM cells")}
-        fresh = [self._store.footer(key) for key in sorted(keys - known.keys())]
-        self._save(
-            "INSERT OR REPLACE INTO cells VALUES (?, ?, ?)",
-            [(cell.key, json.dumps(dict(cell.identity)), cell.samples) for cell in fresh],
-        )
-        kept = [
-            StoredCell(key=key, identity=json.loads(identity), samples=samples)
-            for key, identity, samples in known.values()
-            if key in keys
-        ]
-        return sorted([*kept, *fresh], key=lambda cell: cell.key)
+        known = self._load("SELECT key, text, crc FROM footers")
+        fresh: dict[str, str] = {}
+        found = []
+        for key in sorted(self._store.keys()):
+            name = f"{key} {self._store.stamp(key)}"
+            if name in known:
+                found.append(StoredCell(**json.loads(known[name])))
+            else:
+                found.append(self._store.footer(key))
+                fresh[name] = json.dumps(asdict(found[-1]))
+        self._save("footers", fresh)
+        return found
 
     def estimate(self, suite_version: str, score: Score, keys: Sequence[str]) -> Estimate:
         """A score over stored cells, computed if it has not been before.
@@ -61,46 +64,67 @@ class Index:
 
         Raises:
             BenchError: the score is not defined on these outcomes.
+            DamagedCellError: an outcome cannot be read whole.
         """
-        name = _score_key(suite_version, score.metric, keys)
-        row = self._db.execute("SELECT value, n, ci_low, ci_high FROM scores WHERE key = ?", (name,)).fetchone()
-        if row is None:
-            estimate = score.metric.function(*(self._store.read(key) for key in keys))
-            if estimate.n < 1:
-                raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-            row = (estimate.value, estimate.n, estimate.ci_low, estimate.ci_high)
-            self._save("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", [(name, *row)])
-        return Estimate(value=row[0], n=row[1], ci_low=row[2], ci_high=row[3])
+        name = _score_key(suite_version, score.metric, [f"{key} {self._store.stamp(key)}" for key in keys])
+        known = self._load("SELECT key, text, crc FROM estimates WHERE key = ?", name)
+        if name in known:
+            return Estimate(**json.loads(known[name]))
+        estimate = score.metric.function(*(self._store.read(key) for key in keys))
+        if estimate.n < 1:
+            raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
+        self._save("estimates", {name: json.dumps(asdict(estimate))})
+        return estimate
 
     def close(self) -> None:
         """Give the file back."""
         self._db.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        path = self._store.root / "index.sqlite"
+    def _load(self, query: str, *parameters: str) -> dict[str, str]:
         try:
-            return _open(str(path))
-        except sqlite3.DatabaseError:
-            # Unwritable, or damaged: in memory it is as right, only slower.
-            return _open(":memory:")
+            rows = self._db.execute(query, parameters).fetchall()
+        except sqlite3.DatabaseError:  # another run holds it: everything can be computed again
+            return {}
+        return {key: text for key, text, crc in rows if crc == _crc(key, text)}
 
-    def _save(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        try:
-            with self._db:
-                self._db.executemany(statement, rows)
-        except sqlite3.DatabaseError:  # another run holds it, or the disk is full: the rows are not needed
-            pass
+    def _save(self, table: str, rows: Mapping[str, str]) -> None:
+        values = [(key, text, _crc(key, text)) for key, text in rows.items()]
+        # Another run holds it, or the disk is full: the rows are not needed.
+        with contextlib.suppress(sqlite3.DatabaseError), self._db:
+            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", values)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return _open(str(path))
+    except sqlite3.DatabaseError as error:
+        # The subclasses say that it cannot be opened, is held or must not be written; this one that it is damaged.
+        if type(error) is sqlite3.DatabaseError:
+            with contextlib.suppress(OSError, sqlite3.DatabaseError):
+                path.unlink()
+                return _open(str(path))
+        return _open(":memory:")
 
 
 def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10)
-    db.executescript(_SCHEMA)
-    db.execute("SELECT count(*) FROM scores").fetchone()
+    try:
+        for table in _TABLES:
+            db.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, text TEXT, crc INTEGER)")
+        if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its pages are damaged")
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
     return db
 
 
-def _score_key(suite_version: str, metric: Metric, keys: Sequence[str]) -> str:
+def _crc(key: str, text: str) -> int:
+    return zlib.crc32(f"{key}\0{text}".encode())
+
+
+def _score_key(suite_version: str, metric: Metric, cells: Sequence[str]) -> str:
     code = getattr(metric.function, "__code__", None)
     # A changed metric is not taken for the old one while a suite is being written.
     body = hashlib.sha256(code.co_code).hexdigest() if code else repr(metric.function)
-    return hashlib.sha256("\0".join([suite_version, metric.name, body, *keys]).encode()).hexdigest()
+    return hashlib.sha256("\0".join([suite_version, metric.name, body, *cells]).encode()).hexdigest()

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.index import Index
 from bench.measure import measures
 from bench.records import Condition, Estimate, Precision, Scalar, digest
-from bench.store import Store, StoredCell, StoredCheckpoint
+from bench.store import DamagedCellError, Store, StoredCell, StoredCheckpoint
 from bench.suite import Score, Suite
 
 
@@ -34,6 +34,14 @@ class Choice:
         """In words."""
         limit = "all samples" if self.limit is None else f"limit {self.limit}"
         return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
+
+    @property
+    def suffix(self) -> str:
+        """For file names: what departs from all samples, seed 0 and fp32."""
+        parts = [f"limit-{self.limit}"] if self.limit is not None else []
+        parts += [f"seed-{self.seed}"] if self.seed else []
+        parts += [self.precision] if self.precision != "fp32" else []
+        return "".join(f"-{part}" for part in parts)
 
     def admits(self, cell: StoredCell) -> bool:
         """Whether the cell may stand in this table."""
@@ -123,6 +131,7 @@ def make_board(
 
     Raises:
         BenchError: nothing of the suite is stored, or not as asked.
+        DamagedCellError: a file that the scores need cannot be read whole.
     """
     entries = [
         entry
@@ -239,6 +248,8 @@ def _score(
             keys = [cell.key for cell in cells if cell is not None]
             try:
                 estimate = index.estimate(f"{suite.name}@{suite.version}", score, keys)
+            except DamagedCellError:
+                raise
             except BenchError as error:
                 notes.append(f"{entry.name}: {error}")
                 continue

@@ -11,10 +11,12 @@ The footer holds only what is deterministic, so equal work gives equal bytes.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -25,12 +27,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.errors import RunError
+from bench.errors import RunError, one_line
 from bench.records import Array, Cell, Checkpoint, Outcome, digest
 
 FORMAT = 1
 """Bumped when files of an older form can no longer be read."""
 _META = b"bench"
+_LONGEST_WRITE = 3600.0
+"""Seconds; process numbers come round again, above all in containers, so being alive is not enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +68,9 @@ class StoredCheckpoint:
 class DamagedCellError(RunError):
     """A file of the store that cannot be read whole."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, root: Path, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path} is damaged ({reason}); `bench store rm --damaged --store {path.parents[2]}` removes such files, "
+            f"{path} is damaged ({reason}); `bench store rm --damaged --store {root}` removes such files, "
             "and running again measures those cells anew."
         )
         self.path = path
@@ -81,16 +85,25 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Most cells of a store share their samples; a few sets are enough.
+        self.samples = functools.lru_cache(maxsize=8)(self._read_samples)
 
     # -- reading ------------------------------------------------------------------------------------------
 
     def keys(self) -> set[str]:
         """Keys of all stored cells."""
-        return {path.stem for path in self.root.glob("cells/*/*.parquet")}
+        return {path.stem for path in self.root.glob("cells/*/*.parquet") if path.parent.name == path.stem[:2]}
 
     def has(self, key: str) -> bool:
         """Whether the cell is stored."""
         return self._cell_path(key).exists()
+
+    def stamp(self, key: str) -> str:
+        """Size and time of change of a stored cell's file; another file under this name has another."""
+        path = self._cell_path(key)
+        with self._reading(path):
+            status = path.stat()
+            return f"{status.st_size}-{status.st_mtime_ns}"
 
     def footer(self, key: str) -> StoredCell:
         """The footer of a stored cell.
@@ -99,9 +112,8 @@ class Store:
             DamagedCellError: the file is cut short or otherwise unreadable.
         """
         path = self._cell_path(key)
-        with _reading(path):
-            meta = json.loads(pq.read_schema(path).metadata[_META])
-            return StoredCell(key=key, identity=meta["identity"], samples=meta["samples"])
+        with self._reading(path):
+            return _stored_cell(key, json.loads(pq.read_schema(path).metadata[_META]))
 
     def read(self, key: str) -> Outcome:
         """The outcome of a stored cell.
@@ -110,17 +122,21 @@ class Store:
             DamagedCellError: its file, or that of its samples, cannot be read whole.
         """
         path = self._cell_path(key)
-        with _reading(path):
+        with self._reading(path):
             table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
             meta = json.loads(table.schema.metadata[_META])
-            ids, labels = self.samples(meta["samples"])
+            stored = _stored_cell(key, meta)
+            ids, labels = self.samples(stored.samples)
             columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
+            # Parquet's checksums cover the pages, not the names, types and places in the footer.
+            if len(ids) != stored.n or columns_digest(columns) != meta["columns"]:
+                raise ValueError("its rows do not match its footer")
             return Outcome(ids=ids, labels=labels, columns=columns)
 
-    def samples(self, name: str) -> tuple[Array, Array]:
-        """Ids (n,) and labels (n,) of the samples with this digest."""
+    def _read_samples(self, name: str) -> tuple[Array, Array]:
+        """Ids (n,) and labels (n,) of the samples with this digest; called as `samples`."""
         path = self._samples_path(name)
-        with _reading(path):
+        with self._reading(path):
             table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
             ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
             labels = _to_numpy(table.column("label"))
@@ -130,26 +146,47 @@ class Store:
 
     def checkpoints(self) -> list[StoredCheckpoint]:
         """The registry entries that the cells were measured under, by name."""
-        found = []
-        for path in self.root.glob("checkpoints/*.json"):
-            with _reading(path):
-                entry = json.loads(path.read_text())
-                found.append(StoredCheckpoint(**{f.name: entry[f.name] for f in fields(StoredCheckpoint)}))
+        found = map(self._checkpoint, self.root.glob("checkpoints/*.json"))
         return sorted(found, key=lambda entry: (entry.name, entry.model))
 
     def damaged(self) -> list[tuple[Path, str]]:
         """Every file that cannot be read whole, with the reason. Reads the whole store."""
-        found = []
-        for path in sorted(self.root.glob("cells/*/*.parquet")):
+        found: dict[Path, str] = {}
+        for path in sorted([*self.root.glob("*/**/*.parquet"), *self.root.glob("checkpoints/*.json")]):
             try:
-                stored, outcome = self.footer(path.stem), self.read(path.stem)
-                if path.stem != digest(stored.identity)[:32]:
-                    raise DamagedCellError(path, "its name does not match its footer")
-                if outcome.n != stored.n:
-                    raise DamagedCellError(path, f"{outcome.n} rows where the footer says {stored.n}")
+                self._check(path)
             except DamagedCellError as error:
-                found.append((error.path, str(error)))
-        return list(dict(found).items())
+                found[error.path] = str(error)
+        return list(found.items())
+
+    def _check(self, path: Path) -> None:
+        if path.parent.name == "checkpoints":
+            self._checkpoint(path)
+        elif path == self._samples_path(path.stem):
+            self.samples(path.stem)
+        elif path == self._cell_path(path.stem):
+            self.read(path.stem)
+        else:
+            raise DamagedCellError(self.root, path, "it lies where its name does not belong")
+
+    def _checkpoint(self, path: Path) -> StoredCheckpoint:
+        with self._reading(path):
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            stored = StoredCheckpoint(**{f.name: entry[f.name] for f in fields(StoredCheckpoint)})
+            if path != self._checkpoint_path(stored.model, stored.name):
+                raise ValueError("its name does not match its contents")
+            return stored
+
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except DamagedCellError:
+            raise
+        except FileNotFoundError as error:
+            raise DamagedCellError(self.root, path, "the file is missing") from error
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            raise DamagedCellError(self.root, path, one_line(error)) from error
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -173,27 +210,39 @@ class Store:
                 f"{cell.checkpoint.name}: {cell.n} samples were to be measured, "
                 f"but the outcome has {sorted({len(ids), *map(len, columns.values())})} rows; nothing was stored."
             )
-        samples = samples_digest(ids, labels)
-        meta = {"format": FORMAT, "identity": cell.identity, "samples": samples}
-        rows = pa.table({"id": pa.array(ids.tolist()), "label": labels})
-        self._publish_table(self._samples_path(samples), rows, {})
+        meta = {
+            "format": FORMAT,
+            "identity": cell.identity,
+            "samples": self.record_samples(ids, labels),
+            "columns": columns_digest(columns),
+        }
         arrays = {name: _to_arrow(column) for name, column in columns.items()}
         return self._publish_table(self._cell_path(cell.key), pa.table(arrays), meta)
+
+    def record_samples(self, ids: Array, labels: Array) -> str:
+        """Keep the ids (n,) and labels (n,) that cells refer to; their digest."""
+        name = samples_digest(ids, labels)
+        rows = pa.table({"id": pa.array(ids.tolist()), "label": labels})
+        self._publish_table(self._samples_path(name), rows, {})
+        return name
 
     def record_checkpoint(self, model_digest: str, checkpoint: Checkpoint) -> None:
         """Keep the registry entry behind a model digest, so that tables need no registry."""
         entry = {**asdict(checkpoint), "arch_args": dict(checkpoint.arch_args), "model": model_digest}
-        path = self.root / "checkpoints" / f"{digest([model_digest, checkpoint.name])[:32]}.json"
+        path = self._checkpoint_path(model_digest, checkpoint.name)
         text = json.dumps(entry, indent=1, sort_keys=True)
-        self._publish(path, lambda temporary: temporary.write_text(text))
+        self._publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def log(self, entry: Mapping[str, Any]) -> None:
-        """Append one line to `log.jsonl`; a line is written whole or not at all."""
-        line = json.dumps(entry, sort_keys=True) + "\n"
+        """Append one line to `log.jsonl`, in one call: runs at once do not write into each other's lines."""
+        line = (json.dumps(entry, sort_keys=True) + "\n").encode()
         with _writing(self.root):
-            fd = os.open(self.root / "log.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            fd = os.open(self.root / "log.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(fd, line.encode())
+                if _ends_in_half_a_line(fd):
+                    line = b"\n" + line
+                if os.write(fd, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(fd)
 
@@ -208,10 +257,14 @@ class Store:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        for temporary in self.root.glob("*/**/.*.tmp"):
-            _, host, pid, *_ = temporary.name.split("~")
-            if host == socket.gethostname() and not _alive(int(pid)):
-                temporary.unlink(missing_ok=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what killed runs left half-written, as far as this user may."""
+        for temporary in self.root.glob("*/**/.*~.tmp"):
+            with contextlib.suppress(OSError):  # another run removes it too
+                if _is_abandoned(temporary):
+                    temporary.unlink()
 
     def remove(self, key: str) -> None:
         """Delete a stored cell."""
@@ -246,9 +299,9 @@ class Store:
 
     def _merge_log(self, other: "Store") -> None:
         theirs, ours = other.root / "log.jsonl", self.root / "log.jsonl"
-        known = set(ours.read_text().splitlines()) if ours.exists() else set()
-        for line in theirs.read_text().splitlines() if theirs.exists() else []:
-            if line not in known:
+        known = set(ours.read_text(encoding="utf-8").splitlines()) if ours.exists() else set()
+        for line in theirs.read_text(encoding="utf-8").splitlines() if theirs.exists() else []:
+            if line not in known and line.endswith("}"):  # not half a line, from a full disk
                 self.log(json.loads(line))
 
     def _publish_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
@@ -282,11 +335,35 @@ class Store:
     def _samples_path(self, name: str) -> Path:
         return self.root / "samples" / f"{name}.parquet"
 
+    def _checkpoint_path(self, model_digest: str, name: str) -> Path:
+        return self.root / "checkpoints" / f"{digest([model_digest, name])[:32]}.json"
+
 
 def samples_digest(ids: Array, labels: Array) -> str:
     """32 hexadecimal digits over ids and labels in order."""
     text = "".join(f"{i}\0{int(label)}\n" for i, label in zip(ids, labels, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def columns_digest(columns: Mapping[str, Array]) -> str:
+    """32 hexadecimal digits over names, types, values a row and values, in order."""
+    h = hashlib.sha256()
+    for name, column in columns.items():
+        rows = column.reshape(len(column), -1)
+        if rows.dtype.kind in "OU":  # text, which reads back as Python's own
+            h.update(f"{name}\0text\0{rows.shape[1]}\0{json.dumps(rows.tolist())}".encode())
+        else:
+            h.update(f"{name}\0{rows.dtype.str}\0{rows.shape[1]}\0".encode())
+            h.update(np.ascontiguousarray(rows).data)
+    return h.hexdigest()[:32]
+
+
+def _stored_cell(key: str, meta: Mapping[str, Any]) -> StoredCell:
+    if meta["format"] != FORMAT:
+        raise ValueError(f"its format is {meta['format']}, and this version of rtbench reads {FORMAT}")
+    if digest(meta["identity"])[:32] != key:
+        raise ValueError("its name does not match its footer")
+    return StoredCell(key=key, identity=meta["identity"], samples=meta["samples"])
 
 
 def _to_arrow(column: Array) -> pa.Array:
@@ -323,6 +400,19 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
+def _ends_in_half_a_line(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    """Whether its writer is gone: not alive on this host, or silent for longer than any file takes."""
+    _, host, pid, *_ = temporary.name.split("~")
+    if time.time() - temporary.stat().st_mtime > _LONGEST_WRITE:
+        return True
+    return host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid))
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -331,18 +421,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DamagedCellError:
-        raise
-    except FileNotFoundError as error:
-        raise DamagedCellError(path, "the file is missing") from error
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DamagedCellError(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 @contextlib.contextmanager

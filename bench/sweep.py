@@ -10,7 +10,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,6 +92,7 @@ class SweepRun:
             self._run_batch_measures(replace(self.sweep, cells=_of_interface(cells, "batch")), models)
             for cell in _of_interface(cells, "checkpoint"):
                 self._run_checkpoint_measure(cell, models[model_key(cell)])
+            models.clear()  # before the next are loaded, not after
         return self.failures
 
     def _open(self, dataset: str, split: str) -> tuple[OpenedSplit, Array, CropSource]:
@@ -106,11 +107,17 @@ class SweepRun:
                 self.progress.note(f"{dataset}: its crops are over the cache budget; they are not kept.")
         return opened, indices, CropSource(opened.samples, self.sweep.crop, crops)
 
+    def images(self, source: CropSource, tasks: Iterable[Task]) -> Iterator[Made]:
+        """Make batches under the run's settings."""
+        settings = self.settings
+        pin = settings.device.startswith("cuda")
+        return make_images(source, tasks, seed=settings.seed, workers=settings.workers, pin=pin)
+
     # -- batch measures: one pass over the images for all checkpoints ----------------------------------------
 
     def _run_batch_measures(self, sweep: Sweep, models: Mapping[ModelKey, Model]) -> None:
         groups = sweep.by_perturbation
-        images = make_images(self.source, self._tasks(groups), seed=self.settings.seed, workers=self.settings.workers)
+        images = self.images(self.source, self._tasks(groups))
         # Perturbations that another run finishes meanwhile never come out of `images`.
         for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
             self._run_condition(groups.pop(perturbation), batches, models)
@@ -201,7 +208,7 @@ class SweepRun:
 
     def _write(self, cell: Cell, columns: dict[str, Array], seconds: float) -> None:
         samples = self.split.samples
-        self.store.write(cell, samples.ids[self.indices], samples.labels[self.indices], columns)
+        # The log first: killed in between, a run leaves a line too many rather than a cell of unknown origin.
         self.store.log(
             {
                 "key": cell.key,
@@ -215,6 +222,7 @@ class SweepRun:
                 "device": device_name(self.settings.device),
             }
         )
+        self.store.write(cell, samples.ids[self.indices], samples.labels[self.indices], columns)
 
     def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
         """Note a fault of some cells, of which `done` samples each have been counted."""
@@ -225,7 +233,7 @@ class SweepRun:
         self.progress.note(f"failed: {names}, {describe(cells)}: {message}")
         self.progress.advance(sum(cell.n - done for cell in cells), names)
         if self.settings.on_error == "stop":
-            raise RunError(f"{names}: {message} Stopped, as --on-error stop asks; finished cells are stored.")
+            raise RunError(f"stopped at the first fault, as --on-error stop asks: {names}: {message}")
 
 
 class SplitLoader:
@@ -246,16 +254,16 @@ class SplitLoader:
         self._perturbation, self._run, self._size = perturbation, run, size
 
     def __iter__(self) -> Iterator[Batch]:
-        settings = self._run.settings
+        device = self._run.settings.device
         tasks = tasks_of(self._perturbation, self._indices, self._run.batch_size)
-        for made in make_images(self._source, tasks, seed=settings.seed, workers=settings.workers):
+        for made in self._run.images(self._source, tasks):
             if made.images_NCHW is None:
                 raise RunError(made.error)
             samples, indices = self._split.samples, made.task.indices
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
-                labels_N=torch.from_numpy(samples.labels[indices]).to(settings.device),
-                images_NCHW=to_unit_range(made.images_NCHW, settings.device, self._size),
+                labels_N=torch.from_numpy(samples.labels[indices]).to(device),
+                images_NCHW=to_unit_range(made.images_NCHW, device, self._size),
             )
 
 

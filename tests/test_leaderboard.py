@@ -9,7 +9,18 @@ import pytest
 from bench.errors import BenchError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import NothingStoredError, Want, make_board
-from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Images, Numerics, Params, Perturbation, Protocol
+from bench.records import (
+    Cell,
+    Checkpoint,
+    ClassSpace,
+    Condition,
+    Data,
+    Images,
+    Numerics,
+    Params,
+    Perturbation,
+    Protocol,
+)
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Score, Suite

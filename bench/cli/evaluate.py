@@ -100,7 +100,8 @@ def _run(arguments: argparse.Namespace) -> int:
     result = api.run(suites, checkpoints, config.settings, progress.for_stream())
     for board in result.boards:
         print_board(board)
-    _write_tables(result, config.settings)
+    if result.boards:
+        _write_tables(result, config.settings)
     return _report_failures(result)
 
 
@@ -115,14 +116,15 @@ def _ask(images: int) -> None:
 
 
 def _write_tables(result: "RunResult", settings: "Settings") -> None:
+    """One CSV a suite: all that is stored of it under the run's limit, seed and numerics, not the run's share alone."""
     from bench import api
+    from bench.store import Store
     from bench.tables import to_csv
 
     folder = settings.store / "tables"
-    for board in result.boards:
-        write(folder / f"{board.suite.name}.csv", to_csv(api.table([board])))
-    if result.boards:
-        print(f"\nCSV: {folder}/")
+    for board in api.boards([board.suite for board in result.boards], Store(settings.store), want=result.want):
+        write(folder / f"{board.suite.name}{board.choice.suffix}.csv", to_csv(api.table([board])))
+    print(f"\nCSV: {folder}/")
 
 
 def _report_failures(result: "RunResult") -> int:

@@ -1,6 +1,7 @@
 """`bench table` and `bench outcomes`: what is stored, scored or row by row."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,11 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
         precision=config.settings.precision if arguments.precision else None,
     )
     store = Store(config.settings.store)
-    return api.boards(suites, store, checkpoints=arguments.checkpoint, want=want), config.settings
+    boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)
+    absent = sorted({suite.name for suite in suites} - {board.suite.name for board in boards})
+    if absent:
+        print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
+    return boards, config.settings
 
 
 def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:
@@ -93,7 +98,7 @@ def _board_text(board: "Board", style: str) -> str:
     frame = leaderboard(board)
     rows = frame.astype(str).values.tolist()
     head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
-    about = f"{board.protocol}; {board.choice.text}; fractions in percent, ± half the 95% interval"
+    about = f"{board.suite.protocol.name}; {board.choice.text}; fractions in percent, ± half the 95% interval"
     body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
     title = head if style == "text" else f"### {head}"
     notes = "".join(f"\n{'' if style == 'text' else '- '}{note}" for note in board.notes)

@@ -6,6 +6,7 @@ fails the check and is made again. Reading and writing go through file descripto
 disk a write to a sparse map kills the process, where `pwrite` gives an error that can be handled.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from bench.records import Array, Crop
 
 _RECORD = struct.Struct("<QII")  # stamp of the source, crc32 of the crop, crc32 of these two
 _STAMP_CRC = struct.Struct("<QI")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -43,6 +45,12 @@ class CropFile:
 
     def get(self, index: int, stamp: int) -> Array | None:
         """The crop (h, w, 3) uint8 of sample `index` whose source has this stamp, or None."""
+        try:
+            return self._get(index, stamp)
+        except OSError:  # another run has just cleared the folder, or the disk is full
+            return None
+
+    def _get(self, index: int, stamp: int) -> Array | None:
         record = os.pread(self._open("records"), _RECORD.size, index * _RECORD.size)
         if len(record) < _RECORD.size:
             return None
@@ -67,10 +75,7 @@ class CropFile:
             )
         except OSError as error:
             self.writable = False
-            print(
-                f"the crop cache {self.folder} takes no more ({error.strerror}); going on without it.",
-                file=sys.stderr,
-            )
+            _say_full(self.folder, error)
 
     def _open(self, name: str) -> int:
         if name not in self._files:
@@ -81,6 +86,17 @@ class CropFile:
         """Give the file descriptors back."""
         while self._files:
             os.close(self._files.popitem()[1])
+
+
+def _say_full(folder: Path, error: OSError) -> None:
+    print(f"the crop cache {folder} takes no more ({error.strerror}); going on without it.", file=sys.stderr)
+
+
+def _read_meta(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError:  # cut short by a full disk
+        return {}
 
 
 def _pwrite(fd: int, data: memoryview, offset: int) -> None:
@@ -127,7 +143,7 @@ class CropCache:
             None where these samples alone are over the budget.
 
         Raises:
-            RunError: the folder cannot be written.
+            RunError: the folder cannot be written, and not for want of room.
         """
         needed = expected * crop.size * crop.size * 3
         if needed > self.budget:
@@ -139,6 +155,9 @@ class CropCache:
             self._evict(keep=folder, needed=needed)
             (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "crop": name}))
         except OSError as error:
+            if error.errno in _FULL:
+                _say_full(folder, error)
+                return CropFile(folder, crop, writable=False)
             raise RunError(
                 f"the crop cache {self.root} cannot be written ({error.strerror}); "
                 "give another folder with --cache DIR, or --cache off."
@@ -150,10 +169,10 @@ class CropCache:
         found = []
         for meta in self.root.glob("*/meta.json"):
             try:
-                about = json.loads(meta.read_text())
+                about = _read_meta(meta)
                 taken = sum(file.stat().st_blocks * 512 for file in meta.parent.iterdir())
                 used = meta.stat().st_mtime
-            except (OSError, ValueError):  # another run is making or removing it
+            except OSError:  # another run is making or removing it
                 continue
             found.append(
                 CacheEntry(

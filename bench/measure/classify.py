@@ -5,6 +5,8 @@ Shapes: N samples, C channels, H × W pixels, K classes, T = min(10, K).
 
 import torch
 
+from bench.errors import RunError
+
 TOP = 10
 """Largest logits that are kept a sample."""
 
@@ -15,8 +17,19 @@ class Classify:
     def rows(
         self, module: torch.nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Forward the batch and describe its logits; see `describe`."""
-        return describe(module(images_NCHW).float(), labels_N)
+        """Forward the batch and describe its logits; see `describe`.
+
+        Raises:
+            RunError: a logit is NaN or infinite: no score can come from it.
+        """
+        logits_NK = module(images_NCHW).float()
+        bad = int((~torch.isfinite(logits_NK)).any(dim=1).sum())
+        if bad:
+            raise RunError(
+                f"the logits of {bad} of {len(logits_NK)} images are NaN or infinite; look for NaN in the weights, and "
+                "where these are sound use --precision fp32."
+            )
+        return describe(logits_NK, labels_N)
 
 
 def describe(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -13,7 +13,13 @@ transforms = pytest.importorskip("torchvision.transforms")
 @pytest.mark.parametrize("shape", [(300, 400), (401, 299), (224, 224), (500, 33), (32, 32), (97, 131)])
 @pytest.mark.parametrize(
     ("size", "ratio", "interpolation"),
-    [(224, 0.875, "bicubic"), (224, 0.9, "bilinear"), (32, 1.0, "bicubic"), (384, 1.0, "bicubic"), (64, 0.95, "nearest")],
+    [
+        (224, 0.875, "bicubic"),
+        (224, 0.9, "bilinear"),
+        (32, 1.0, "bicubic"),
+        (384, 1.0, "bicubic"),
+        (64, 0.95, "nearest"),
+    ],
 )
 def test_crops_equal_torchvisions_resize_and_center_crop(shape, size, ratio, interpolation):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

@@ -16,7 +16,9 @@ def encoded(mode: str, form: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("mode", "form"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "form"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG")]
+)
 def test_every_mode_becomes_rgb_as_pillow_has_it(mode, form):
     data = encoded(mode, form)
     assert np.array_equal(decode(data, "x"), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))

@@ -1,0 +1,108 @@
+"""What the scripts share: synthetic pictures, checkpoints of random weights, medians, the closing line."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from bench.checkpoints import checkpoints
+from bench.datasets import Dataset, datasets
+from bench.records import Array, Checkpoint, ClassSpace
+
+CLASSES = ClassSpace(name="synthetic", classes=tuple(f"class {i}" for i in range(1000)))
+_BLOBS = 9
+"""Side of the coarse picture that is drawn large; gives each image a structure of its own."""
+_GRAIN = 12.0
+"""Standard deviation of the fine noise on top, grey levels."""
+
+
+class Synthetic:
+    """Samples made up from their index alone: soft coloured blobs under fine noise. Keeps no pixel.
+
+    Args:
+        n: samples.
+        size: side of the pictures, pixels.
+    """
+
+    def __init__(self, n: int, size: int) -> None:
+        self.size = size
+        self.ids: Array = np.array([f"s{i:07d}" for i in range(n)])
+        self.labels: Array = np.arange(n, dtype=np.int64) % len(CLASSES.classes)
+        self.sizes: Array = np.full(n, size * size * 3, dtype=np.int64)
+
+    def read(self, index: int) -> Array:
+        """(size, size, 3) uint8."""
+        rng = np.random.default_rng(index)
+        coarse = Image.fromarray(rng.integers(0, 256, (_BLOBS, _BLOBS, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((self.size, self.size), Image.Resampling.BICUBIC), dtype=np.float32)
+        grain = rng.standard_normal((self.size, self.size, 1), dtype=np.float32) * _GRAIN
+        return (smooth + grain).clip(0, 255).astype(np.uint8)
+
+    def stamp(self, index: int) -> int:
+        """The index says it all."""
+        return index
+
+
+def register_synthetic(name: str, n: int, size: int) -> Dataset:
+    """Register a data set of `n` synthetic pictures."""
+    return datasets.register(
+        Dataset(name=name, class_space=CLASSES, open=lambda split, place: Synthetic(n, size))
+    )
+
+
+def register_random(
+    name: str, arch: str, size: int, seed: int, folder: Path, prepare: Callable[..., None] | None = None
+) -> Checkpoint:
+    """Register a timm architecture with random weights, kept as safetensors.
+
+    Args:
+        name: of the checkpoint.
+        arch: timm's name.
+        size: side of its images, pixels.
+        seed: of the weights.
+        folder: gets the weights file.
+        prepare: changes the module before it is saved.
+    """
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = timm.create_model(arch, num_classes=len(CLASSES.classes)).eval()
+    if prepare is not None:
+        prepare(module)
+    path = folder / f"{name}.safetensors"
+    save_file(module.state_dict(), path)
+    return checkpoints.register(
+        Checkpoint(
+            name=name, class_space=CLASSES, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0
+        )
+    )
+
+
+def rounds(count: int, timed: Sequence[Callable[[], float]], warm_up: int = 1) -> list[float]:
+    """The median of each function's seconds, called in turn (A B A B …) so that a slow minute hits all."""
+    taken: list[list[float]] = [[] for _ in timed]
+    for turn in range(-warm_up, count):
+        for function, seconds in zip(timed, taken, strict=True):
+            found = function()
+            if turn >= 0:
+                seconds.append(found)
+    return [median(seconds) for seconds in taken]
+
+
+def claim(what: str, measured: str, reached: bool) -> None:
+    """Print the closing line of a claim."""
+    print(f"claim: {what}; measured {measured} → {'reached' if reached else 'NOT reached'}", flush=True)
+
+
+def table(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in columns, the first to the left, the others to the right."""
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for first, *rest in rows:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *cells]), flush=True)
