@@ -48,7 +48,8 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BenchError(f"torch cannot use the device {name!r} ({one_line(error)}); try --device cpu.") from error
+        reason = one_line(error).split(". ")[0]  # what follows names every backend
+        raise BenchError(f"torch cannot use the device {name!r} ({reason}); try --device cpu.") from error
 
 
 def default_batch_size(device: str) -> int:

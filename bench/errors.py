@@ -1,7 +1,11 @@
 """The errors that a user reads: one sentence each, never a traceback."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of an OSError that want of room gives: a full disk, a quota, a file over its limit."""
 
 
 class BenchError(Exception):
@@ -32,7 +36,7 @@ class UnknownNameError(BenchError):
         elif known and len(known) <= 12:
             hint = f"Known: {', '.join(known)}."
         else:
-            hint = f"{len(known)} are known."
+            hint = f"{len(known)} are known." if known else "There is none."
         super().__init__(f"no {kind} {name!r}. {hint}" + (f" See: {see}" if see else ""))
 
 

@@ -1,5 +1,8 @@
 """The images of a sweep, batch by batch: read, cropped and perturbed in worker processes, in a fixed order."""
 
+import contextlib
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -61,9 +64,7 @@ class _Maker(Dataset[Made]):
         return corrupted.contiguous(memory_format=torch.channels_last)
 
 
-def make_images(
-    source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int, pin: bool
-) -> Iterator[Made]:
+def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int, pin: bool) -> Iterator[Made]:
     """Make batches in the order of the tasks.
 
     Args:
@@ -87,11 +88,32 @@ def make_images(
     )
     try:
         yield from loader
-    except RuntimeError as error:  # faults in making images come as values, so this is of the processes themselves
-        raise RunError(
-            f"a process that makes images died ({one_line(error)}), mostly for want of memory or of shared memory in "
-            "/dev/shm; give fewer --workers (0 needs neither). Finished cells are stored."
-        ) from error
+    except (RuntimeError, OSError, EOFError) as error:  # not a fault in making images: those come as values
+        raise _death(error) from error
+
+
+@contextlib.contextmanager
+def deaths_of_workers() -> Iterator[None]:
+    """Turn the death of a worker into one sentence: torch raises it in a signal handler, wherever the run then is.
+
+    Raises:
+        RunError: a worker process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _death(error) from error
+
+
+def _death(error: Exception) -> RunError:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or torch's handler raises again while its loader is taken down
+    return RunError(
+        f"a process that makes images died ({one_line(error)}), mostly for want of memory or of shared memory in "
+        "/dev/shm; give fewer --workers (0 needs neither). Finished cells are stored."
+    )
 
 
 class _Lazy:

@@ -215,7 +215,7 @@ def _ordered(counts: Mapping[Choice, int]) -> list[Choice]:
 
 def _one_fingerprint(cells: Sequence[StoredCell]) -> tuple[list[StoredCell], list[str]]:
     """Of each data set, only the version that most cells saw."""
-    seen: dict[tuple[Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    seen: dict[tuple[Scalar, Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
     for cell in cells:
         seen[_data(cell)][tuple(cell.identity["fingerprints"])] += 1
     best = {data: max(counts, key=lambda f, c=counts: (c[f], f)) for data, counts in seen.items()}  # type: ignore[misc]
@@ -228,9 +228,9 @@ def _one_fingerprint(cells: Sequence[StoredCell]) -> tuple[list[StoredCell], lis
     return kept, notes
 
 
-def _data(cell: StoredCell) -> tuple[Scalar, Scalar]:
+def _data(cell: StoredCell) -> tuple[Scalar, Scalar, Scalar]:
     condition = cell.identity["condition"]
-    return condition["dataset"], condition["split"]
+    return condition["dataset"], condition["split"], condition.get("fit")
 
 
 def _score(

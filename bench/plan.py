@@ -94,9 +94,11 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     splits = [library.open(data.dataset, split) for split in (data.split, *data.fit)]
     _check_classes(checkpoint, splits[0])
     measure, perturbation = measures.get(condition.measure.name), condition.images.perturbation
-    versions = {"measure": measure.version}
+    versions, seeded = {"measure": measure.version}, measure.seeded
     if perturbation is not None:
-        versions["corruption"] = corruptions.get(perturbation.corruption).version
+        corruption = corruptions.get(perturbation.corruption)
+        versions["corruption"] = corruption.version
+        seeded = seeded or corruption.seeded
     total = len(splits[0].samples.ids)
     limit = settings.limit if settings.limit is not None and settings.limit < total else None
     return Cell(
@@ -106,7 +108,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         fingerprints=tuple(split.fingerprint for split in splits),
         n=total if limit is None else limit,
         versions=Params(versions),
-        seed=settings.seed if perturbation is not None or measure.seeded else None,
+        seed=settings.seed if seeded else None,
         limit=limit,
         numerics=settings.numerics,
     )

@@ -118,6 +118,7 @@ class Bar:
         self._bar.stop()
 
 
-def for_stream(stream: TextIO = sys.stderr) -> Progress:
+def for_stream(stream: TextIO | None = None) -> Progress:
     """A bar where `stream` is a terminal, lines elsewhere."""
+    stream = stream or sys.stderr  # as it is now, not as it was when this was imported
     return Bar(stream) if stream.isatty() else Lines(stream)

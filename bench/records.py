@@ -155,7 +155,7 @@ class Perturbation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """The second part of a condition: the crop where the suite fixes it, and a perturbation."""
+    """The second part of a condition: the crop where the suite fixes it, and a perturbation of what is measured."""
 
     crop: Crop | None = None
     """None: each checkpoint's own crop."""
@@ -178,6 +178,14 @@ class Measurement:
     params: Params = field(default_factory=Params)
 
 
+_TABLE_COLUMNS = {
+    "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size", "crop_ratio",
+    "interpolation", "corruption", "severity", "input_size", "measure", "metric", "value", "ci_low", "ci_high", "n",
+    "id", "label",
+}  # fmt: skip
+"""Names that tables give to other things than a measure's parameters."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
     """What a checkpoint is put through: samples, images, setting and measure, all of it data."""
@@ -186,6 +194,13 @@ class Condition:
     images: Images = Images()
     model: ModelSetting = ModelSetting()
     measure: Measurement = Measurement()
+
+    def __post_init__(self) -> None:
+        for name in self.measure.params:
+            if name in _TABLE_COLUMNS:
+                raise ValueError(
+                    f"measure {self.measure.name!r} cannot have a parameter {name!r}: {name!r} is a column already"
+                )
 
     def columns(self) -> dict[str, Scalar]:
         """Every parameter under the name of its table column, None where the condition leaves it open."""

@@ -20,6 +20,10 @@ GROUP = "bench.plugins"
 OWN_DISTRIBUTION = "rtbench"
 
 
+class ForeignModuleError(BenchError):
+    """Another module was found under a name of ours."""
+
+
 class Named(Protocol):
     """Anything with a name."""
 
@@ -129,12 +133,13 @@ def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
             _check_ours(module)
         for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
             importlib.import_module(f"{entry.value}.{info.name}")
-    except BenchError:
+    except ForeignModuleError:
         raise
     except Exception as error:
+        ours = isinstance(error, BenchError)  # says itself what to do
+        reason = str(error) if ours else f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
         raise BenchError(
-            f"the plug-in {entry.name!r} of {package} (module {entry.value}) failed to import: "
-            f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
+            f"the plug-in {entry.name!r} of {package} (module {entry.value}) failed to import: {reason}"
         ) from error
     return module
 
@@ -142,9 +147,10 @@ def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
 def _check_ours(module: ModuleType) -> None:
     """`suites` is a common name: another package of that name must not pass for ours."""
     root = Path(__file__).resolve().parents[1]
-    file = Path(module.__file__ or "").resolve()
-    if root not in file.parents:
-        raise BenchError(
-            f"`import {module.__name__}` finds {file}, which is not rtbench's (expected under {root}); "
+    # A package without __init__.py has no file, only folders.
+    found = Path(module.__file__ or next(iter(module.__path__))).resolve()
+    if root not in found.parents:
+        raise ForeignModuleError(
+            f"`import {module.__name__}` finds {found}, which is not rtbench's (expected under {root}); "
             "rename that module or run from another folder."
         )

@@ -428,7 +428,8 @@ def _writing(root: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else one_line(error)
         raise RunError(
             f"the store {root} cannot be written: {reason}. Make room or give another folder with --store DIR; "
             "what is stored stays, and running again goes on from there."

@@ -10,7 +10,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,7 +28,7 @@ from bench.device import (
     to_unit_range,
 )
 from bench.errors import BenchError, RunError, one_line
-from bench.feed import Made, Task, make_images, tasks_of
+from bench.feed import Made, Task, deaths_of_workers, make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
@@ -119,8 +119,9 @@ class SweepRun:
         groups = sweep.by_perturbation
         images = self.images(self.source, self._tasks(groups))
         # Perturbations that another run finishes meanwhile never come out of `images`.
-        for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
-            self._run_condition(groups.pop(perturbation), batches, models)
+        with deaths_of_workers():
+            for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
+                self._run_condition(groups.pop(perturbation), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
@@ -165,6 +166,7 @@ class SweepRun:
         fixed = self.settings.batch_size is not None
         with torch.inference_mode(), numerics(self.settings.device, self.settings.precision):
             rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
+        _check_rows(recorder.cell.condition.measure.name, rows, len(indices))
         recorder.indices.append(indices)
         recorder.rows.append(rows)
         recorder.seconds += time.perf_counter() - start
@@ -190,19 +192,20 @@ class SweepRun:
         try:
             loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
             fit = {
-                split: SplitLoader(*self._open(cell.condition.data.dataset, split), perturbation, self, model.size)
+                split: SplitLoader(*self._open(cell.condition.data.dataset, split), None, self, model.size)
                 for split in cell.condition.data.fit
             }
             measure = measures.get(measurement.name).make(measurement.params)
             with numerics(self.settings.device, self.settings.precision):
                 columns = measure.run(model.module, loader, fit, self.settings.seed)
+            _check_rows(measurement.name, columns, cell.n)
         except BenchError as error:
             self._fail([cell], str(error))
         except Exception as error:
             self._fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}")
         else:
             self._write(cell, dict(columns), time.perf_counter() - start)
-        self.progress.advance(cell.n, cell.checkpoint.name)
+            self.progress.advance(cell.n, cell.checkpoint.name)
 
     # -- results ----------------------------------------------------------------------------------------------
 
@@ -305,6 +308,14 @@ def versions() -> dict[str, str]:
 def device_name(device: str) -> str:
     """The accelerator's name, or the processor's architecture."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+
+
+def _check_rows(measure: str, columns: Mapping[str, Sized], n: int) -> None:
+    """A row a sample in every column, whatever code a plug-in brings."""
+    wrong = {name: len(column) for name, column in columns.items() if len(column) != n}
+    if wrong or not columns:
+        name, rows = next(iter(wrong.items()), ("any column", 0))
+        raise RunError(f"measure {measure!r} gave {rows} rows in {name} for {n} samples; it must give one a sample.")
 
 
 def _of_interface(cells: Sequence[Cell], interface: str) -> tuple[Cell, ...]:

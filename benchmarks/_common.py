@@ -1,8 +1,9 @@
 """What the scripts share: synthetic pictures, checkpoints of random weights, medians, the closing line."""
 
+import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -47,9 +48,7 @@ class Synthetic:
 
 def register_synthetic(name: str, n: int, size: int) -> Dataset:
     """Register a data set of `n` synthetic pictures."""
-    return datasets.register(
-        Dataset(name=name, class_space=CLASSES, open=lambda split, place: Synthetic(n, size))
-    )
+    return datasets.register(Dataset(name=name, class_space=CLASSES, open=lambda split, place: Synthetic(n, size)))
 
 
 def register_random(
@@ -77,21 +76,22 @@ def register_random(
     path = folder / f"{name}.safetensors"
     save_file(module.state_dict(), path)
     return checkpoints.register(
-        Checkpoint(
-            name=name, class_space=CLASSES, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0
-        )
+        Checkpoint(name=name, class_space=CLASSES, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0)
     )
 
 
-def rounds(count: int, timed: Sequence[Callable[[], float]], warm_up: int = 1) -> list[float]:
-    """The median of each function's seconds, called in turn (A B A B …) so that a slow minute hits all."""
-    taken: list[list[float]] = [[] for _ in timed]
-    for turn in range(-warm_up, count):
-        for function, seconds in zip(timed, taken, strict=True):
-            found = function()
-            if turn >= 0:
-                seconds.append(found)
-    return [median(seconds) for seconds in taken]
+def clock() -> Array:
+    """Now: seconds of wall time, and of processor time of this process and of its children that have ended."""
+    return np.array([time.perf_counter(), sum(os.times()[:4])])
+
+
+def in_turn(rounds: int, timed: Sequence[Callable[[], Array]], warm_up: int = 1) -> Array:
+    """What each function gives, called in turn (A B A B …) so that a slow minute hits all of them.
+
+    Returns:
+        (rounds, functions, 2): seconds as `clock` has them; without the first `warm_up` rounds.
+    """
+    return np.array([[function() for function in timed] for _ in range(warm_up + rounds)])[warm_up:]
 
 
 def claim(what: str, measured: str, reached: bool) -> None:

@@ -131,10 +131,17 @@ def _report_failures(result: "RunResult") -> int:
     if result.ok:
         return 0
     counts = Counter((failure.message, failure.checkpoint) for failure in result.failures)
-    print(f"\nbench: {len(result.failures)} cells failed; everything else is stored:", file=sys.stderr)
-    for name, reason in result.plan.unavailable.items():
-        print(f"  {name}, not evaluated: {reason}", file=sys.stderr)
+    unavailable = result.plan.unavailable
+    faults = [f"{_count(len(result.failures), 'cell')} failed"] * bool(result.failures)
+    faults += [f"{_count(len(unavailable), 'checkpoint')} could not be evaluated"] * bool(unavailable)
+    print(f"\nbench: {' and '.join(faults)}; everything else is stored:", file=sys.stderr)
+    for name, reason in unavailable.items():
+        print(f"  {name}: {reason}", file=sys.stderr)
     for message, group in itertools.groupby(sorted(counts), key=lambda pair: pair[0]):
-        which = ", ".join(f"{name} ({counts[message, name]} cells)" for _, name in group)
+        which = ", ".join(f"{name} ({_count(counts[message, name], 'cell')})" for _, name in group)
         print(f"  {which}: {message}", file=sys.stderr)
     return 1
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -74,8 +74,8 @@ def _store_merge(arguments: argparse.Namespace) -> int:
 
     store = Store(api.configure(store=arguments.store).settings.store)
     for folder in arguments.source:
-        if not folder.is_dir():
-            raise BenchError(f"there is no store at {folder}.")
+        if not (folder / "cells").is_dir():
+            raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
         copied, known = store.merge(Store(folder))
         print(f"{folder}: {copied} cells copied, {known} were here")
     return 0
@@ -92,7 +92,9 @@ def _store_rm(arguments: argparse.Namespace) -> int:
     for prefix in arguments.key:
         matches = [key for key in sorted(store.keys()) if key.startswith(prefix)]
         if len(matches) != 1:
-            raise BenchError(f"{len(matches)} stored cells begin with {prefix!r}; give the key of one.")
+            raise BenchError(
+                f"{len(matches)} stored cells begin with {prefix!r}; give the key of one, as `bench store ls` shows it."
+            )
         store.remove(matches[0])
         print(f"removed {matches[0]}")
     return 0

@@ -40,6 +40,8 @@ def add_table(commands: Any) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> int:
+    if arguments.columns and arguments.format in ("text", "md"):
+        raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
     boards, _ = _stored_boards(arguments)
     if arguments.format in ("text", "md"):
         text = "\n\n".join(_board_text(board, arguments.format) for board in boards)
@@ -53,15 +55,19 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
     from bench import api
     from bench.leaderboard import Want
 
-    config = api.configure(store=arguments.store, device=arguments.device, precision=arguments.precision)
+    config = api.configure(
+        store=arguments.store, precision=arguments.precision, seed=arguments.seed, limit=arguments.limit
+    )
     suites, _ = api.select(arguments.suite, arguments.track)
     from bench.store import Store
 
+    # Not looked for here: the outcomes may be another machine's.
+    device = arguments.device.split(":")[0] if arguments.device else None
     want = Want(
         limit=arguments.limit,
         any_limit=arguments.limit is None,
         seed=arguments.seed,
-        device=config.settings.numerics.device if arguments.device else None,
+        device=config.settings.numerics.device if device == "auto" else device,
         precision=config.settings.precision if arguments.precision else None,
     )
     store = Store(config.settings.store)
@@ -125,10 +131,10 @@ def _outcomes(arguments: argparse.Namespace) -> int:
         raise BenchError(f"--out must end in .parquet or .csv, not {arguments.out.name!r}.")
     boards, settings = _stored_boards(arguments)
     frame = pd.concat([api.outcomes(board, Store(settings.store)) for board in boards], ignore_index=True)
-    with writing(arguments.out):
+    with writing(arguments.out) as whole:
         if arguments.out.suffix == ".parquet":
-            frame.to_parquet(arguments.out, index=False)
+            frame.to_parquet(whole, index=False)
         else:
-            frame.to_csv(arguments.out, index=False)
+            frame.to_csv(whole, index=False)
     print(f"{len(frame):,} rows in {arguments.out}")
     return 0

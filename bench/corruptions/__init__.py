@@ -25,6 +25,8 @@ class Corruption:
     version: int
     """Part of every cell's key: bumped whenever a picture changes."""
     load: Callable[[], CorruptFunction]
+    seeded: bool = True
+    """Whether its pictures depend on the seed."""
     group: str = "other"
     """noise, blur, weather or digital; `extra` for the four that mCE leaves out."""
     about: str = ""

@@ -6,7 +6,6 @@ fails the check and is made again. Reading and writing go through file descripto
 disk a write to a sparse map kills the process, where `pwrite` gives an error that can be handled.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -18,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import RunError
+from bench.errors import DISK_FULL, RunError
 from bench.records import Array, Crop
 
 _RECORD = struct.Struct("<QII")  # stamp of the source, crc32 of the crop, crc32 of these two
 _STAMP_CRC = struct.Struct("<QI")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -155,7 +153,7 @@ class CropCache:
             self._evict(keep=folder, needed=needed)
             (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "crop": name}))
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in DISK_FULL:
                 _say_full(folder, error)
                 return CropFile(folder, crop, writable=False)
             raise RunError(

@@ -65,9 +65,10 @@ class CheckpointMeasure(Protocol):
         """One row a sample of `loader`.
 
         Args:
-            module: images in [0, 1] to logits, in eval mode, without gradients for its parameters.
+            module: images in [0, 1] to logits, in eval mode, without gradients for its parameters. Other conditions
+                use it too: a measure that changes it works on a copy.
             loader: the split whose samples are the rows.
-            fit: the splits that may be learnt from, by name.
+            fit: the splits that may be learnt from, by name; never perturbed.
             seed: of the run.
 
         Returns:

@@ -1,0 +1,112 @@
+"""What several tests share: registries that forget, the plug-in package, and pictures for it."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from bench.checkpoints import checkpoints
+from bench.corruptions import corruptions
+from bench.datasets import datasets
+from bench.measure import measures
+from bench.suite import suites
+
+PLUGIN = Path(__file__).parent / "plugin"
+# A stranger's package, imported only where a test installs it; doctest collection must not register it here.
+collect_ignore = ["plugin"]
+
+LAMPS = {"red": (230, 40, 40), "amber": (230, 170, 40), "green": (40, 200, 80)}
+SHAPE = (40, 56)  # height and width of the pictures: not square, so that a wrong crop shows
+
+
+@pytest.fixture
+def scratch_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers is forgotten after it."""
+    for registry in (suites, checkpoints, datasets, measures, corruptions):
+        list(registry)  # load the plug-ins first: they are to stay
+        monkeypatch.setattr(registry, "_items", dict(registry._items))
+        monkeypatch.setattr(registry, "_origin", dict(registry._origin))
+
+
+@pytest.fixture
+def lights(scratch_registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plug-in package's data set, checkpoint, corruption and suite, in this process."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "bench_lights"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(PLUGIN)
+    for name in ("data", "model", "corruption", "suite"):
+        importlib.import_module(f"bench_lights.{name}")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JPEG files of lamps, SPLIT/CLASS/NAME.jpg: 12 to learn from and 12 to test on."""
+    folder = tmp_path_factory.mktemp("lights")
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name, colour in LAMPS.items():
+            (folder / split / name).mkdir(parents=True)
+            for number in range(4):
+                _draw(colour, rng).save(folder / split / name / f"{split}-{number}.jpg", quality=95)
+    return folder
+
+
+def _draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
+    height, width = SHAPE
+    image = Image.fromarray(rng.integers(20, 50, (height, width, 3), dtype=np.uint8))
+    x, y, r = width // 2 + rng.integers(-6, 6), height // 2 + rng.integers(-6, 6), rng.integers(11, 14)
+    ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    return image
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[..., Path]:
+    """A function that makes a plug-in as pip would leave it: modules beside a .dist-info folder."""
+
+    def _install(name: str, entry_points: dict[str, str], modules: dict[str, str]) -> Path:
+        site = tmp_path / "site" / name
+        for file, text in modules.items():
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            (site / file).write_text(text)
+        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = [f"{entry} = {module}" for entry, module in entry_points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[bench.plugins]", *lines, ""]))
+        return site
+
+    return _install
+
+
+@pytest.fixture
+def lights_site(install: Callable[..., Path]) -> list[Path]:
+    """The folders that an installed plug-in package adds to sys.path, from its own pyproject.toml."""
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
+    return [install(project["name"], project["entry-points"]["bench.plugins"], {}), PLUGIN]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """A function that runs the command line in a process of its own, in an empty folder."""
+
+    def _bench(*arguments: object, path: list[Path] | None = None) -> subprocess.CompletedProcess[str]:
+        script = Path(sys.executable).with_name("bench")
+        environment = {
+            **{name: value for name, value in os.environ.items() if name != "BENCH_CONFIG"},
+            "PYTHONPATH": os.pathsep.join(map(str, path or [])),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    return _bench

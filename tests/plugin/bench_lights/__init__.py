@@ -1,0 +1,1 @@
+"""Traffic lights for rtbench. The entry point names this package; rtbench imports the modules in it."""

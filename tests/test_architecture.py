@@ -1,0 +1,258 @@
+"""What holds the project together: imports point down, start-up stays free of torch, files stay short."""
+
+import argparse
+import ast
+import json
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from bench import api
+from bench.cli import parser
+
+ROOT = Path(__file__).parents[1]
+LONGEST_SUITE, LONGEST_MODULE = 120, 450  # lines
+HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorruptions")
+
+LAYERS = """
+bench
+errors records
+registry rng metrics stats hardware text toml_lines progress
+images
+corruptions training
+checkpoints datasets
+images.source measure
+suite scores
+store
+plan feed device sweep
+executors index leaderboard
+config tables listings doctor train
+api
+cli
+"""
+"""From the ground up: a module imports from its own line and the lines above it. A package's name stands for all of
+its modules but those that have a place of their own; `images.source` reads samples, so it stands above `datasets`."""
+
+KERNELS = ("corruptions", "training")
+"""Numerical code: it sees tensors, never what is being measured."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by name."""
+    found = {}
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> dict[str, int]:
+    """What a module imports anywhere in it, of any package: dotted name to line."""
+    found = {}
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name: node.lineno for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}, line {node.lineno}: a relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found[inner if inner in MODULES else str(node.module)] = node.lineno
+    return found
+
+
+def layer(name: str) -> int:
+    """The line of LAYERS on which a module stands."""
+    rows = [{"bench" if word == "bench" else f"bench.{word}" for word in row.split()} for row in LAYERS.split("\n")]
+    parts = name.split(".")
+    for depth in range(len(parts), 1 if len(parts) > 1 else 0, -1):
+        for number, row in enumerate(rows):
+            if ".".join(parts[:depth]) in row:
+                return number
+    raise AssertionError(f"{name} has no place in LAYERS; give it one")
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_imports_point_down(name):
+    upward = [
+        f"line {line}: {other} stands above {name}"
+        for other, line in imports(name).items()
+        if other in MODULES and layer(other) > layer(name)
+    ]
+    assert not upward
+
+
+def test_every_place_is_taken():
+    words = [word for word in LAYERS.split() if word != "bench"]
+    assert not {f"bench.{word}" for word in words} - MODULES.keys()
+    assert len(set(words)) == len(words)
+
+
+def test_no_modules_import_each_other():
+    # A package's own modules may import what its __init__ declares, which imports none of them back.
+    TopologicalSorter({name: imports(name).keys() & MODULES.keys() - {name} for name in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_the_engine_names_no_suite(name):
+    assert "suites" not in {other.split(".")[0] for other in imports(name)}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in KERNELS])
+def test_kernels_see_no_cells(name):
+    forbidden = {"Cell", "Checkpoint", "Condition", "Outcome", "Settings"}
+    tree = ast.parse(MODULES[name].read_text())
+    used = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert not used & forbidden
+    for other in imports(name):
+        assert other not in MODULES or layer(other) <= layer(f"bench.{name.split('.')[1]}")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.py")), ids=lambda path: path.name)
+def test_a_suites_file_is_short_and_light(path):
+    assert len(path.read_text().splitlines()) <= LONGEST_SUITE
+    tree = ast.parse(path.read_text())
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not {str(name).split(".")[0] for name in names | plain} & set(HEAVY)
+    assert not any(str(name).startswith("bench.measure") for name in names)  # a suite names measures
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_a_module_is_not_too_long(name):
+    assert len(MODULES[name].read_text().splitlines()) <= LONGEST_MODULE
+
+
+# -- the torch-free zone --------------------------------------------------------------------------------------
+
+SCRIPT = """
+import contextlib, io, json, sys
+from bench.cli import main
+
+heavy = set(json.loads(sys.argv[1]))
+for arguments in [[], *json.loads(sys.argv[2])]:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        if arguments:
+            assert main(arguments) == 0, arguments
+            assert printed.getvalue()
+        else:
+            import bench.api
+    loaded = sorted(heavy & set(sys.modules))
+    assert not loaded, f"bench {' '.join(arguments)} imported {loaded}"
+"""
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store that holds a small run of the whole track."""
+    folder = tmp_path_factory.mktemp("stored")
+    flags = {"store": str(folder / "runs"), "cache": "off", "workers": 0, "device": "cpu", "limit": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = api.run(*api.select(checkpoints=["digits-resnet"]), api.configure(**flags).settings)
+    assert result.ok
+    return folder
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["list suites", "list checkpoints", "list datasets", "list corruptions", "list tracks --json", "list recipes"],
+        ["plan --limit 3 --device cpu"],
+        ["table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"],
+        ["store ls", "store verify", "cache ls --cache ."],
+        ["run --limit 3 --device cpu --checkpoint digits-resnet --cache off"],
+    ],
+    ids=lambda commands: commands[0].split(" -")[0],
+)
+def test_what_lists_plans_and_tabulates_imports_no_torch(stored, commands):
+    arguments = [json.dumps(HEAVY), json.dumps([command.split() for command in commands])]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], cwd=stored, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_imports_next_to_nothing(arguments):
+    script = (
+        "import sys\nfrom bench.cli import main\ntry:\n    main(sys.argv[1:])\n"
+        "finally:\n    print({'torch', 'pandas', 'numpy', 'pyarrow', 'rich'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+
+
+# -- the command line -----------------------------------------------------------------------------------------
+
+CHOICE = "--suite --track --checkpoint --family --registry"
+CELLS = "--limit --seed --device --precision"
+COMMANDS = {
+    "list": "KIND --registry --json",
+    "plan": f"{CHOICE} {CELLS} --store",
+    "run": f"{CHOICE} {CELLS} --store --batch-size --workers --cache --on-error --yes",
+    "table": f"--suite --track --checkpoint {CELLS} --store --format --columns --out",
+    "outcomes": f"--suite --track --checkpoint {CELLS} --store --out",
+    "store ls": "--store",
+    "store verify": "--store",
+    "store merge": "SOURCE --store",
+    "store rm": "KEY --damaged --store",
+    "cache ls": "--cache",
+    "cache clear": "--cache",
+    "doctor": "",
+    "train": "RECIPE --out --device",
+}
+"""Every command, and all that it takes. A change here is a change for users: mind the README and the changelog."""
+
+
+def declared(command: argparse.ArgumentParser, name: str = "") -> dict[str, str]:
+    """The commands below `command`, in the form of COMMANDS."""
+    groups = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        taken = [action for action in command._actions if action.dest != "help"]
+        return {name: " ".join(" ".join(a.option_strings) or a.dest.upper() for a in taken)}
+    inner = [(f"{name} {word}".strip(), sub) for group in groups for word, sub in group.choices.items()]
+    return {word: options for deeper, sub in inner for word, options in declared(sub, deeper).items()}
+
+
+def test_commands_and_options_are_the_ones_agreed_on():
+    assert declared(parser()) == COMMANDS
+
+
+def test_every_command_explains_itself():
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            parser().parse_args([*name.split(), "--help"])
+        assert ended.value.code == 0
+
+
+# -- what must not be in the repository -----------------------------------------------------------------------
+
+PRIVATE = {
+    "a folder of some machine": r"(?<![\w.$~-])/(?:work|home|root|Users|opt)/\w",
+    "a package index": r"(?:extra-)?index-" + r"url|/simple/?(?:\s|$|\")|https?://\d+\.\d+\.\d+",
+}
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name]
+
+
+def test_no_tracked_file_names_a_machine_or_a_package_index():
+    found = []
+    for path in tracked():
+        data = path.read_bytes() if path.is_file() else b""
+        if b"\0" in data or path == Path(__file__):
+            continue
+        for number, line in enumerate(data.decode().splitlines(), start=1):
+            found += [f"{path}:{number}: {what}: {line}" for what, text in PRIVATE.items() if re.search(text, line)]
+    assert not found
