@@ -53,6 +53,7 @@ def fake(tmp_path):
     return replace(
         digits, name="hash", arch="", builder=f"{__name__}:Hash", weights=str(tmp_path / "hash.safetensors"),
         mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+        weights_digest="",
     )  # fmt: skip
 
 

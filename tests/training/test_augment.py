@@ -46,9 +46,7 @@ def test_shift_is_measured_in_pixels() -> None:
     _, across_N, down_N = (torch.rand((3, 4), generator=generator(1)) * 2 - 1) * 3
     for image, moved, across, down in zip(images_NCHW, moved_NCHW, across_N, down_N, strict=True):
         row, column = centre(image)
-        torch.testing.assert_close(
-            centre(moved), (row - down.item(), column - across.item()), rtol=0, atol=1e-3
-        )
+        torch.testing.assert_close(centre(moved), (row - down.item(), column - across.item()), rtol=0, atol=1e-3)
 
 
 def test_rotation_turns_about_the_centre_by_at_most_the_angle() -> None:

@@ -35,9 +35,7 @@ def toy_data(count: int = 40) -> tuple[Tensor, Tensor]:
 
 
 def train_toy(recipe: Recipe, **others: object) -> Trained:
-    return train(
-        recipe, getattr(architectures, recipe.architecture), *toy_data(), mean=HALF, std=HALF, **others
-    )
+    return train(recipe, getattr(architectures, recipe.architecture), *toy_data(), mean=HALF, std=HALF, **others)
 
 
 def equal(one: Trained, other: Trained) -> bool:

@@ -25,8 +25,7 @@ def test_a_pair_differs_in_rho_alone(name: str) -> None:
 
 def test_recipes_are_read_without_torch() -> None:
     code = (
-        "import sys; from bench.training.recipes import load_recipes; load_recipes(); "
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from bench.training.recipes import load_recipes; load_recipes(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -73,9 +73,7 @@ def test_small_rho_tends_to_the_plain_gradient() -> None:
 
 
 def test_steps_equal_those_of_another_implementation() -> None:
-    reference = pytest.importorskip(
-        "pytorch_optimizer", reason="pytorch_optimizer is the other implementation"
-    )
+    reference = pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is the other implementation")
     ours, theirs = network(), network()
     our_sgd = torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9)
     their_sam = reference.SAM(theirs.parameters(), torch.optim.SGD, rho=0.2, lr=0.1, momentum=0.9)
