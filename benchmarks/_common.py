@@ -1,6 +1,7 @@
 """What the scripts share: synthetic pictures, checkpoints of random weights, medians, the closing line."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -106,3 +107,11 @@ def table(rows: Iterable[Sequence[str]]) -> None:
     for first, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         print("  ".join([first.ljust(widths[0]), *cells]), flush=True)
+
+
+def bench_command() -> list[str]:
+    """The command `bench` of the Python that runs this."""
+    command = Path(sys.executable).with_name("bench")
+    if not command.exists():
+        raise SystemExit(f"there is no {command}; install rtbench into this Python first: pip install .")
+    return [str(command)]
