@@ -1,6 +1,7 @@
 """`bench train`: a registered recipe on its data set, and an entry for `--registry` beside the weights."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,22 +41,34 @@ def train_recipe(name: str, out: Path, *, device: str, progress: Callable[[str],
     images, labels = _training_data(recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        trained = train(
-            recipe,
-            ARCHITECTURES[recipe.architecture],
-            images,
-            labels,
-            mean=MEAN,
-            std=STD,
-            device=device,
-            progress=lambda epoch: _report(recipe, epoch, progress),
-        )
+        with _one_thread():
+            trained = train(
+                recipe,
+                ARCHITECTURES[recipe.architecture],
+                images,
+                labels,
+                mean=MEAN,
+                std=STD,
+                device=device,
+                progress=lambda epoch: _report(recipe, epoch, progress),
+            )
         save(trained, weights)
         registry = out / f"{name}.toml"
         registry.write_text(_entry(recipe, weights), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"{out} cannot be written: {error.strerror or error}. Give another --out.") from error
     return registry
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The weights must not depend on the number of cores: sums are split among threads, and rounding differs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _training_data(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:

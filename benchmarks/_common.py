@@ -16,8 +16,8 @@ from bench.records import Array, Checkpoint, ClassSpace
 CLASSES = ClassSpace(name="synthetic", classes=tuple(f"class {i}" for i in range(1000)))
 _BLOBS = 9
 """Side of the coarse picture that is drawn large; gives each image a structure of its own."""
-_GRAIN = 12.0
-"""Standard deviation of the fine noise on top, grey levels."""
+_GRAIN = 20
+"""Half the range of the fine noise on top, grey levels."""
 
 
 class Synthetic:
@@ -38,8 +38,8 @@ class Synthetic:
         """(size, size, 3) uint8."""
         rng = np.random.default_rng(index)
         coarse = Image.fromarray(rng.integers(0, 256, (_BLOBS, _BLOBS, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((self.size, self.size), Image.Resampling.BICUBIC), dtype=np.float32)
-        grain = rng.standard_normal((self.size, self.size, 1), dtype=np.float32) * _GRAIN
+        smooth = np.asarray(coarse.resize((self.size, self.size), Image.Resampling.BICUBIC), dtype=np.int16)
+        grain = rng.integers(-_GRAIN, _GRAIN, (self.size, self.size, 1), dtype=np.int8)
         return (smooth + grain).clip(0, 255).astype(np.uint8)
 
     def stamp(self, index: int) -> int:

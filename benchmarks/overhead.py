@@ -52,6 +52,7 @@ class Loading:
         self.seconds = np.zeros(2)
 
     def __call__(self, *args: Any) -> Iterator[Any]:
+        """What `load_models` gives."""
         iterator = load_models(*args)
         while True:
             start = clock()
