@@ -38,7 +38,7 @@ class RunResult:
     boards: tuple[Board, ...]
     """One a suite, of the run's checkpoints at its limit, seed and numerics."""
     want: Want
-    """What the boards hold: the run's limit, seed and numerics."""
+    """What the boards hold: the run's limit, seed, numerics and data."""
     failures: "tuple[Failure, ...]"
 
     @property
@@ -138,6 +138,7 @@ def run(
         seed=settings.seed,
         device=settings.numerics.device,
         precision=settings.precision,
+        fingerprints=frozenset(cell.fingerprints for cell in planned.cells),
     )
     names = {checkpoint.name for checkpoint in checkpoints}
     boards = _boards(suites, store, names=names, models=models, want=want)

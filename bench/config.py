@@ -1,5 +1,6 @@
 """Settings from `bench.toml` (in the working directory, or where $BENCH_CONFIG says) and from flags, which win."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     Raises:
         BenchError: a value is not possible; the file, line and key, or the flag, are named.
     """
+    for name in flags:
+        if name not in _TYPES:
+            raise UnknownNameError("setting", name, _TYPES)
     values = {**_read_file(), **{name: value for name, value in flags.items() if value is not None}}
     device = resolve_device(values.get("device", "auto"))
     precision = _one_of("precision", values.get("precision", "auto"), PRECISIONS)
@@ -58,7 +62,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     settings = Settings(
         store=Path(values.get("store", "runs")),
         cache=None if cache == "off" else Path(cache) if cache else default_cache(),
-        cache_budget=int(values.get("cache_budget_gb", 20) * 2**30),
+        cache_budget=_bytes(values.get("cache_budget_gb", 20)),
         device=device,
         precision=resolve_precision(precision, device),
         batch_size=_batch_size(values.get("batch_size", "auto")),
@@ -96,6 +100,12 @@ def _read_file() -> dict[str, Any]:
                 f"{path}, line {locate('data', name)}: the place of {name!r} must be a path, not {place!r}."
             )
     return table
+
+
+def _bytes(gigabytes: float) -> int:
+    if not 0 <= gigabytes < math.inf:
+        raise BenchError(f"cache_budget_gb must be a number of at least 0, not {gigabytes}.")
+    return int(gigabytes * 2**30)
 
 
 def _batch_size(value: int | str) -> int | None:

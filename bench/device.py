@@ -114,17 +114,23 @@ def to_unit_range(images_NCHW: torch.Tensor, device: str, size: int) -> torch.Te
     Returns:
         float32 in [0, 1], (N, C, size, size).
     """
-    images = images_NCHW.to(device, non_blocking=True).float().div_(255)
+    images = images_NCHW.to(device, non_blocking=True).float()
+    # By a tensor of the device's: CUDA multiplies by the rounded reciprocal of a plain number, and half of the 256
+    # values differ in their last bit from a CPU's.
+    images.div_(torch.full((), 255.0, device=images.device))
     if images.shape[-1] != size:
         images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp_(0, 1)
     return images
 
 
 def free_memory(device: str) -> int:
-    """Bytes free on the device."""
+    """Bytes free on the device; half of all memory where the system does not say what is free (macOS)."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    page = os.sysconf("SC_PAGE_SIZE")
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * page
+    return os.sysconf("SC_PHYS_PAGES") * page // 2
 
 
 def _size(checkpoint: Checkpoint) -> int:
@@ -155,7 +161,7 @@ def run_in_chunks(
         Column name to a tensor (N, …) on the CPU.
 
     Raises:
-        RunError: a single image does not fit, or the module itself fails.
+        RunError: a single image does not fit, the module itself fails, or the measure's rows do not join.
     """
     parts: list[dict[str, torch.Tensor]] = []
     done = 0
@@ -164,7 +170,7 @@ def run_in_chunks(
         try:
             images = to_unit_range(images_NCHW[chunk], device, model.size)
             rows = measure.rows(model.module, images, labels_N[chunk].to(device, non_blocking=True))
-            parts.append({name: column.cpu() for name, column in rows.items()})
+            parts.append({name: _storable(column) for name, column in rows.items()})
             done += len(images)
         except BenchError:
             raise
@@ -178,10 +184,20 @@ def run_in_chunks(
             model.chunk = max(1, min(model.chunk, len(images_NCHW)) // 2)
             if device.startswith("cuda"):
                 torch.cuda.empty_cache()
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    try:
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    except (RuntimeError, KeyError) as error:
+        raise RunError(f"the rows of its batches do not join: {type(error).__name__}: {one_line(error)}.") from error
+
+
+def _storable(column: torch.Tensor) -> torch.Tensor:
+    """On the CPU, and of a type that NumPy has."""
+    return (column.float() if column.dtype == torch.bfloat16 else column).cpu()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    # Of torch's CPU allocator, on Windows and elsewhere.
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,10 @@ class Made:
     images_NCHW: torch.Tensor | None
     """uint8, channels last in memory."""
     error: str = ""
+
+    def pin_memory(self) -> "Made":
+        """Itself with its images in page-locked memory; DataLoader calls this, and pins nothing of a foreign type."""
+        return self if self.images_NCHW is None else replace(self, images_NCHW=self.images_NCHW.pin_memory())
 
 
 class _Maker(Dataset[Made]):

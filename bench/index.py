@@ -7,13 +7,16 @@ carries a checksum, which SQLite's pages do not.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import sqlite3
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import CodeType
 
 from bench.errors import BenchError
 from bench.records import Estimate
@@ -124,7 +127,32 @@ def _crc(key: str, text: str) -> int:
 
 
 def _score_key(suite_version: str, metric: Metric, cells: Sequence[str]) -> str:
-    code = getattr(metric.function, "__code__", None)
     # A changed metric is not taken for the old one while a suite is being written.
-    body = hashlib.sha256(code.co_code).hexdigest() if code else repr(metric.function)
+    body = _describe(metric.function)
     return hashlib.sha256("\0".join([suite_version, metric.name, body, *cells]).encode()).hexdigest()
+
+
+def _describe(function: object) -> str:
+    """A function's code with its constants, defaults and what it closes over, and the modules it is computed by."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return repr(function)
+    closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    modules = {getattr(function, "__module__", ""), "bench.metrics", "bench.stats"}
+    around = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), closed]
+    return "\0".join([_code(code), repr(around), *(_source(module) for module in sorted(modules))])
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()}({','.join(constants)})({','.join(code.co_names)})"
+
+
+@functools.cache
+def _source(module: str) -> str:
+    """Digest of a module's file; helpers and constants that a metric uses mostly stand beside it."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    except OSError:
+        return ""

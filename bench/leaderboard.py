@@ -5,12 +5,11 @@ A table holds one limit, one seed and one kind of numerics, the fullest first; n
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench.corruptions import corruptions
 from bench.errors import BenchError
 from bench.index import Index
-from bench.measure import measures
+from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
 from bench.store import DamagedCellError, Store, StoredCell, StoredCheckpoint
 from bench.suite import Score, Suite
@@ -62,6 +61,8 @@ class Want:
     seed: int | None = None
     device: str | None = None
     precision: Precision | None = None
+    fingerprints: frozenset[tuple[str, ...]] | None = None
+    """Of the data as they are now; None takes those that most cells saw."""
 
     def admits(self, choice: Choice) -> bool:
         """Whether the choice is as asked."""
@@ -141,11 +142,13 @@ def make_board(
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
-    choice, left_out = _choose(suite, cells, want or Want())
-    cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)])
+    want = want or Want()
+    choice, left_out = _choose(suite, [cell for cell in cells if _of_todays_data(cell, want)], want)
+    cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)], want)
     found: dict[tuple[str, Condition], StoredCell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
         found.setdefault((cell.identity["model"], places[_stored_place(cell)]), cell)
+    choice = _as_shown(choice, found.values())
     rows, undefined = _score(suite, index, entries, found)
     measured = {model for model, _ in found}
     return Board(
@@ -161,11 +164,7 @@ def make_board(
 
 def _place(condition: Condition) -> str:
     """What a stored cell must have measured to stand for a condition, in today's versions."""
-    versions = {"measure": measures.get(condition.measure.name).version}
-    perturbation = condition.images.perturbation
-    if perturbation is not None:
-        versions["corruption"] = corruptions.get(perturbation.corruption).version
-    return digest([{k: v for k, v in condition.columns().items() if v is not None}, versions])
+    return digest([{k: v for k, v in condition.columns().items() if v is not None}, dict(versions(condition))])
 
 
 def _stored_place(cell: StoredCell) -> str:
@@ -192,6 +191,13 @@ def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choi
     return best, others
 
 
+def _as_shown(choice: Choice, cells: Collection[StoredCell]) -> Choice:
+    """Without a limit that left nothing out, and without a seed that nothing drew from: one protocol has one name."""
+    limited = any(cell.identity["limit"] is not None for cell in cells)
+    seeded = any(cell.identity["seed"] is not None for cell in cells)
+    return replace(choice, limit=choice.limit if limited else None, seed=choice.seed if seeded else 0)
+
+
 def _choices(cells: Iterable[StoredCell], want: Want) -> set[Choice]:
     cells = list(cells)
     seeds: set[int] = {s for s in (want.seed, *(cell.identity["seed"] for cell in cells)) if s is not None}
@@ -213,19 +219,20 @@ def _ordered(counts: Mapping[Choice, int]) -> list[Choice]:
     )
 
 
-def _one_fingerprint(cells: Sequence[StoredCell]) -> tuple[list[StoredCell], list[str]]:
-    """Of each data set, only the version that most cells saw."""
+def _of_todays_data(cell: StoredCell, want: Want) -> bool:
+    return want.fingerprints is None or tuple(cell.identity["fingerprints"]) in want.fingerprints
+
+
+def _one_fingerprint(cells: Sequence[StoredCell], want: Want) -> tuple[list[StoredCell], list[str]]:
+    """Of each data set, only the version that is wanted, else the one that most cells saw."""
     seen: dict[tuple[Scalar, Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
-    for cell in cells:
+    candidates = [cell for cell in cells if _of_todays_data(cell, want)]
+    for cell in candidates:
         seen[_data(cell)][tuple(cell.identity["fingerprints"])] += 1
     best = {data: max(counts, key=lambda f, c=counts: (c[f], f)) for data, counts in seen.items()}  # type: ignore[misc]
-    kept = [cell for cell in cells if tuple(cell.identity["fingerprints"]) == best[_data(cell)]]
-    notes = [
-        f"left out: {sum(counts.values()) - counts[best[data]]} cells with other contents of {data[0]}"
-        for data, counts in seen.items()
-        if len(counts) > 1
-    ]
-    return kept, notes
+    kept = [cell for cell in candidates if tuple(cell.identity["fingerprints"]) == best[_data(cell)]]
+    left_out = Counter(map(_data, cells)) - Counter(map(_data, kept))
+    return kept, [f"left out: {n} cells with other contents of {data[0]}" for data, n in left_out.items()]
 
 
 def _data(cell: StoredCell) -> tuple[Scalar, Scalar, Scalar]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import images
 from bench.checkpoints.loading import model_digest
 from bench.corruptions import corruptions
 from bench.datasets import Library, OpenedSplit
 from bench.errors import BenchError
 from bench.measure import measures
-from bench.records import Cell, Checkpoint, Condition, Crop, Params, Perturbation, Settings
+from bench.records import Cell, Checkpoint, Condition, Crop, Params, Perturbation, Scalar, Settings
 from bench.store import Store
 from bench.suite import Suite
 
@@ -94,11 +95,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     splits = [library.open(data.dataset, split) for split in (data.split, *data.fit)]
     _check_classes(checkpoint, splits[0])
     measure, perturbation = measures.get(condition.measure.name), condition.images.perturbation
-    versions, seeded = {"measure": measure.version}, measure.seeded
-    if perturbation is not None:
-        corruption = corruptions.get(perturbation.corruption)
-        versions["corruption"] = corruption.version
-        seeded = seeded or corruption.seeded
+    corrupted = perturbation is not None and corruptions.get(perturbation.corruption).seeded
     total = len(splits[0].samples.ids)
     limit = settings.limit if settings.limit is not None and settings.limit < total else None
     return Cell(
@@ -107,11 +104,20 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         model_digest=model,
         fingerprints=tuple(split.fingerprint for split in splits),
         n=total if limit is None else limit,
-        versions=Params(versions),
-        seed=settings.seed if seeded else None,
+        versions=versions(condition),
+        seed=settings.seed if measure.seeded or corrupted else None,
         limit=limit,
         numerics=settings.numerics,
     )
+
+
+def versions(condition: Condition) -> Params:
+    """Of the code that makes an outcome under a condition, as it is today."""
+    found: dict[str, Scalar] = {"images": images.VERSION, "measure": measures.get(condition.measure.name).version}
+    perturbation = condition.images.perturbation
+    if perturbation is not None:
+        found["corruption"] = corruptions.get(perturbation.corruption).version
+    return Params(found)
 
 
 def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:

@@ -227,11 +227,12 @@ class Store:
         return name
 
     def record_checkpoint(self, model_digest: str, checkpoint: Checkpoint) -> None:
-        """Keep the registry entry behind a model digest, so that tables need no registry."""
+        """Keep the registry entry behind a model digest, so that tables need no registry; the newest stands."""
         entry = {**asdict(checkpoint), "arch_args": dict(checkpoint.arch_args), "model": model_digest}
         path = self._checkpoint_path(model_digest, checkpoint.name)
         text = json.dumps(entry, indent=1, sort_keys=True)
-        self._publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        if not _says_the_same(path, text):
+            self._publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), replace=True)
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl`, in one call: runs at once do not write into each other's lines."""
@@ -277,7 +278,7 @@ class Store:
             Cells copied, cells that were here already.
 
         Raises:
-            DamagedCellError: a cell of `other` cannot be read whole; those before it are copied.
+            DamagedCellError: a file of `other` cannot be read whole; those before it are copied.
         """
         self.prepare()
         copied = 0
@@ -289,6 +290,7 @@ class Store:
             self._copy(other, self._samples_path(other.footer(key).samples))
             copied += self._copy(other, self._cell_path(key))
         for path in other.root.glob("checkpoints/*.json"):
+            other._checkpoint(path)
             self._copy(other, self.root / "checkpoints" / path.name)
         self._merge_log(other)
         return copied, len(theirs) - copied
@@ -314,9 +316,9 @@ class Store:
             ),
         )
 
-    def _publish(self, path: Path, write: Any) -> bool:
-        """Write a file beside its place and link it in whole; False where the place is taken."""
-        if path.exists():
+    def _publish(self, path: Path, write: Any, *, replace: bool = False) -> bool:
+        """Write a file beside its place and bring it in whole; False where the place is taken and not replaced."""
+        if path.exists() and not replace:
             return False
         unique = f".{path.stem}~{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex}~.tmp"
         temporary = path.parent / unique
@@ -325,6 +327,9 @@ class Store:
             try:
                 write(temporary)
                 _sync(temporary)
+                if replace:
+                    os.replace(temporary, path)
+                    return True
                 return _link(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -356,6 +361,15 @@ def columns_digest(columns: Mapping[str, Array]) -> str:
             h.update(f"{name}\0{rows.dtype.str}\0{rows.shape[1]}\0".encode())
             h.update(np.ascontiguousarray(rows).data)
     return h.hexdigest()[:32]
+
+
+def _says_the_same(path: Path, text: str) -> bool:
+    """Whether a checkpoint's file holds this entry already; where its weights lie is another place on each machine."""
+    try:
+        kept, entry = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
+        return bool({**kept, "weights": ""} == {**entry, "weights": ""})
+    except (OSError, ValueError, TypeError):  # missing or damaged
+        return False
 
 
 def _stored_cell(key: str, meta: Mapping[str, Any]) -> StoredCell:

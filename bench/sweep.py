@@ -3,6 +3,7 @@
 A checkpoint that fails stops nobody else; a finished condition is stored before the next begins.
 """
 
+import contextlib
 import datetime
 import itertools
 import platform
@@ -57,7 +58,13 @@ class _Recorder:
     rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
 
     def columns(self) -> dict[str, Array]:
-        return {name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]}
+        try:
+            return {name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]}
+        except (KeyError, ValueError) as error:
+            name = self.cell.condition.measure.name
+            raise RunError(
+                f"measure {name!r} gave rows that differ from batch to batch ({one_line(error)})."
+            ) from error
 
 
 class SweepRun:
@@ -79,10 +86,16 @@ class SweepRun:
         self.progress = progress
         self.batch_size = settings.batch_size or default_batch_size(settings.device)
         self.failures: list[Failure] = []
-        self.split, self.indices, self.source = self._open(sweep.dataset, sweep.split)
+        self._opened = contextlib.ExitStack()
+        self.split, self.indices, self.source = self._open(sweep.dataset, sweep.split, self._opened)
 
     def run(self) -> list[Failure]:
-        """Measure every cell, as many checkpoints at a time as memory holds."""
+        """Measure every cell, as many checkpoints at a time as memory holds. Once: the crops are then closed."""
+        with self._opened:
+            self._run()
+        return self.failures
+
+    def _run(self) -> None:
         for models, broken in load_models(self.sweep.cells, self.settings.device, self.batch_size):
             for key, message in broken.items():
                 self._fail([cell for cell in self.sweep.cells if model_key(cell) == key], message)
@@ -93,9 +106,10 @@ class SweepRun:
             for cell in _of_interface(cells, "checkpoint"):
                 self._run_checkpoint_measure(cell, models[model_key(cell)])
             models.clear()  # before the next are loaded, not after
-        return self.failures
 
-    def _open(self, dataset: str, split: str) -> tuple[OpenedSplit, Array, CropSource]:
+    def _open(
+        self, dataset: str, split: str, opened_files: contextlib.ExitStack
+    ) -> tuple[OpenedSplit, Array, CropSource]:
         opened = self.library.open(dataset, split)
         limit = self.settings.limit if split == self.sweep.split else None
         indices = subset(opened.samples.ids, limit)
@@ -105,6 +119,8 @@ class SweepRun:
             crops = cache.open(dataset, opened.fingerprint, self.sweep.crop, len(indices))
             if crops is None:
                 self.progress.note(f"{dataset}: its crops are over the cache budget; they are not kept.")
+            else:
+                opened_files.callback(crops.close)
         return opened, indices, CropSource(opened.samples, self.sweep.crop, crops)
 
     def images(self, source: CropSource, tasks: Iterable[Task]) -> Iterator[Made]:
@@ -147,7 +163,12 @@ class SweepRun:
                     self.progress.advance(len(made.task.indices), recorder.cell.checkpoint.name)
         for recorder in recorders:
             self._check_samples(recorder)
-            self._write(recorder.cell, recorder.columns(), recorder.seconds)
+            try:
+                columns = recorder.columns()
+            except BenchError as error:
+                self._fail([recorder.cell], str(error), done=recorder.cell.n)
+            else:
+                self._write(recorder.cell, columns, recorder.seconds)
 
     def _recorders(self, cells: Sequence[Cell]) -> list[_Recorder]:
         recorders = []
@@ -190,21 +211,22 @@ class SweepRun:
         perturbation = cell.condition.images.perturbation
         measurement = cell.condition.measure
         try:
-            loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
-            fit = {
-                split: SplitLoader(*self._open(cell.condition.data.dataset, split), None, self, model.size)
-                for split in cell.condition.data.fit
-            }
-            measure = measures.get(measurement.name).make(measurement.params)
-            with numerics(self.settings.device, self.settings.precision):
-                columns = measure.run(model.module, loader, fit, self.settings.seed)
-            _check_rows(measurement.name, columns, cell.n)
+            with contextlib.ExitStack() as files, numerics(self.settings.device, self.settings.precision):
+                loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
+                fit = {
+                    split: SplitLoader(*self._open(cell.condition.data.dataset, split, files), None, self, model.size)
+                    for split in cell.condition.data.fit
+                }
+                measure = measures.get(measurement.name).make(measurement.params)
+                rows = measure.run(model.module, loader, fit, self.settings.seed)
+            _check_rows(measurement.name, rows, cell.n)
+            columns = {name: np.asarray(column) for name, column in rows.items()}
         except BenchError as error:
             self._fail([cell], str(error))
         except Exception as error:
             self._fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}")
         else:
-            self._write(cell, dict(columns), time.perf_counter() - start)
+            self._write(cell, columns, time.perf_counter() - start)
             self.progress.advance(cell.n, cell.checkpoint.name)
 
     # -- results ----------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                 }
             )
     extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
-    return _typed(pd.DataFrame(rows, columns=[*_HEAD, *_CONDITION, *extra, *_TAIL]))
+    # Objects: beside a missing value a whole number would become a float, and its text another.
+    return _typed(pd.DataFrame(rows, columns=[*_HEAD, *_CONDITION, *extra, *_TAIL], dtype=object))
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

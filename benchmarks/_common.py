@@ -82,15 +82,16 @@ def register_random(
 
 
 def clock() -> Array:
-    """Now: seconds of wall time, and of processor time of this process and of its children that have ended."""
-    return np.array([time.perf_counter(), sum(os.times()[:4])])
+    """Now, in seconds: wall time; user and system time of this process and of its children that have ended."""
+    times = os.times()
+    return np.array([time.perf_counter(), times.user + times.children_user, times.system + times.children_system])
 
 
 def in_turn(rounds: int, timed: Sequence[Callable[[], Array]], warm_up: int = 1) -> Array:
     """What each function gives, called in turn (A B A B …) so that a slow minute hits all of them.
 
     Returns:
-        (rounds, functions, 2): seconds as `clock` has them; without the first `warm_up` rounds.
+        (rounds, functions, 3): seconds as `clock` has them; without the first `warm_up` rounds.
     """
     return np.array([[function() for function in timed] for _ in range(warm_up + rounds)])[warm_up:]
 

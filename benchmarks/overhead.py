@@ -49,7 +49,7 @@ class Loading:
     """Stands in for `load_models` and keeps the seconds spent in it."""
 
     def __init__(self) -> None:
-        self.seconds = np.zeros(2)
+        self.seconds = np.zeros(3)
 
     def __call__(self, *args: Any) -> Iterator[Any]:
         """What `load_models` gives."""

@@ -104,6 +104,17 @@ class OneRowLess:
         return {"correct": loader.labels[1:] == 0}
 
 
+class Fickle:
+    """Faulty: every batch has another column."""
+
+    def __init__(self):
+        self.number = 0
+
+    def rows(self, module, images_NCHW, labels_N):
+        self.number += 1
+        return {f"column{self.number}": labels_N}
+
+
 class Draw:
     """A seeded measure."""
 
@@ -351,6 +362,32 @@ def test_parameters_that_a_measure_does_not_know_fail_its_cell_alone(run):
     [failure] = result.failures
     assert "radius" in failure.message
     assert len(run.store.keys()) == 1
+
+
+def test_a_measure_whose_code_does_not_import_fails_its_cell_alone(run):
+    measures.register(MeasureEntry(name="gone", version=1, interface="batch", factory="no_such_module:Measure"))
+    result = run(condition("gone"), condition())
+    [failure] = result.failures
+    assert "ModuleNotFoundError" in failure.message
+    assert len(run.store.keys()) == 1
+
+
+def test_columns_that_change_from_batch_to_batch_fail_the_cell_alone(run):
+    measures.register(MeasureEntry(name="fickle", version=1, interface="batch", factory=f"{__name__}:Fickle"))
+    result = run(condition("fickle"), condition())
+    [failure] = result.failures
+    assert "differ from batch to batch" in failure.message
+    assert len(run.store.keys()) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux shows them")
+def test_a_run_closes_the_crops_that_it_opened(run, tmp_path):
+    def still_open():
+        return [p for p in Path("/proc/self/fd").iterdir() if str(tmp_path) in str(p.resolve())]
+
+    learning = condition("nearest-mean", Data(dataset="lights", fit=("train",)))
+    assert run(condition(), learning, cache=tmp_path / "crops").ok
+    assert not still_open()
 
 
 @pytest.mark.parametrize("name", ["short-batch", "short-loop"])

@@ -67,6 +67,9 @@ def test_mistakes_in_the_file_name_line_and_key(here, text, match):
         ("batch_size", "0", "batch size must be at least 1"),
         ("device", "tpu", "unknown device 'tpu'"),
         ("precision", "fp8", "precision must be one of"),
+        ("cache_budget_gb", float("inf"), "cache_budget_gb must be a number of at least 0, not inf"),
+        ("cache_budget_gb", -1, "cache_budget_gb must be a number of at least 0, not -1"),
+        ("batchsize", 4, "no setting 'batchsize'. Did you mean 'batch_size'"),
     ],
 )
 def test_impossible_values_are_one_sentence(flag, value, match):

@@ -1,9 +1,11 @@
 """Batches that fit: memory that runs out halves the batch, and nothing else changes."""
 
+import os
+
 import pytest
 import torch
 
-from bench.device import Model, run_in_chunks, to_unit_range
+from bench.device import Model, free_memory, run_in_chunks, to_unit_range
 from bench.errors import BenchError, RunError
 from bench.measure.classify import Classify
 
@@ -76,3 +78,54 @@ def test_images_of_another_size_are_fitted_to_the_model():
     assert images.shape == (10, 3, 9, 9)
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def test_every_value_of_a_pixel_is_what_a_cpu_divides_it_to():
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(to_unit_range(pixels, "cpu", 16).flatten(), torch.arange(256) / 255)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_shows_the_same_bits_as_a_cpu():
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(to_unit_range(pixels, "cuda", 16).cpu(), to_unit_range(pixels, "cpu", 16))
+
+
+def test_memory_that_the_cpu_allocator_does_not_have_halves_the_batch():
+    class Greedy(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                torch.empty(10**15)  # raises as torch does, not as this test thinks it does
+            return images.flatten(1)[:, :7]
+
+    model = Model(Greedy(), size=4, chunk=10)
+    run_in_chunks(Classify(), model, IMAGES, LABELS, "cpu", fixed=False)
+    assert model.chunk == 2
+
+
+def test_free_memory_is_known_without_the_number_of_free_pages(monkeypatch):
+    names = {name: value for name, value in os.sysconf_names.items() if name != "SC_AVPHYS_PAGES"}
+    monkeypatch.setattr(os, "sysconf_names", names)  # as on macOS
+    assert free_memory("cpu") > 0
+
+
+class Rows:
+    """A measure that gives what it is told to."""
+
+    def __init__(self, give):
+        self.give = give
+
+    def rows(self, module, images_NCHW, labels_N):
+        return self.give(images_NCHW)
+
+
+def test_rows_in_bfloat16_are_kept_as_float32():
+    give = Rows(lambda images: {"feature": images[:, 0, 0].bfloat16()})
+    rows = run_in_chunks(give, Model(Small(10), 4, 10), IMAGES, LABELS, "cpu", fixed=False)
+    assert rows["feature"].dtype == torch.float32
+
+
+def test_one_number_a_batch_is_no_row():
+    give = Rows(lambda images: {"loss": images.mean()})
+    with pytest.raises(RunError, match="do not join"):
+        run_in_chunks(give, Model(Small(10), 4, 10), IMAGES, LABELS, "cpu", fixed=False)

@@ -15,7 +15,9 @@ from bench.records import (
     ClassSpace,
     Condition,
     Data,
+    Estimate,
     Images,
+    Measurement,
     Numerics,
     Params,
     Perturbation,
@@ -23,7 +25,7 @@ from bench.records import (
 )
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
-from bench.suite import Score, Suite
+from bench.suite import Metric, Score, Suite
 from bench.tables import column, leaderboard, long_table, read_csv, to_csv
 
 CLEAN = Condition(data=Data(dataset="letters"))
@@ -64,7 +66,7 @@ class Filled:
             model_digest=changes.pop("model", checkpoint.name),
             fingerprints=("f",),
             n=n,
-            versions=Params(measure=1, corruption=1) if perturbed else Params(measure=1),
+            versions=Params(images=1, measure=1, corruption=1) if perturbed else Params(images=1, measure=1),
             seed=0 if perturbed else None,
             limit=None,
             numerics=Numerics(),
@@ -139,6 +141,16 @@ def test_a_set_no_larger_than_the_limit_was_measured_whole(filled):
     assert values(filled.board(want=Want(limit=100, any_limit=False)))["one", "fog"] == 0.5
 
 
+def test_a_limit_that_left_nothing_out_is_not_part_of_the_protocol(filled):
+    fill(filled, ONE)
+    assert filled.board(want=Want(limit=100, any_limit=False)).protocol == "2-way"
+
+
+def test_a_seed_that_nothing_drew_from_is_not_part_of_the_protocol(filled):
+    filled.add(ONE, CLEAN, 4)
+    assert filled.board(want=Want(seed=9)).protocol == "2-way"
+
+
 def test_the_fullest_choice_is_shown_before_the_unlimited_one(filled):
     filled.add(ONE, CLEAN, 4)
     fill(filled, ONE, (1, 1, 1), n=2, limit=2)
@@ -170,10 +182,20 @@ def test_other_contents_of_a_data_set_are_left_out_and_named(filled):
     assert any("other contents of letters" in note for note in board.notes)
 
 
+def test_a_run_shows_its_own_contents_of_a_data_set_however_many_cells_saw_others(filled):
+    fill(filled, ONE)
+    filled.add(ONE, CLEAN, 1, fingerprints=("g",))
+    board = filled.board(want=Want(fingerprints=frozenset({("g",)})))
+    assert values(board) == {("one", "clean"): 0.25}
+    assert board.notes == ("left out: 3 cells with other contents of letters",)
+    with pytest.raises(NothingStoredError):
+        filled.board(want=Want(fingerprints=frozenset({("h",)})))
+
+
 def test_outcomes_of_an_older_corruption_or_measure_do_not_stand_for_todays(filled):
     fill(filled, ONE)
-    filled.add(TWO, FOGS[0], 4, versions=Params(measure=1, corruption=0))
-    filled.add(TWO, CLEAN, 4, versions=Params(measure=0))
+    filled.add(TWO, FOGS[0], 4, versions=Params(images=1, measure=1, corruption=0))
+    filled.add(TWO, CLEAN, 4, versions=Params(images=1, measure=0))
     assert {row.checkpoint.name for row in filled.board().rows} == {"one"}
 
 
@@ -214,6 +236,25 @@ def test_scores_are_computed_once_and_again_without_the_index(filled, monkeypatc
     (filled.store.root / "index.sqlite").unlink()
     assert values(filled.board()) == first
     assert reads
+
+
+def test_a_metric_that_was_changed_is_computed_again(filled):
+    def counting(step):
+        return lambda outcome: Estimate(value=step + 0.5, n=outcome.n)
+
+    cell = filled.add(ONE, CLEAN, 4)
+    index = Index(filled.store)
+    found = [
+        index.estimate("letters@1", Score(metric=Metric(name="m", function=function), conditions=(CLEAN,)), [cell.key])
+        for function in (
+            lambda outcome: Estimate(value=0.25, n=outcome.n),
+            lambda outcome: Estimate(value=0.75, n=outcome.n),
+            counting(1),
+            counting(2),
+        )
+    ]
+    index.close()
+    assert [estimate.value for estimate in found] == [0.25, 0.75, 1.5, 2.5]
 
 
 def test_a_damaged_index_is_done_without(filled):
@@ -257,6 +298,17 @@ def test_a_parameter_is_a_column_and_empty_where_a_score_spans_several(filled):
     frame = long_table([filled.board()])
     assert frame.corruption.fillna("").tolist() == ["fog", "", "fog", "fog"]
     assert frame.severity.fillna(0).tolist() == [0, 0, 1, 2]
+
+
+def test_a_whole_number_among_parameters_stays_one_beside_scores_without_it(filled):
+    stepped = replace(CLEAN, measure=Measurement(params=Params(steps=10)))
+    scores = (SUITE.scores[1], Score(metric=TOP1, conditions=(stepped,), column="stepped"))
+    filled.add(ONE, CLEAN, 4)
+    filled.add(ONE, stepped, 2)
+    index = Index(filled.store)
+    table = long_table([make_board(replace(SUITE, scores=scores), filled.store, index)])
+    index.close()
+    assert table["steps"].fillna("").tolist() == ["", "10"]
 
 
 def test_an_unknown_column_offers_the_nearest(filled):

@@ -112,9 +112,7 @@ def test_brier_is_the_unhalved_multi_class_score_of_sklearn() -> None:
     pytest.importorskip("sklearn", "1.7")  # the first with several classes
     reference = pytest.importorskip("sklearn.metrics")
     logits_NK, labels = sample()
-    expected = reference.brier_score_loss(
-        labels, softmax(logits_NK), labels=np.arange(12), scale_by_half=False
-    )
+    expected = reference.brier_score_loss(labels, softmax(logits_NK), labels=np.arange(12), scale_by_half=False)
     assert metrics.brier(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
 
 
@@ -200,12 +198,8 @@ def test_a_perfect_score_is_not_certain() -> None:
     assert interval(metrics.mean_accuracy(perfect, perfect, perfect)) == stats.wilson(50, 50)
 
 
-@pytest.mark.parametrize(
-    ("score", "name", "top"), [(metrics.nll, "loss", 9.0), (metrics.brier, "brier", 2.0)]
-)
-def test_intervals_of_losses_end_where_the_score_does(
-    score: Callable[..., Estimate], name: str, top: float
-) -> None:
+@pytest.mark.parametrize(("score", "name", "top"), [(metrics.nll, "loss", 9.0), (metrics.brier, "brier", 2.0)])
+def test_intervals_of_losses_end_where_the_score_does(score: Callable[..., Estimate], name: str, top: float) -> None:
     def bounds(*values: float) -> tuple[float, float]:
         columns = {name: np.array(values, np.float32)}
         return interval(score(Outcome(ids=np.arange(3), labels=np.zeros(3, int), columns=columns)))
@@ -234,8 +228,7 @@ def test_mean_accuracy_has_the_cluster_robust_error_of_statsmodels() -> None:
     models = pytest.importorskip("statsmodels.regression.linear_model")
     outcomes = [classified(*sample(n=300, seed=seed)) for seed in (0, 1, 2)]
     outcomes = [
-        Outcome(ids=o.ids, labels=outcomes[0].labels, columns={"correct": o.columns["correct"]})
-        for o in outcomes
+        Outcome(ids=o.ids, labels=outcomes[0].labels, columns={"correct": o.columns["correct"]}) for o in outcomes
     ]
     rows = np.concatenate([o.columns["correct"] for o in outcomes]).astype(float)
     images = np.tile(np.arange(300), 3)
@@ -280,9 +273,7 @@ def test_relative_drop_takes_different_images_as_independent_samples() -> None:
     estimate = metrics.relative_drop(clean, shifted)
     assert estimate.value == pytest.approx(1 - (1 / 3) / 0.75)
     assert estimate.n == 7
-    variance = (1 / 9) + (4 / 9) ** 2 * (
-        0.25 * 0.75 / 3
-    )  # of the shifted mean, and r² times that of the clean one
+    variance = (1 / 9) + (4 / 9) ** 2 * (0.25 * 0.75 / 3)  # of the shifted mean, and r² times that of the clean one
     assert interval(estimate)[0] == pytest.approx(5 / 9 - 1.959964 * math.sqrt(variance) / 0.75)
     assert interval(estimate)[1] == 1.0
 
@@ -345,9 +336,7 @@ def test_nan_logits_give_an_error_and_no_score(score: Callable[..., Estimate]) -
     ("score", "name"), [(metrics.nll, "loss"), (metrics.brier, "brier"), (metrics.ece, "top_logits")]
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_in_a_column_are_errors(
-    score: Callable[..., Estimate], name: str, value: float
-) -> None:
+def test_nan_and_infinity_in_a_column_are_errors(score: Callable[..., Estimate], name: str, value: float) -> None:
     outcome = classified(*sample())
     outcome.columns[name][:2] = value
     with pytest.raises(RunError, match=f"in the column '{name}' are NaN or infinite: look at"):

@@ -16,9 +16,7 @@ DRAWS = {
     "uniform": rng.uniform,
     "normal": rng.normal,
     "integers": lambda keys, shape, stream=0: rng.integers(keys, -3, 1000, shape, stream),
-    "poisson": lambda keys, shape, stream=0: rng.poisson(
-        keys, torch.full((len(keys.words_N2), *shape), 7.3), stream
-    ),
+    "poisson": lambda keys, shape, stream=0: rng.poisson(keys, torch.full((len(keys.words_N2), *shape), 7.3), stream),
 }
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
@@ -290,10 +288,7 @@ def test_neighbouring_ids_streams_folds_and_elements_are_uncorrelated():
 
 def test_every_key_bit_and_counter_bit_flips_half_the_output():
     base = [0x12345678, 0x0BADF00D, 77, 3]
-    words = [
-        [word ^ (bit >> (32 * i) & MASK) for bit in (1 << b for b in range(128))]
-        for i, word in enumerate(base)
-    ]
+    words = [[word ^ (bit >> (32 * i) & MASK) for bit in (1 << b for b in range(128))] for i, word in enumerate(base)]
     after = np.stack([unsigned(word) for word in rng.threefry(*(int32(*word) for word in words))], 1)
     changed = (after ^ reference_threefry(base[:2], base[2:])).astype("<u4").view(np.uint8)
     flips = np.unpackbits(changed, axis=1).sum(1)

@@ -202,11 +202,37 @@ def test_merging_refuses_a_damaged_cell(store, tmp_path):
     assert not store.keys()
 
 
+def test_merging_refuses_a_damaged_registry_entry(store, tmp_path):
+    other = Store(tmp_path / "other")
+    other.prepare()
+    other.record_checkpoint("m" * 64, CHECKPOINT)
+    [path] = other.root.glob("checkpoints/*.json")
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(DamagedCellError):
+        store.merge(other)
+    assert not store.checkpoints()
+
+
 def test_one_model_under_two_names_is_two_rows(store):
     store.record_checkpoint("m" * 64, CHECKPOINT)
     store.record_checkpoint("m" * 64, replace(CHECKPOINT, name="two"))
     store.record_checkpoint("m" * 64, CHECKPOINT)
     assert [entry.name for entry in store.checkpoints()] == ["one", "two"]
+
+
+def test_a_corrected_registry_entry_stands_in_place_of_the_old_one(store):
+    store.record_checkpoint("m" * 64, CHECKPOINT)
+    store.record_checkpoint("m" * 64, replace(CHECKPOINT, sam="sam", family="mixer"))
+    [entry] = store.checkpoints()
+    assert (entry.sam, entry.family) == ("sam", "mixer")
+
+
+def test_a_registry_entry_is_not_written_again_for_another_place_of_its_weights(store):
+    store.record_checkpoint("m" * 64, CHECKPOINT)
+    [path] = store.root.glob("checkpoints/*.json")
+    before = path.stat()
+    store.record_checkpoint("m" * 64, replace(CHECKPOINT, weights="/elsewhere/one.safetensors"))
+    assert path.stat() == before
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):

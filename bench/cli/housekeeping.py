@@ -90,7 +90,7 @@ def _store_rm(arguments: argparse.Namespace) -> int:
             path.unlink(missing_ok=True)
             print(f"removed {path}")
     for prefix in arguments.key:
-        matches = [key for key in sorted(store.keys()) if key.startswith(prefix)]
+        matches = [key for key in sorted(store.keys()) if prefix and key.startswith(prefix)]
         if len(matches) != 1:
             raise BenchError(
                 f"{len(matches)} stored cells begin with {prefix!r}; give the key of one, as `bench store ls` shows it."

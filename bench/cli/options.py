@@ -20,7 +20,7 @@ def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
 def suites_options(command: Any) -> None:
     """Which suites."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
-    command.add_argument("--track", metavar="NAME", help="every suite of a track (default: digits)")
+    command.add_argument("--track", metavar="NAME", help="every suite of a track, beside --suite (default: digits)")
 
 
 def choice_options(command: Any) -> None:
@@ -39,7 +39,7 @@ def choice_options(command: Any) -> None:
 
 def cell_options(command: Any) -> None:
     """What decides which cells these are."""
-    command.add_argument("--limit", type=int, metavar="N", help="measure N samples of each data set")
+    command.add_argument("--limit", type=int, metavar="N", help="N samples of each data set, always the same")
     command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")
     command.add_argument(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import BenchError, one_line
 from bench.records import Array, ClassSpace
 from bench.registry import Registry
 
@@ -105,7 +105,14 @@ class Library:
         dataset = datasets.get(name)
         if split not in dataset.splits:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
-        samples = dataset.open(split, self._places.get(name))
+        try:
+            samples = dataset.open(split, self._places.get(name))
+        except BenchError:
+            raise
+        except Exception as error:  # code of a plug-in
+            raise BenchError(
+                f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
+            ) from error
         _check(dataset, split, samples)
         return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
 
@@ -117,6 +124,11 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
         raise BenchError(f"{where} holds no samples; no score can come from it.")
     if len(set(samples.ids.tolist())) != n:
         raise BenchError(f"{where} has {n - len(set(samples.ids.tolist()))} ids twice; ids must be unique.")
+    if not n == len(samples.labels) == len(samples.sizes):
+        raise BenchError(
+            f"{where} has {n} ids, {len(samples.labels)} labels and {len(samples.sizes)} sizes; "
+            "every sample needs one of each."
+        )
     labels: Any = np.asarray(samples.labels)
     classes = len(dataset.class_space.classes)
     if labels.min() < 0 or labels.max() >= classes:

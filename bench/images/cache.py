@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DISK_FULL, RunError
+from bench.images import VERSION
 from bench.records import Array, Crop
 
 _RECORD = struct.Struct("<QII")  # stamp of the source, crc32 of the crop, crc32 of these two
@@ -146,7 +147,7 @@ class CropCache:
         needed = expected * crop.size * crop.size * 3
         if needed > self.budget:
             return None
-        name = f"{crop.size}px-{crop.ratio:g}-{crop.interpolation}"
+        name = f"v{VERSION}-{crop.size}px-{float(crop.ratio)!r}-{crop.interpolation}"
         folder = self.root / f"{fingerprint[:20]}-{name}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

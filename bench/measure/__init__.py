@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from bench.errors import BenchError
+from bench.errors import BenchError, one_line
 from bench.records import Array, Params
 from bench.registry import Registry
 
@@ -95,13 +95,16 @@ class MeasureEntry:
         """The measure itself (a BatchMeasure or a CheckpointMeasure).
 
         Raises:
-            BenchError: it takes no such parameters.
+            BenchError: it takes no such parameters, or its code does not import.
         """
         module, _, attribute = self.factory.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)(**params)
-        except TypeError as error:
-            raise BenchError(f"measure {self.name!r} cannot be made with {dict(params)}: {error}.") from error
+        except BenchError:
+            raise
+        except Exception as error:  # code of a plug-in
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise BenchError(f"measure {self.name!r} cannot be made with {dict(params)}: {reason}.") from error
 
 
 measures: Registry[MeasureEntry] = Registry("measure")

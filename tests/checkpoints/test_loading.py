@@ -94,9 +94,7 @@ def vit(tmp_path: Path) -> Checkpoint:
     import timm
 
     model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=16, **TINY)
-    return saved(
-        tmp_path / "vit.safetensors", model.state_dict(), arch="vit_tiny_patch16_224", arch_args=TINY
-    )
+    return saved(tmp_path / "vit.safetensors", model.state_dict(), arch="vit_tiny_patch16_224", arch_args=TINY)
 
 
 def with_arrays(checkpoint: Checkpoint, **arrays: torch.Tensor | None) -> Checkpoint:
@@ -176,9 +174,7 @@ def test_an_input_size_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failing_change_of_the_input_size_is_told(built: Checkpoint) -> None:
-    with pytest.raises(
-        BenchError, match=r"can't be set to images of 8x8 \(division by zero\); its own size is 16"
-    ):
+    with pytest.raises(BenchError, match=r"can't be set to images of 8x8 \(division by zero\); its own size is 16"):
         load(replace(built, builder=f"{BUILDERS}:stubborn"), "cpu", input_size=8)
 
 
@@ -199,9 +195,7 @@ def test_an_unfilled_buffer_is_an_error(built: Checkpoint) -> None:
 
 
 def test_wrong_shapes_are_named_with_both(built: Checkpoint) -> None:
-    wrong = with_arrays(
-        built, **{"0__weight": torch.zeros(8, 3, 3, 3), "1__num_batches_tracked": torch.zeros(2)}
-    )
+    wrong = with_arrays(built, **{"0__weight": torch.zeros(8, 3, 3, 3), "1__num_batches_tracked": torch.zeros(2)})
     message = r"has 0\.weight of 8 x 3 x 3 x 3 instead of 4 x 3 x 3 x 3, 1\.num_batches_tracked of 2 instead"
     with pytest.raises(BenchError, match=message):
         load(wrong, "cpu")
@@ -209,9 +203,7 @@ def test_wrong_shapes_are_named_with_both(built: Checkpoint) -> None:
 
 def test_a_head_for_other_classes_is_told_as_such(vit: Checkpoint) -> None:
     head = {"head__weight": torch.zeros(1000, 12), "head__bias": torch.zeros(1000)}
-    with pytest.raises(
-        BenchError, match=r"has 1000 outputs, but class space 'trio' has 3; name the data set"
-    ):
+    with pytest.raises(BenchError, match=r"has 1000 outputs, but class space 'trio' has 3; name the data set"):
         load(with_arrays(vit, **head), "cpu")
 
 
@@ -222,9 +214,7 @@ def test_integers_where_weights_belong_are_refused(built: Checkpoint) -> None:
 
 
 def test_an_unknown_architecture_offers_the_nearest(built: Checkpoint) -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"no timm architecture 'resnet_50'\. Did you mean .*'resnet50'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"no timm architecture 'resnet_50'\. Did you mean .*'resnet50'"):
         load(replace(built, builder="", arch="resnet_50"), "cpu")
 
 
@@ -239,9 +229,7 @@ def test_timm_is_never_asked_to_fetch(built: Checkpoint, source: str) -> None:
         load(replace(built, builder="", arch=source), "cpu")
 
 
-@pytest.mark.parametrize(
-    "name", ["pretrained", "pretrained_cfg", "checkpoint_path", "num_classes", "cache_dir"]
-)
+@pytest.mark.parametrize("name", ["pretrained", "pretrained_cfg", "checkpoint_path", "num_classes", "cache_dir"])
 def test_arguments_that_bring_other_weights_are_refused(vit: Checkpoint, name: str) -> None:
     with pytest.raises(BenchError, match=f"arch_args must not set '{name}'"):
         load(replace(vit, arch_args=Params({name: "x"})), "cpu")
@@ -269,9 +257,7 @@ def test_a_model_that_cannot_be_built_is_told(vit: Checkpoint, fields: dict[str,
 
 
 def test_outputs_of_another_number_than_the_classes_are_refused(tmp_path: Path) -> None:
-    five = saved(
-        tmp_path / "w", small(5).state_dict(), builder=f"{BUILDERS}:small", arch_args=Params(classes=5)
-    )
+    five = saved(tmp_path / "w", small(5).state_dict(), builder=f"{BUILDERS}:small", arch_args=Params(classes=5))
     with pytest.raises(BenchError, match=r"of shape \(1, 3\) .*'trio' has 3 classes; it gives \(1, 5\)"):
         load(five, "cpu")
 
@@ -293,9 +279,7 @@ def test_other_weights_under_a_known_digest_are_refused(built: Checkpoint) -> No
     load(replace(built, weights_digest=right), "cpu")
     wrong = replace(built, weights_digest="0" * 64)
     for use in (lambda: load(wrong, "cpu"), lambda: model_digest(wrong)):
-        with pytest.raises(
-            BenchError, match=rf"wants weights with SHA-256 000000000000…, but .*has {right[:12]}…"
-        ):
+        with pytest.raises(BenchError, match=rf"wants weights with SHA-256 000000000000…, but .*has {right[:12]}…"):
             use()
 
 
@@ -306,9 +290,7 @@ def test_a_checkpoint_without_weights_is_refused(built: Checkpoint) -> None:
         model_digest(replace(built, weights=built.weights + "x"))
 
 
-def test_the_digest_covers_what_decides_the_logits_and_nothing_else(
-    built: Checkpoint, tmp_path: Path
-) -> None:
+def test_the_digest_covers_what_decides_the_logits_and_nothing_else(built: Checkpoint, tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
         {"weights": with_arrays(built, **{"5__bias": torch.ones(3)}).weights},
         {"arch": "x"},
@@ -326,9 +308,7 @@ def test_the_digest_covers_what_decides_the_logits_and_nothing_else(
 
     moved = tmp_path / "moved"
     moved.write_bytes(Path(built.weights).read_bytes())
-    renamed = replace(
-        built, name="other", weights=str(moved), family="x", sam="sam", recipe="y", pairs_with="z"
-    )
+    renamed = replace(built, name="other", weights=str(moved), family="x", sam="sam", recipe="y", pairs_with="z")
     assert model_digest(renamed) == model_digest(built)
     assert model_digest(replace(built, mean=(0, 1, 0))) == model_digest(replace(built, mean=(0.0, 1.0, 0.0)))
 

@@ -77,9 +77,7 @@ def test_what_is_left_out_has_the_defaults_of_the_record(tmp_path: Path) -> None
     )
 
 
-def test_weights_are_found_from_the_folder_of_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_found_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.toml").write_text(FULL)
     monkeypatch.chdir(tmp_path)
     (entry, _) = read_registry(Path("mine.toml"), class_spaces)

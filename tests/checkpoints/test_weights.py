@@ -81,9 +81,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, new: bool) -> Non
     marker = tmp_path / "ran"
     path = tmp_path / "w.pth"
     torch.save({**ARRAYS, "x": Attack(marker)}, path, _use_new_zipfile_serialization=new)
-    with pytest.raises(
-        BenchError, match=r"would run code \(it names posix\.mkdir\).*safetensors\.torch\.save_file"
-    ):
+    with pytest.raises(BenchError, match=r"would run code \(it names posix\.mkdir\).*safetensors\.torch\.save_file"):
         read_weights(path)
     assert not marker.exists()
 

@@ -86,9 +86,11 @@ def test_other_contents_or_another_crop_are_kept_apart(cache):
         opened(cache).folder,
         opened(cache, fingerprint="g" * 64).folder,
         opened(cache, crop=Crop(size=8, ratio=0.9)).folder,
+        opened(cache, crop=Crop(size=224, ratio=0.4666667)).folder,  # 479 pixels
+        opened(cache, crop=Crop(size=224, ratio=0.46666666)).folder,  # 480
         opened(cache, crop=Crop(size=8, interpolation="bilinear")).folder,
     }
-    assert len(folders) == 4
+    assert len(folders) == 6
 
 
 def test_the_least_recently_used_goes_when_the_budget_is_passed(tmp_path):
