@@ -99,6 +99,8 @@ def select(
 
 
 def _select_suites(names: Sequence[str], track: str | None) -> list[Suite]:
+    if names and track is not None:
+        raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
     found = [suite_registry.get(name) for name in dict.fromkeys(names)]
     if track is not None or not found:
         every, track = tracks(), track or DEFAULT_TRACK
@@ -196,7 +198,7 @@ def boards(
         names = ", ".join(suite.name for suite in suites)
         raise NothingStoredError(
             f"{store.root} holds nothing of {names} as asked; "
-            "`bench run` measures, `bench store ls` shows what is there."
+            "`bench run` measures it. (`bench store ls` shows what is there; outcomes of older code do not count.)"
         )
     return found
 

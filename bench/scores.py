@@ -31,5 +31,5 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
     return (
         *classification(shifted),
         Score(metric=TOP1, conditions=(clean,), column="clean"),
-        Score(metric=RELATIVE_DROP, conditions=(clean, shifted), column="drop"),
+        Score(metric=RELATIVE_DROP, conditions=(clean, shifted), column="rel. drop"),
     )

@@ -60,6 +60,9 @@ class Suite:
         headings = [score.column for score in self.board]
         if len(set(headings)) != len(headings):
             raise ValueError(f"suite {self.name!r} uses a column heading twice")
+        rows = [(score.metric.name, score.column, *score.columns().items()) for score in self.scores]
+        if len(set(rows)) != len(rows):
+            raise ValueError(f"suite {self.name!r} has two scores that its long table could not tell apart")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

@@ -19,7 +19,7 @@ DIGITS = 6
 """Decimals of values and intervals in the long table."""
 _CONDITION = tuple(Condition(data=Data(dataset="")).columns())
 _HEAD = ("suite", "version", "protocol", "checkpoint", "family", "sam")
-_TAIL = ("metric", "value", "ci_low", "ci_high", "n")
+_TAIL = ("score", "metric", "value", "ci_low", "ci_high", "n")
 _TYPES = {
     "version": "Int64", "severity": "Int64", "crop_size": "Int64", "input_size": "Int64", "n": "Int64",
     "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
@@ -32,7 +32,8 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
 
     Returns:
         Columns suite, version, protocol, checkpoint, family, sam, each condition parameter (empty where a score's
-        conditions differ in it), metric, value, ci_low, ci_high, n. Fractions, not percent.
+        conditions differ in it), score (its heading in the leaderboard, empty where it has none), metric, value,
+        ci_low, ci_high, n. Fractions, not percent.
     """
     rows = []
     for board in sorted(boards, key=lambda board: board.suite.name):
@@ -48,6 +49,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "family": row.checkpoint.family,
                     "sam": row.checkpoint.sam,
                     **row.score.columns(),
+                    "score": row.score.column,
                     "metric": row.score.metric.name,
                     "value": estimate.value,
                     "ci_low": estimate.ci_low,

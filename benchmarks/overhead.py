@@ -4,7 +4,9 @@ The engine: one sweep of `bench.sweep` over synthetic images at 224 whose crops 
 timm resnet18 and to three with different weights in one pass: reading, checksums, batches, conversion to float,
 normalising, forward passes, rows, and writing the outcomes with fsync. The bare passes: the same modules on the
 same batches, which stand ready in memory as normalised floats in the same memory format. Both run in this
-process in turn, and the medians are compared. Loading the checkpoints is timed apart and not part of either.
+process in turn; the figure is the median of the rounds' ratios. User and system time stand beside it, as shares of
+the bare processor time: on a machine with other work they say more than the wall does. Loading the checkpoints is
+timed apart and not part of either.
 
 The environment of OpenMP and of torch's memory is as the command line sets it, unless it is set already: run
 with OMP_WAIT_POLICY=ACTIVE or THP_MEM_ALLOC_ENABLE=0 to see what they do.
@@ -144,19 +146,27 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         f"{settings.workers} workers, {' '.join(f'{key}={os.environ[key]}' for key in ENVIRONMENT)}; "
         f"medians of {arguments.rounds} rounds"
     )
-    rows = [("checkpoints", "bare s", "engine s", "overhead", "of each round", "of processor time", "loading s, apart")]
+    rows = [("checkpoints", "bare s", "engine s", "overhead", "of each round", "user time", "system time", "loading s")]
     overheads = []
     for count in (1, 3):
         work = Work(settings, library, entries[:count], folder)
-        seconds = in_turn(arguments.rounds, [work.bare(batches), work.engine])
-        bare, ours = np.median(seconds[:, :, 0], axis=0)
-        ratios = seconds[:, 1] / seconds[:, 0] - 1
-        overhead, processor = np.median(ratios, axis=0)
-        each = " ".join(f"{ratio:+.1%}" for ratio in ratios[:, 0])
-        loading = np.median(work.loading)
-        overheads.append(overhead)
+        bare, ours = in_turn(arguments.rounds, [work.bare(batches), work.engine]).swapaxes(0, 1)
+        # Wall as a share of the bare wall time; user and system as shares of all the bare processor time.
+        busy = bare[:, 1:].sum(axis=1)
+        more = (ours - bare) / np.stack([bare[:, 0], busy, busy], axis=1)
+        each = " ".join(f"{share:+.1%}" for share in more[:, 0])
+        shares = np.median(more, axis=0)
+        overheads.append(shares[0])
+        seconds = (f"{np.median(side[:, 0]):.2f}" for side in (bare, ours))
         rows.append(
-            (str(count), f"{bare:.2f}", f"{ours:.2f}", f"{overhead:+.1%}", each, f"{processor:+.1%}", f"{loading:.2f}")
+            (
+                str(count),
+                *seconds,
+                f"{shares[0]:+.1%}",
+                each,
+                *(f"{share:+.1%}" for share in shares[1:]),
+                f"{np.median(work.loading):.2f}",
+            )
         )
     table(rows)
     claim(

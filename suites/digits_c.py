@@ -49,7 +49,7 @@ suites.register(
                 for group, names in GROUPS.items()
             ),
             Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
-            Score(metric=RELATIVE_DROP, conditions=(CLEAN, *ALL), column="drop"),
+            Score(metric=RELATIVE_DROP, conditions=(CLEAN, *ALL), column="rel. drop"),
             *(Score(metric=MEAN_ACCURACY, conditions=severities(name)) for name in CORRUPTIONS),
             *(Score(metric=TOP1, conditions=(condition,)) for condition in ALL),
         ),

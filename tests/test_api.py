@@ -91,3 +91,27 @@ def test_an_entry_whose_weights_are_gone_leaves_the_others(here):
     assert not result.ok
     assert "nowhere.safetensors" in result.plan.unavailable["gone"]
     assert len(result.boards[0].rows) > 0
+
+
+def test_outcomes_as_csv_hold_lists_that_can_be_read(here):
+    import json
+
+    from bench.cli import main
+
+    api.run(*api.select(["digits"], checkpoints=["digits-vit"]), settings(here, limit=5))
+    assert main(["outcomes", "--suite", "digits", "--store", str(here / "runs"), "--out", "rows.csv"]) == 0
+    rows = pd.read_csv("rows.csv")
+    assert len(rows) == 5
+    assert [len(json.loads(text)) for text in rows.top_logits] == [10] * 5
+
+
+def test_suites_and_a_track_at_once_are_refused():
+    with pytest.raises(BenchError, match="not both"):
+        api.select(["digits"], track="digits")
+
+
+def test_scores_of_one_suite_can_be_told_apart_in_the_long_table(here):
+    result = api.run(*api.select(["digits-c"], checkpoints=["digits-vit"]), settings(here, limit=2))
+    table = api.table(result.boards)
+    keys = table.drop(columns=["value", "ci_low", "ci_high", "n"])
+    assert not keys.duplicated().any()

@@ -287,8 +287,8 @@ def test_columns_and_rows_have_a_fixed_order(filled):
     frame = long_table([filled.board()])
     assert frame.columns.tolist() == [
         "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size",
-        "crop_ratio", "interpolation", "corruption", "severity", "input_size", "measure", "metric", "value", "ci_low",
-        "ci_high", "n",
+        "crop_ratio", "interpolation", "corruption", "severity", "input_size", "measure", "score", "metric", "value",
+        "ci_low", "ci_high", "n",
     ]  # fmt: skip
     assert frame.checkpoint.tolist() == ["one"] * 4 + ["two"] * 4
 
@@ -331,6 +331,12 @@ def test_a_csv_without_a_column_is_refused_by_name(tmp_path):
 def test_a_suite_needs_a_headline_and_conditions(scores):
     with pytest.raises(ValueError, match="needs a score with a column"):
         replace(SUITE, scores=scores)
+
+
+def test_a_suite_refuses_scores_that_a_table_could_not_tell_apart():
+    score = Score(metric=MEAN_ACCURACY, conditions=FOGS)
+    with pytest.raises(ValueError, match="could not tell apart"):
+        replace(SUITE, scores=(*SUITE.scores, score, replace(score, conditions=FOGS[::-1])))
 
 
 def test_a_suite_refuses_one_heading_twice():

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bench import __version__
 from bench.cli import evaluate, housekeeping, tables
 from bench.errors import BenchError
 
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         description="Robustness and transfer benchmarks for image classifiers.",
         epilog="Settings also come from bench.toml here, or the file that $BENCH_CONFIG names; flags win.",
     )
+    root.add_argument("--version", action="version", version=f"rtbench {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for add in (
         evaluate.add_list,

@@ -20,7 +20,7 @@ def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
 def suites_options(command: Any) -> None:
     """Which suites."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
-    command.add_argument("--track", metavar="NAME", help="every suite of a track, beside --suite (default: digits)")
+    command.add_argument("--track", metavar="NAME", help="every suite of a track, instead of --suite (default: digits)")
 
 
 def choice_options(command: Any) -> None:

@@ -1,6 +1,7 @@
 """`bench table` and `bench outcomes`: what is stored, scored or row by row."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,6 +136,12 @@ def _outcomes(arguments: argparse.Namespace) -> int:
         if arguments.out.suffix == ".parquet":
             frame.to_parquet(whole, index=False)
         else:
-            frame.to_csv(whole, index=False)
+            lists = {name: frame[name].map(_json_list) for name in frame if frame[name].dtype == object}
+            frame.assign(**lists).to_csv(whole, index=False)
     print(f"{len(frame):,} rows in {arguments.out}")
     return 0
+
+
+def _json_list(value: Any) -> Any:
+    """Several values a sample as JSON, which CSV readers can take apart."""
+    return json.dumps(value.tolist()) if hasattr(value, "tolist") else value
