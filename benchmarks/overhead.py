@@ -146,7 +146,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         f"{settings.workers} workers, {' '.join(f'{key}={os.environ[key]}' for key in ENVIRONMENT)}; "
         f"medians of {arguments.rounds} rounds"
     )
-    rows = [("checkpoints", "bare s", "engine s", "overhead", "of each round", "user time", "system time", "loading s")]
+    rows: list[tuple[str, ...]] = [
+        ("checkpoints", "bare s", "engine s", "overhead", "of each round", "user time", "system time", "loading s")
+    ]
     overheads = []
     for count in (1, 3):
         work = Work(settings, library, entries[:count], folder)
