@@ -136,7 +136,7 @@ def _outcomes(arguments: argparse.Namespace) -> int:
         if arguments.out.suffix == ".parquet":
             frame.to_parquet(whole, index=False)
         else:
-            lists = {name: frame[name].map(_json_list) for name in frame if frame[name].dtype == object}
+            lists = {str(name): frame[name].map(_json_list) for name in frame if frame[name].dtype == object}
             frame.assign(**lists).to_csv(whole, index=False)
     print(f"{len(frame):,} rows in {arguments.out}")
     return 0
