@@ -180,8 +180,8 @@ class Measurement:
 
 _TABLE_COLUMNS = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size", "crop_ratio",
-    "interpolation", "corruption", "severity", "input_size", "measure", "metric", "value", "ci_low", "ci_high", "n",
-    "id", "label",
+    "interpolation", "corruption", "severity", "input_size", "measure", "score", "metric", "value", "ci_low",
+    "ci_high", "n", "id", "label",
 }  # fmt: skip
 """Names that tables give to other things than a measure's parameters."""
 

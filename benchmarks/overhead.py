@@ -8,8 +8,8 @@ process in turn; the figure is the median of the rounds' ratios. User and system
 the bare processor time: on a machine with other work they say more than the wall does. Loading the checkpoints is
 timed apart and not part of either.
 
-The environment of OpenMP and of torch's memory is as the command line sets it, unless it is set already: run
-with OMP_WAIT_POLICY=ACTIVE or THP_MEM_ALLOC_ENABLE=0 to see what they do.
+The environment of OpenMP is as the command line sets it, unless it is set already: run with
+OMP_WAIT_POLICY=ACTIVE to see what it does.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """What `bench.cli.main` sets; torch reads it when it is first imported."""
 for key, value in ENVIRONMENT.items():
     os.environ.setdefault(key, value)

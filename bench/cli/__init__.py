@@ -23,9 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from
     # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Large tensors on huge pages (Linux): each batch is fresh memory, and faulting it in by 4 KB took a tenth of
-    # a resnet18's forward pass at 224.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))
