@@ -101,13 +101,12 @@ def select(
 def _select_suites(names: Sequence[str], track: str | None) -> list[Suite]:
     if names and track is not None:
         raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
-    found = [suite_registry.get(name) for name in dict.fromkeys(names)]
-    if track is not None or not found:
-        every, track = tracks(), track or DEFAULT_TRACK
-        if track not in every:
-            raise UnknownNameError("track", track, every, see="bench list tracks")
-        found += [suite for suite in every[track] if suite not in found]
-    return found
+    if names:
+        return [suite_registry.get(name) for name in dict.fromkeys(names)]
+    every, track = tracks(), track or DEFAULT_TRACK
+    if track not in every:
+        raise UnknownNameError("track", track, every, see="bench list tracks")
+    return every[track]
 
 
 def plan(suites: Sequence[Suite], checkpoints: Sequence[Checkpoint], settings: Settings) -> Plan:
@@ -150,8 +149,8 @@ def run(
 def _restore_records(planned: Plan, library: Library, store: Store) -> None:
     """Write what tables need beside the stored cells, where it is gone or under another name, and tidy up."""
     stored = [cell for cell in planned.cells if cell.key in planned.stored]
-    for cell in stored:
-        store.record_checkpoint(cell.model_digest, cell.checkpoint)
+    for model, checkpoint in dict.fromkeys((cell.model_digest, cell.checkpoint) for cell in stored):
+        store.record_checkpoint(model, checkpoint)
     for dataset, split, limit in {(c.condition.data.dataset, c.condition.data.split, c.limit) for c in stored}:
         samples = library.open(dataset, split).samples
         indices = subset(samples.ids, limit)

@@ -100,8 +100,8 @@ class SweepRun:
             for key, message in broken.items():
                 self._fail([cell for cell in self.sweep.cells if model_key(cell) == key], message)
             cells = tuple(cell for cell in self.sweep.cells if model_key(cell) in models)
-            for cell in cells:
-                self.store.record_checkpoint(cell.model_digest, cell.checkpoint)
+            for model, checkpoint in dict.fromkeys((cell.model_digest, cell.checkpoint) for cell in cells):
+                self.store.record_checkpoint(model, checkpoint)
             self._run_batch_measures(replace(self.sweep, cells=_of_interface(cells, "batch")), models)
             for cell in _of_interface(cells, "checkpoint"):
                 self._run_checkpoint_measure(cell, models[model_key(cell)])
