@@ -25,6 +25,10 @@ class RunError(BenchError):
     exit_code = 1
 
 
+class AbsentError(BenchError):
+    """Data or weights that are not on this machine; the message says where to obtain them and where to put them."""
+
+
 class UnknownNameError(BenchError):
     """A name that no registry, table or file holds; the message offers the nearest ones."""
 

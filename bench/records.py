@@ -58,15 +58,27 @@ class ClassSpace:
     """Short name, such as `digits` or `imagenet-1k`."""
     classes: tuple[str, ...]
     """One stable name a class (a wnid, a word); a label is an index into this."""
+    part_of: "ClassSpace | None" = None
+    """The larger space whose logits may be cut to these classes."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"class space {self.name!r} names a class twice")
+        if self.part_of is not None and not set(self.classes) <= set(self.part_of.classes):
+            raise ValueError(f"class space {self.name!r} has classes that {self.part_of.name!r} lacks")
 
     @property
     def digest(self) -> str:
         """Two spaces are the same where this is: the name is not part of it."""
         return digest(list(self.classes))
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Where each class stands in the larger space."""
+        if self.part_of is None:
+            raise ValueError(f"class space {self.name!r} is not part of another")
+        place = {name: index for index, name in enumerate(self.part_of.classes)}
+        return tuple(place[name] for name in self.classes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +115,8 @@ class Checkpoint:
     arch_args: Params = field(default_factory=Params)
     """Keyword arguments for the architecture or the builder."""
     weights: str = ""
-    """A file (safetensors, or a state dict in torch's format)."""
+    """A file (safetensors, a state dict in torch's format, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an
+    https address; what is fetched is kept."""
     weights_digest: str = ""
     """SHA-256 of the weights; where given, other weights under this name are an error."""
     family: str = "other"
@@ -116,6 +129,10 @@ class Checkpoint:
     """Data seen before the class space's own; empty for none."""
     pairs_with: str = ""
     """The checkpoint that differs only (or mainly) in SAM."""
+    pair_differs: str = ""
+    """What else differs in the pair; empty where nothing does."""
+    published: tuple[str, ...] = ()
+    """Its names in the tables of `bench.reference`, as `timm:resnet50.tv_in1k`."""
     input_size: int = 224
     """Side of the square that the module takes, pixels."""
     crop_ratio: float = 0.875

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,14 +42,22 @@ class Dataset:
     open: Callable[[str, Path | None], Samples]
     """From a split's name, and the place that the user gave, to its samples; torch-free."""
     splits: tuple[str, ...] = ("test",)
+    expected: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Split to the images and the classes that the whole of it has, where that is known."""
     about: str = ""
     """One sentence: what it is, how many images."""
     licence: str = ""
     source: str = ""
     """Where to obtain it; empty for what ships with the package."""
+    size: str = ""
+    """Of what is to be downloaded, for people: `6.3 GB`."""
+    layout: str = ""
+    """How its files must lie in the place that the user gives; for listings and messages."""
 
 
 datasets: Registry[Dataset] = Registry("dataset")
+class_spaces: Registry[ClassSpace] = Registry("class space")
+"""Those that have a name of their own; a user's data set or checkpoint may name one."""
 
 
 def fingerprint(samples: Samples) -> str:

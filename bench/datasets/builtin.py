@@ -4,10 +4,8 @@ from pathlib import Path
 
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.arrays import ArraySamples
+from bench.datasets.spaces import DIGITS
 from bench.errors import BenchError
-from bench.records import ClassSpace
-
-DIGITS = ClassSpace(name="digits", classes=tuple("0123456789"))
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 _UCI = "CC BY 4.0, UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998)"
