@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import bench.datasets.imagenet  # noqa: F401 - registers its sets
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.arrays import ArraySamples
 from bench.datasets.spaces import DIGITS

@@ -1,0 +1,149 @@
+"""Image files in class folders. A class is found by its folder's name, never by its position."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import BenchError, RunError
+from bench.records import Array, ClassSpace
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
+"""Of image files; other files in a class folder are passed over."""
+_IGNORED = ("__MACOSX", "lost+found")
+_NAMED_AT_MOST = 3
+_ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / the golden ratio: spreads file sizes over 64 bits
+
+
+class FolderSamples:
+    """Image files below a folder.
+
+    Args:
+        root: the folder.
+        files: paths below `root`, one a sample.
+        ids: (n,) text.
+        labels: (n,) indices into the class space.
+        sizes: (n,) bytes.
+    """
+
+    def __init__(
+        self, root: Path, files: Iterable[str], ids: Iterable[str], labels: Iterable[int], sizes: Iterable[int]
+    ) -> None:
+        self.root = root
+        self._files: Array = np.array(list(files))
+        self.ids: Array = np.array(list(ids))
+        self.labels: Array = np.fromiter(labels, dtype=np.int64)
+        self.sizes: Array = np.fromiter(sizes, dtype=np.int64)
+
+    def path(self, index: int) -> Path:
+        """The file of a sample."""
+        return self.root / str(self._files[index])
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            RunError: it can no longer be read.
+        """
+        try:
+            return self.path(index).read_bytes()
+        except OSError as error:
+            raise RunError(
+                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
+            ) from None
+
+    def stamp(self, index: int) -> int:
+        """From the file's size and time of change."""
+        try:
+            status = os.stat(f"{self.root}/{self._files[index]}")
+        except OSError as error:
+            raise RunError(
+                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
+            ) from None
+        return (status.st_mtime_ns ^ status.st_size * _ODD) & 0xFFFFFFFFFFFFFFFF
+
+
+def class_folders(
+    root: Path, class_space: ClassSpace, what: str, label_of: Callable[[str], int | None] | None = None
+) -> FolderSamples:
+    """Read a folder of class folders.
+
+    Args:
+        root: the folder; its folders bear the names of classes, any subset of them.
+        class_space: of the labels.
+        what: the data set's name, for messages.
+        label_of: gives a folder's label by its name, None where it is no class; by default the place of the name in
+            `class_space`.
+
+    Returns:
+        The samples, in the order of their ids; an id is `CLASS/FILE`, the class by its name in the class space.
+
+    Raises:
+        BenchError: there is no such folder, it has no class folders, or one of them is not a class or is empty.
+    """
+    label_of = label_of or {name: index for index, name in enumerate(class_space.classes)}.get
+    folders, loose = _listing(root, what)
+    labels = {name: label_of(name) for name in folders}
+    _check_folders(root, class_space, what, labels, loose)
+    rows = []
+    for name, label in labels.items():
+        found = _images(root / name)
+        if not found:
+            raise BenchError(
+                f"{root / name} holds no images, so this copy of {what} is not whole: obtain it again, or remove the "
+                "folder to evaluate without that class."
+            )
+        assert label is not None  # of _check_folders
+        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, size) for file, size in found]
+    ids, files, numbers, sizes = zip(*sorted(rows), strict=True)
+    return FolderSamples(root, files, ids, numbers, sizes)
+
+
+def existing_folder(place: Path, what: str) -> Path:
+    """The place, if it is a folder.
+
+    Raises:
+        BenchError: it is not.
+    """
+    if not place.is_dir():
+        came = "is a file" if place.exists() else "does not exist"
+        raise BenchError(f"{what} must be a folder, but {place} {came}; give its folder with --data {what}=FOLDER.")
+    return place
+
+
+def _listing(root: Path, what: str) -> tuple[list[str], int]:
+    """Names of the folders in `root`, and how many image files lie beside them."""
+    folders, loose = [], 0
+    with os.scandir(existing_folder(root, what)) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(SUFFIXES):
+                loose += 1
+    return sorted(name for name in folders if not name.startswith(".") and name not in _IGNORED), loose
+
+
+def _check_folders(
+    root: Path, class_space: ClassSpace, what: str, labels: Mapping[str, int | None], loose: int
+) -> None:
+    if loose and not labels:
+        raise BenchError(
+            f"{root} holds {loose:,} image files and no class folders; {what} needs one folder a class, such as "
+            f"{class_space.classes[0]}/, for that is what labels are read from: sort the files into folders."
+        )
+    if not labels:
+        raise BenchError(f"{root} holds no class folders; {what} needs one a class, such as {class_space.classes[0]}/.")
+    unknown = [name for name, label in labels.items() if label is None]
+    if unknown:
+        shown = ", ".join(unknown[:_NAMED_AT_MOST]) + (" …" if len(unknown) > _NAMED_AT_MOST else "")
+        raise BenchError(
+            f"{root} is not {what}: {len(unknown):,} of its {len(labels):,} folders ({shown}) are not named after one "
+            f"of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
+        )
+
+
+def _images(folder: Path) -> list[tuple[str, int]]:
+    """Name and size of each image file."""
+    with os.scandir(folder) as entries:
+        return [(e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]

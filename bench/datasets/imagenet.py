@@ -1,0 +1,272 @@
+"""ImageNet's validation set and the sets that are labelled with its classes.
+
+Sources of counts and layouts: each data set's own repository, named in its record.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.corruptions.builtin import GROUPS
+from bench.datasets import Dataset, Samples, datasets
+from bench.datasets.folder import FolderSamples, class_folders, existing_folder
+from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
+from bench.errors import AbsentError, BenchError
+from bench.records import ClassSpace
+
+V2_VARIANTS = ("matched-frequency", "threshold-0.7", "top-images")
+"""Recht et al. 2019, arXiv 1902.10811, section 3."""
+_VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.", re.IGNORECASE)
+_REAL_NAME = "ILSVRC2012_val_00000001.JPEG"
+
+
+@functools.cache
+def real_labels() -> Mapping[str, tuple[int, ...]]:
+    """The reassessed labels of Beyer et al. 2020 (arXiv 2006.07159), from timm's copy.
+
+    Returns:
+        Number of a validation file, eight digits as in its name, to the classes that its picture shows; some have
+        none, and are not scored.
+    """
+    # The list is in the order of the file numbers, which begin with 1.
+    sets = json.loads(timm_info("imagenet_real_labels.json").read_text(encoding="utf-8"))
+    return {f"{number:08d}": tuple(labels) for number, labels in enumerate(sets, start=1)}
+
+
+def real_labels_of(sample_id: str) -> tuple[int, ...] | None:
+    """The reassessed labels of a sample, found by its file's name; None where that is not a validation file's."""
+    found = _VAL_NAME.search(sample_id)
+    return real_labels().get(found[1]) if found else None
+
+
+def _absent(name: str) -> AbsentError:
+    record = datasets.get(name)
+    return AbsentError(
+        f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {record.source} "
+        f"({record.size}), then give --data {name}=FOLDER, or name the folder under [data] in bench.toml."
+    )
+
+
+def _below(place: Path, names: tuple[str, ...]) -> Path:
+    """The folder that archives unpack to, where the user named the one above."""
+    return next((place / name for name in names if (place / name).is_dir()), place)
+
+
+def _open_folders(
+    name: str, space: ClassSpace, inner: tuple[str, ...], check: Callable[[FolderSamples], None]
+) -> Callable[[str, Path | None], Samples]:
+    def open_split(_: str, place: Path | None) -> Samples:
+        if place is None:
+            raise _absent(name)
+        root = _below(existing_folder(place, name), inner)
+        samples = class_folders(root, IMAGENET, name, _label_within(space))
+        check(samples)
+        return samples
+
+    return open_split
+
+
+def _label_within(space: ClassSpace) -> Callable[[str], int | None]:
+    """Labels among ImageNet's 1000 classes of folders that must be named after classes of `space`."""
+    if space is IMAGENET:
+        return {name: index for index, name in enumerate(IMAGENET.classes)}.get
+    return dict(zip(space.classes, space.indices, strict=True)).get
+
+
+def _check_validation_set(samples: FolderSamples) -> None:
+    """Tell apart what has the same folders: the validation set's own file names settle it."""
+    if any(map(_VAL_NAME.search, samples.ids.tolist())):
+        return
+    present = {str(sample_id).partition("/")[0] for sample_id in samples.ids}
+    for space, name in ((IMAGENET_R, "imagenet-r"), (IMAGENET_A, "imagenet-a")):
+        if present == set(space.classes):
+            raise _mistaken(samples, f"the 200 classes of {name} and none of the validation set's files", name)
+    if all(str(sample_id).partition("/")[2].startswith("sketch_") for sample_id in samples.ids):
+        raise _mistaken(samples, "files named sketch_…", "imagenet-sketch")
+    _check_count("imagenet", 50_000)(samples)
+
+
+def _mistaken(samples: FolderSamples, sign: str, name: str) -> BenchError:
+    return BenchError(
+        f"{samples.root} was given as imagenet, but holds {sign} ({_REAL_NAME} is how those are named); "
+        f"give it as --data {name}={samples.root}."
+    )
+
+
+def _check_count(name: str, most: int) -> Callable[[FolderSamples], None]:
+    def check(samples: FolderSamples) -> None:
+        if len(samples.ids) > most:
+            raise BenchError(
+                f"{samples.root} holds {len(samples.ids):,} images, but {name} has {most:,}: this is another set (the "
+                "training set?), or files lie in it twice."
+            )
+
+    return check
+
+
+def _open_v2(split: str, place: Path | None) -> Samples:
+    if place is None:
+        raise _absent("imagenet-v2")
+    root = _variant_folder(existing_folder(place, "imagenet-v2"), split)
+    samples = class_folders(root, IMAGENET, "imagenet-v2", _v2_label)
+    _check_count("imagenet-v2", 10_000)(samples)
+    return samples
+
+
+def _variant_folder(place: Path, variant: str) -> Path:
+    """The folder of a variant: the place itself where its name says so, or a folder in it."""
+    if _is_variant(place.name, variant):
+        return place
+    found = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
+    if found:
+        # Some archives unpack to a folder of the same name within.
+        return _below(found[0], tuple(inner.name for inner in found[0].iterdir() if _is_variant(inner.name, variant)))
+    if not any(_is_variant(p.name, v) for p in (place, *place.iterdir()) for v in V2_VARIANTS):
+        raise BenchError(
+            f"imagenet-v2 was given as {place}, but neither its name nor that of a folder in it says which of "
+            f"{', '.join(V2_VARIANTS)} it is; keep the name it was unpacked with, imagenetv2-{variant}…."
+        )
+    raise AbsentError(
+        f"imagenet-v2 at {place} lacks the variant {variant}: put imagenetv2-{variant} there, from "
+        f"{datasets.get('imagenet-v2').source}."
+    )
+
+
+def _is_variant(name: str, variant: str) -> bool:
+    # The archives write `threshold0.7`.
+    return variant.replace("-", "") in name.lower().replace("-", "").replace("_", "")
+
+
+def _v2_label(name: str) -> int | None:
+    """Folders are class numbers, in some copies wnids; sorted as text, numbers would give 12 right labels of 1000."""
+    if name.isascii() and name.isdigit():
+        return int(name) if int(name) < len(IMAGENET.classes) else None
+    return _label_within(IMAGENET)(name)
+
+
+def _open_c(split: str, place: Path | None) -> Samples:
+    if place is None:
+        raise _absent("imagenet-c")
+    corruption, _, severity = split.partition("/")
+    group = next(group for group, names in GROUPS.items() if corruption in names)
+    root = existing_folder(place, "imagenet-c")
+    found = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
+    if not found:
+        _check_looks_like_c(root)
+        raise AbsentError(
+            f"imagenet-c at {root} lacks {corruption}: unpack {group}.tar of {datasets.get('imagenet-c').source} there."
+        )
+    if not (found[0] / severity).is_dir():
+        raise AbsentError(
+            f"imagenet-c at {root} lacks severity {severity} of {corruption}: unpack {group}.tar of "
+            f"{datasets.get('imagenet-c').source} there again."
+        )
+    samples = class_folders(found[0] / severity, IMAGENET, "imagenet-c")
+    _check_count(f"imagenet-c under one severity of {corruption}", 50_000)(samples)
+    return samples
+
+
+def _check_looks_like_c(root: Path) -> None:
+    names = {name for names in GROUPS.values() for name in names}
+    inner = {path.name for folder in (root, *(root / group for group in GROUPS)) for path in folder.glob("*")}
+    if not inner & names:
+        raise BenchError(
+            f"{root} was given as imagenet-c, but holds no folder of a corruption, such as weather/fog/ or fog/; give "
+            "the folder into which noise.tar, blur.tar, weather.tar and digital.tar were unpacked."
+        )
+
+
+def _register(dataset: Dataset) -> None:
+    datasets.register(dataset, origin=__name__)
+
+
+_WNID_FOLDERS = "one folder a wnid (n01440764/…), any subset of them"
+
+_register(
+    Dataset(
+        name="imagenet",
+        class_space=IMAGENET,
+        open=_open_folders("imagenet", IMAGENET, ("val", "validation"), _check_validation_set),
+        expected={"test": (50_000, 1000)},
+        about="ImageNet-1k's validation set (Russakovsky et al. 2015, arXiv 1409.0575), 50,000 photographs.",
+        licence="image-net.org's terms of access: non-commercial research",
+        source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
+        size="6.3 GB",
+        layout=f"{_WNID_FOLDERS}; the archive is flat, and must be sorted into folders first",
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-v2",
+        class_space=IMAGENET,
+        open=_open_v2,
+        splits=V2_VARIANTS,
+        expected=dict.fromkeys(V2_VARIANTS, (10_000, 1000)),
+        about="A new test set, made as ImageNet's was (Recht et al. 2019, arXiv 1902.10811), 3 × 10,000 photographs.",
+        licence="MIT, by its repository; the photographs keep their owners' rights",
+        source="https://huggingface.co/datasets/vaishaal/ImageNetV2",
+        size="3 × 1.3 GB",
+        layout="imagenetv2-VARIANT[-format-val]/ with a folder a class, named by number (0 … 999) or wnid",
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-r",
+        class_space=IMAGENET,
+        open=_open_folders("imagenet-r", IMAGENET_R, ("imagenet-r",), _check_count("imagenet-r", 30_000)),
+        expected={"test": (30_000, 200)},
+        about="Renditions of 200 classes (Hendrycks et al. 2021, arXiv 2006.16241), 30,000 pictures.",
+        licence="MIT, by its repository; the pictures keep their owners' rights",
+        source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
+        size="2.2 GB",
+        layout="one folder a wnid, of its 200",
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-a",
+        class_space=IMAGENET,
+        open=_open_folders("imagenet-a", IMAGENET_A, ("imagenet-a",), _check_count("imagenet-a", 7_500)),
+        expected={"test": (7_500, 200)},
+        about="Photographs that a ResNet-50 got wrong, 200 classes (Hendrycks et al. 2021, arXiv 1907.07174), 7,500.",
+        licence="MIT, by its repository; the photographs keep their owners' rights",
+        source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
+        size="0.7 GB",
+        layout="one folder a wnid, of its 200",
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-sketch",
+        class_space=IMAGENET,
+        open=_open_folders("imagenet-sketch", IMAGENET, ("sketch",), _check_count("imagenet-sketch", 50_889)),
+        expected={"test": (50_889, 1000)},
+        about="Sketches of the 1000 classes (Wang et al. 2019, arXiv 1905.13549), 50,889 pictures, some of them black.",
+        licence="MIT, by its repository; the pictures keep their owners' rights",
+        source="https://huggingface.co/datasets/songweig/imagenet_sketch",
+        size="7.1 GB",
+        layout=_WNID_FOLDERS,
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-c",
+        class_space=IMAGENET,
+        open=_open_c,
+        splits=tuple(f"{name}/{severity}" for names in GROUPS.values() for name in names for severity in range(1, 6)),
+        expected={
+            f"{name}/{severity}": (50_000, 1000)
+            for names in GROUPS.values()
+            for name in names
+            for severity in range(1, 6)
+        },
+        about="The validation set under 19 corruptions × 5 severities, stored at 224×224 (Hendrycks & Dietterich "
+        "2019, arXiv 1903.12261).",
+        licence="CC BY 4.0, by its repository; the photographs as ImageNet's",
+        source="https://zenodo.org/records/2235448",
+        size="76 GB",
+        layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack: noise, blur, weather, digital, extra",
+    )
+)
