@@ -1,9 +1,8 @@
 """Everything that the command line can do, as functions that take and return records and data frames."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.config import Config, load_config
 from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
-from bench.errors import BenchError, RunError, UnknownNameError
+from bench.errors import AbsentError, BenchError, RunError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import Board, NothingStoredError, Want, make_board
-from bench.plan import Plan, make_plan, make_sweeps
+from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
 from bench.store import Store
@@ -125,13 +124,20 @@ def run(
     Raises:
         RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
+    progress = progress or Silent()
     library, store = Library(settings.places), Store(settings.store)
-    planned = make_plan(suites, checkpoints, library, settings, store)
+    suites, notes = with_data(suites, library)
+    for note in notes:
+        progress.note(note)
+    unfetched = _fetch(checkpoints, progress)
+    fetched = [checkpoint for checkpoint in checkpoints if checkpoint.name not in unfetched]
+    planned = make_plan(suites, fetched, library, settings, store)
+    planned = replace(planned, unavailable={**unfetched, **planned.unavailable})
     if settings.on_error == "stop" and planned.unavailable:
         name, reason = next(iter(planned.unavailable.items()))
         raise RunError(f"{name} cannot be evaluated ({reason}); nothing was measured, as --on-error stop asks.")
     _restore_records(planned, library, store)
-    failures = _measure(planned, settings, progress or Silent())
+    failures = _measure(planned, settings, progress)
     models = {cell.model_digest for cell in planned.cells}
     want = Want(
         limit=settings.limit,
@@ -146,13 +152,37 @@ def run(
     return RunResult(plan=planned, boards=tuple(boards), want=want, failures=tuple(failures))
 
 
+def suites_here(suites: Sequence[Suite], settings: Settings) -> tuple[list[Suite], dict[str, str]]:
+    """Those suites of a track whose data are here, and the names of the others with the reason."""
+    left_out: dict[str, str] = {}
+    found, _ = with_data(suites, Library(settings.places), left_out)
+    if not found:
+        raise AbsentError(
+            f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
+        )
+    return found, left_out
+
+
+def _fetch(checkpoints: Sequence[Checkpoint], progress: Progress) -> dict[str, str]:
+    """Obtain the weights that are not here; the names of the checkpoints without, with the reason."""
+    from bench.checkpoints.fetch import fetch
+
+    unfetched = {}
+    for checkpoint in checkpoints:
+        try:
+            fetch(checkpoint, progress.note)
+        except BenchError as error:
+            unfetched[checkpoint.name] = str(error)
+    return unfetched
+
+
 def _restore_records(planned: Plan, library: Library, store: Store) -> None:
     """Write what tables need beside the stored cells, where it is gone or under another name, and tidy up."""
     stored = [cell for cell in planned.cells if cell.key in planned.stored]
     for model, checkpoint in dict.fromkeys((cell.model_digest, cell.checkpoint) for cell in stored):
         store.record_checkpoint(model, checkpoint)
-    for dataset, split, limit in {(c.condition.data.dataset, c.condition.data.split, c.limit) for c in stored}:
-        samples = library.open(dataset, split).samples
+    for images, limit in {(replace(c.condition.image_set, perturbation=None), c.limit) for c in stored}:
+        samples = library.open(images.dataset, images.split).samples
         indices = subset(samples.ids, limit)
         store.record_samples(samples.ids[indices], samples.labels[indices])
     store.tidy()
@@ -273,14 +303,17 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
 
 def cost(planned: Plan) -> Mapping[str, int]:
     """What a plan would take: cells, images, bytes on disk (of crops at most: some may be cached)."""
-    sweeps = make_sweeps(planned.missing)
-    by_key = Counter({(s.dataset, s.split, s.crop): max(cell.n for cell in s.cells) for s in sweeps})
+    cropped = {
+        (cell.condition.image_set.dataset, cell.condition.resolve_crop(cell.checkpoint)): cell.n
+        for cell in planned.missing
+        if not cell.condition.image_set.stored
+    }
     return {
         "cells": len(planned.cells),
         "stored": len(planned.stored),
         "images": planned.images,
         "outcome_bytes": sum(cell.n for cell in planned.missing) * _BYTES_A_ROW,
-        "crop_bytes": sum(n * crop.size**2 * 3 for (_, _, crop), n in by_key.items()),
+        "crop_bytes": sum(n * crop.size**2 * 3 for (_, crop), n in cropped.items()),
     }
 
 

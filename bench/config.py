@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.errors import BenchError, UnknownNameError
 from bench.hardware import resolve_device, resolve_precision
+from bench.places import user_cache
 from bench.records import Settings
 from bench.toml_lines import load_toml
 
@@ -55,7 +56,9 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     for name in flags:
         if name not in _TYPES:
             raise UnknownNameError("setting", name, _TYPES)
-    values = {**_read_file(), **{name: value for name, value in flags.items() if value is not None}}
+    written = _read_file()
+    values = {**written, **{name: value for name, value in flags.items() if value is not None}}
+    values["data"] = {**written.get("data", {}), **(flags.get("data") or {})}
     device = resolve_device(values.get("device", "auto"))
     precision = _one_of("precision", values.get("precision", "auto"), PRECISIONS)
     cache = values.get("cache")
@@ -70,7 +73,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
         seed=_at_least("seed", values.get("seed", 0), 0),
         limit=_at_least("limit", values["limit"], 1) if "limit" in values else None,
         on_error=_one_of("on_error", values.get("on_error", "skip"), ON_ERROR),  # type: ignore[arg-type]
-        places={name: Path(place).expanduser() for name, place in values.get("data", {}).items()},
+        places={name: Path(place).expanduser() for name, place in values["data"].items()},
     )
     registry = values.get("registry")
     return Config(settings=settings, registry=Path(registry) if registry else None)
@@ -78,7 +81,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
 
 def default_cache() -> Path:
     """Where crops are kept if nothing else is said."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtbench"
+    return user_cache()
 
 
 def _read_file() -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
@@ -102,25 +101,12 @@ def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
     return Model(module, size or cell.checkpoint.input_size, batch_size)
 
 
-def to_unit_range(images_NCHW: torch.Tensor, device: str, size: int) -> torch.Tensor:
-    """Bring a batch to the device as a model takes it.
-
-    Args:
-        images_NCHW: uint8, square.
-        device: where to.
-        size: side that the model takes, pixels. Images of another size (a suite may fix the crop) are resized on
-            the device, bicubic with antialiasing.
-
-    Returns:
-        float32 in [0, 1], (N, C, size, size).
-    """
+def to_unit_range(images_NCHW: torch.Tensor, device: str) -> torch.Tensor:
+    """Bring a batch of uint8 to the device as models take it: float32 in [0, 1]."""
     images = images_NCHW.to(device, non_blocking=True).float()
     # By a tensor of the device's: CUDA multiplies by the rounded reciprocal of a plain number, and half of the 256
     # values differ in their last bit from a CPU's.
-    images.div_(torch.full((), 255.0, device=images.device))
-    if images.shape[-1] != size:
-        images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp_(0, 1)
-    return images
+    return images.div_(torch.full((), 255.0, device=images.device))
 
 
 def free_memory(device: str) -> int:
@@ -168,7 +154,7 @@ def run_in_chunks(
     while done < len(images_NCHW):
         chunk = slice(done, done + model.chunk)
         try:
-            images = to_unit_range(images_NCHW[chunk], device, model.size)
+            images = to_unit_range(images_NCHW[chunk], device)
             rows = measure.rows(model.module, images, labels_N[chunk].to(device, non_blocking=True))
             parts.append({name: _storable(column) for name, column in rows.items()})
             done += len(images)

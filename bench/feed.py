@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,19 +12,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.corruptions import corrupt, corruptions
 from bench.errors import BenchError, RunError, one_line
+from bench.images.jpeg import round_trip
+from bench.images.resize import resize
 from bench.images.source import CropSource
-from bench.records import Array, Perturbation
+from bench.records import Array, ImageSet, Perturbation
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """One batch to be made."""
 
-    perturbation: Perturbation | None
+    images: ImageSet
     indices: Array
     """(n,) int64 into the split."""
     start: int
     """Samples of the condition that come in earlier batches."""
+    sizes: tuple[int, ...]
+    """Sides of the squares that models take, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +36,57 @@ class Made:
     """One batch as made, or why it could not be."""
 
     task: Task
-    images_NCHW: torch.Tensor | None
-    """uint8, channels last in memory."""
+    images_NCHW: Mapping[int, torch.Tensor]
+    """By size: uint8, channels last in memory. Empty where they could not be made."""
     error: str = ""
 
     def pin_memory(self) -> "Made":
         """Itself with its images in page-locked memory; DataLoader calls this, and pins nothing of a foreign type."""
-        return self if self.images_NCHW is None else replace(self, images_NCHW=self.images_NCHW.pin_memory())
+        return replace(self, images_NCHW={size: images.pin_memory() for size, images in self.images_NCHW.items()})
 
 
 class _Maker(Dataset[Made]):
     """Runs in the workers. Gives faults back as values: exceptions lose their type and grow a traceback there."""
 
-    def __init__(self, source: CropSource, seed: int) -> None:
-        self.source = source
+    def __init__(self, sources: Mapping[tuple[str, str], CropSource], seed: int) -> None:
+        self.sources = sources
         self.seed = seed
 
     def __getitem__(self, task: Task) -> Made:
         try:
             return Made(task, self._make(task))
         except BenchError as error:
-            return Made(task, None, str(error))
+            return Made(task, {}, str(error))
         except Exception as error:
-            where = f" under {task.perturbation.corruption!r}" if task.perturbation else ""
-            return Made(task, None, f"making images{where} failed: {type(error).__name__}: {one_line(error)}")
+            perturbation = task.images.perturbation
+            where = f" under {perturbation.corruption!r}" if perturbation else ""
+            return Made(task, {}, f"making images{where} failed: {type(error).__name__}: {one_line(error)}")
 
-    def _make(self, task: Task) -> torch.Tensor:
-        images_NHWC = np.stack([self.source.get(int(index)) for index in task.indices])
+    def _make(self, task: Task) -> dict[int, torch.Tensor]:
+        source, perturbation = self.sources[task.images.dataset, task.images.split], task.images.perturbation
+        images_NHWC = np.stack([source.get(int(index)) for index in task.indices])
+        if perturbation is not None:
+            ids = [str(i) for i in source.samples.ids[task.indices]]
+            images_NHWC = self._perturb(images_NHWC, perturbation, ids)
+        # Here and not on the device, whose arithmetic may differ from another's in the last bit.
+        sized = {size: resize(images_NHWC, size) for size in task.sizes}
+        return {size: torch.from_numpy(images).permute(0, 3, 1, 2) for size, images in sized.items()}
+
+    def _perturb(self, images_NHWC: Array, perturbation: Perturbation, ids: list[str]) -> Array:
+        corruption = corruptions.get(perturbation.corruption)
         images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
-        if task.perturbation is None:
-            return images_NCHW
-        ids = [str(i) for i in self.source.samples.ids[task.indices]]
-        corruption = corruptions.get(task.perturbation.corruption)
-        corrupted = corrupt(corruption, images_NCHW, task.perturbation.severity, seed=self.seed, ids=ids)
-        return corrupted.contiguous(memory_format=torch.channels_last)
+        corrupted = corrupt(corruption, images_NCHW, perturbation.severity, seed=self.seed, ids=ids)
+        images = np.ascontiguousarray(corrupted.permute(0, 2, 3, 1).numpy())
+        return images if perturbation.jpeg_quality is None else round_trip(images, perturbation.jpeg_quality)
 
 
-def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers: int, pin: bool) -> Iterator[Made]:
+def make_images(
+    sources: Mapping[tuple[str, str], CropSource], tasks: Iterable[Task], *, seed: int, workers: int, pin: bool
+) -> Iterator[Made]:
     """Make batches in the order of the tasks.
 
     Args:
-        source: gives crops by index.
+        sources: data set and split to what gives its crops by index.
         tasks: read lazily, a few ahead of what is consumed.
         seed: of the run.
         workers: processes; 0 makes each batch when it is asked for.
@@ -82,7 +96,7 @@ def make_images(source: CropSource, tasks: Iterable[Task], *, seed: int, workers
         RunError: a worker process died.
     """
     loader = DataLoader(
-        _Maker(source, seed),
+        _Maker(sources, seed),
         batch_size=None,
         sampler=_Lazy(tasks),
         num_workers=workers,
@@ -130,7 +144,7 @@ class _Lazy:
         return iter(self._tasks)
 
 
-def tasks_of(perturbation: Perturbation | None, indices: Array, size: int) -> Iterator[Task]:
-    """Consecutive batches of at most `size` samples; the last may be smaller."""
-    for start in range(0, len(indices), size):
-        yield Task(perturbation, indices[start : start + size], start)
+def tasks_of(images: ImageSet, indices: Array, batch_size: int, sizes: Iterable[int]) -> Iterator[Task]:
+    """Consecutive batches of at most `batch_size` samples; the last may be smaller."""
+    for start in range(0, len(indices), batch_size):
+        yield Task(images, indices[start : start + batch_size], start, tuple(sorted(set(sizes))))

@@ -105,7 +105,7 @@ class Board:
     @property
     def ranking(self) -> list[StoredCheckpoint]:
         """By the headline score, the best first; those without one at the end, then by name."""
-        headline = self.suite.board[0]
+        headline = self.suite.headline
         values = {row.checkpoint: row.estimate.value for row in self.rows if row.score is headline}
         sign = -1 if headline.metric.higher_is_better else 1
         return sorted(self.checkpoints, key=lambda c: (c not in values, sign * values.get(c, 0.0), c.name, c.model))

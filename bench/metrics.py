@@ -5,7 +5,7 @@ Shapes: N images, C conditions.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -144,6 +144,117 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     return _estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
 
 
+def within(metric: Callable[..., Estimate], part: str, *outcomes: Outcome) -> Estimate:
+    """A metric of the logits cut to the classes of a part of the class space, over the images of these classes.
+
+    Args:
+        metric: any metric here.
+        part: the name of the part, among the `subsets` that the measure `classify` was given.
+        outcomes: as `metric` takes them.
+
+    >>> columns = {"pair/correct": np.array([True, False, True]), "pair/rank": np.array([0, -1, 0])}
+    >>> outcome = Outcome(ids=np.arange(3), labels=np.arange(3), columns=columns)
+    >>> within(top1, "pair", outcome).n
+    2
+    """
+    return metric(*(_cut(outcome, part, metric.__name__) for outcome in outcomes))
+
+
+def _cut(outcome: Outcome, part: str, score: str) -> Outcome:
+    """The rows and columns of a part; a rank of -1 says that the label is none of its classes."""
+    rows = _column(outcome, f"{part}/rank", f"{score} within {part!r}") >= 0
+    if not rows.any():
+        raise BenchError(f"{score} within {part!r} needs an image of one of its classes, but none of these is.")
+    columns = {
+        name.removeprefix(f"{part}/"): column[rows]
+        for name, column in outcome.columns.items()
+        if name.startswith(f"{part}/")
+    }
+    return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)
+
+
+def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Estimate:
+    """Share of images whose prediction is in their set of labels (Beyer et al. 2020, arXiv 2006.07159).
+
+    Images with an empty set are not scored.
+
+    Args:
+        outcome: of the measure `classify`.
+        sets_of: sample id to its labels; None where nothing is known of the id.
+
+    Raises:
+        BenchError: an id is unknown, or no image has a label.
+
+    >>> columns = {"prediction": np.array([3, 5, 7])}
+    >>> outcome = Outcome(ids=np.array(["a", "b", "c"]), labels=np.zeros(3, int), columns=columns)
+    >>> accuracy_in_sets(outcome, {"a": (3, 4), "b": (4,), "c": ()}.get).value
+    0.5
+    """
+    predictions = _column(outcome, "prediction", "accuracy in label sets").tolist()
+    sets = [sets_of(str(sample_id)) for sample_id in outcome.ids]
+    if None in sets:
+        raise BenchError(
+            f"accuracy in label sets goes by file name, and {outcome.ids[sets.index(None)]!r} is none that the list of "
+            "labels knows: keep the files' own names."
+        )
+    hits = [prediction in labels for prediction, labels in zip(predictions, sets, strict=True) if labels]
+    if not hits:
+        raise BenchError("accuracy in label sets needs an image with a label, but none of these has one.")
+    return _share(np.array(hits))
+
+
+def mean_corruption_error(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Estimate:
+    """MCE of Hendrycks & Dietterich 2019 (arXiv 1903.12261, section 4): mean over corruptions of the corruption error.
+
+    CE_c = sum_s error_cs / sum_s reference_cs; 1 is as bad as the reference. Clustered by image, normal interval.
+
+    Args:
+        outcomes: one a corruption and severity, in the order of `reference`; they show the same images.
+        reference: (corruptions, severities) top-1 errors of AlexNet, fractions.
+
+    >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
+    >>> mean_corruption_error(outcome, outcome, reference=[[0.4, 0.6]]).value
+    0.5
+    """
+    weights_C = _weights(reference, len(outcomes), "mCE")
+    wrong_NC = 1 - _correct_by_condition(outcomes, "mCE")
+    return _mean(wrong_NC @ weights_C, highest=math.inf)
+
+
+def relative_mean_corruption_error(
+    clean: Outcome, *outcomes: Outcome, reference: Sequence[Sequence[float]], reference_clean: float
+) -> Estimate:
+    """Relative mCE (arXiv 1903.12261, section 4): as mCE, of the errors that a corruption adds to the clean error.
+
+    sum_s (error_cs - clean error) / sum_s (reference_cs - clean reference), averaged over corruptions.
+
+    Args:
+        clean: the same images without corruption.
+        outcomes: as for `mean_corruption_error`.
+        reference: as there.
+        reference_clean: the reference's clean error.
+
+    >>> clean, shifted = (
+    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
+    ...     for right in (4, 3)
+    ... )
+    >>> relative_mean_corruption_error(clean, shifted, reference=[[0.9]], reference_clean=0.4).value
+    0.5
+    """
+    added = [[error - reference_clean for error in errors] for errors in reference]
+    weights_C = _weights(added, len(outcomes), "relative mCE")
+    wrong_NC = 1 - _correct_by_condition((clean, *outcomes), "relative mCE")
+    return _mean((wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C, lowest=-math.inf, highest=math.inf)
+
+
+def _weights(reference: Sequence[Sequence[float]], conditions: int, score: str) -> Array:
+    """(C,): what one condition's error counts for, so that the weighted sum is the mean of the ratios."""
+    weights = np.array([1 / sum(errors) / len(reference) for errors in reference for _ in errors])
+    if len(weights) != conditions:
+        raise BenchError(f"{score} has reference errors for {len(weights)} conditions, but {conditions} were given.")
+    return weights
+
+
 def relative_drop(clean: Outcome, *shifted: Outcome) -> Estimate:
     """Share of the clean accuracy that is lost: 1 - mean(shifted accuracies) / clean accuracy, at most 1.
 
@@ -191,12 +302,12 @@ def _share(hits: Array) -> Estimate:
     return _estimate(right / n, n, stats.wilson(right, n))
 
 
-def _mean(values: Array, *, highest: float) -> Estimate:
+def _mean(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
     mean, n = float(values.mean(dtype=np.float64)), len(values)
     if n < 2:
         return _estimate(mean, n)
     low, high = stats.normal_interval(mean, stats.clustered_standard_error(values))
-    return _estimate(mean, n, (max(low, 0.0), min(high, highest)))
+    return _estimate(mean, n, (max(low, lowest), min(high, highest)))
 
 
 def _column(outcome: Outcome, name: str, score: str) -> Array:

@@ -1,17 +1,18 @@
 """Suites × checkpoints → cells → sweeps, less the cells that the store has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from bench import images
 from bench.checkpoints.loading import model_digest
 from bench.corruptions import corruptions
 from bench.datasets import Library, OpenedSplit
-from bench.errors import BenchError
+from bench.errors import AbsentError, BenchError
 from bench.measure import measures
-from bench.records import Cell, Checkpoint, Condition, Crop, Params, Perturbation, Scalar, Settings
+from bench.records import Cell, Checkpoint, Condition, Crop, ImageSet, Params, Scalar, Settings, digest
 from bench.store import Store
 from bench.suite import Suite
+from bench.suite import suites as suite_registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,10 @@ class Plan:
     """Keys of those that the store has."""
     unavailable: Mapping[str, str]
     """Checkpoint name to the reason why it cannot be evaluated here."""
+    to_fetch: tuple[Checkpoint, ...] = ()
+    """Those whose weights are not here yet; their cells count as missing."""
+    notes: tuple[str, ...] = ()
+    """Suites replaced, and conditions left out because their data are not here."""
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -38,20 +43,18 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """The cells that share samples and crop recipe: decoded once, perturbed once, shown to every checkpoint."""
+    """The cells that share a crop recipe: images decoded once, perturbed once, shown to every checkpoint."""
 
-    dataset: str
-    split: str
     crop: Crop
     cells: tuple[Cell, ...]
 
     @property
-    def by_perturbation(self) -> dict[Perturbation | None, tuple[Cell, ...]]:
-        """Perturbations in the order of the suites, with the cells that see their images."""
-        groups: dict[Perturbation | None, list[Cell]] = {}
+    def by_images(self) -> dict[ImageSet, tuple[Cell, ...]]:
+        """Sets of images in the order of the suites, with the cells that see them."""
+        groups: dict[ImageSet, list[Cell]] = {}
         for cell in self.cells:
-            groups.setdefault(cell.condition.images.perturbation, []).append(cell)
-        return {perturbation: tuple(cells) for perturbation, cells in groups.items()}
+            groups.setdefault(cell.condition.image_set, []).append(cell)
+        return {images: tuple(cells) for images, cells in groups.items()}
 
 
 def make_plan(
@@ -64,37 +67,110 @@ def make_plan(
     """Multiply conditions by checkpoints and look up what is stored.
 
     Args:
-        suites: what to measure.
+        suites: what to measure; conditions whose data are not here are left out, see `with_data`.
         checkpoints: what to evaluate; each must predict the classes of every data set.
         library: opens the data sets.
         settings: seed, limit and numerics decide which cells these are.
         store: where outcomes may already be.
 
     Raises:
+        AbsentError: the data of a suite's headline are not here.
         BenchError: a checkpoint predicts other classes than a suite's data set has.
     """
+    suites, notes = with_data(suites, library)
+    conditions = [c for c in dict.fromkeys(c for s in suites for c in s.conditions) if not _absent(c, library)]
     cells: dict[str, Cell] = {}
     unavailable: dict[str, str] = {}
+    to_fetch: list[Checkpoint] = []
     for checkpoint in checkpoints:
         try:
             model = model_digest(checkpoint)
+        except AbsentError:
+            to_fetch.append(checkpoint)
+            model = digest(f"not fetched yet: {checkpoint.name}")  # no stored cell bears it
         except BenchError as error:
             unavailable[checkpoint.name] = str(error)
             continue
-        for suite in suites:
-            for condition in suite.conditions:
-                cell = resolve(checkpoint, model, condition, library, settings)
-                cells.setdefault(cell.key, cell)
-    stored = frozenset(store.keys() & cells.keys())
-    return Plan(cells=tuple(cells.values()), stored=stored, unavailable=unavailable)
+        for condition in conditions:
+            cell = resolve(checkpoint, model, condition, library, settings)
+            cells.setdefault(cell.key, cell)
+    return Plan(
+        cells=tuple(cells.values()),
+        stored=frozenset(store.keys() & cells.keys()),
+        unavailable=unavailable,
+        to_fetch=tuple(to_fetch),
+        notes=tuple(notes),
+    )
+
+
+def with_data(
+    suites: Iterable[Suite], library: Library, left_out: MutableMapping[str, str] | None = None
+) -> tuple[list[Suite], list[str]]:
+    """The suites that can be measured with the data that are here.
+
+    A suite none of whose headline's data are here gives way to its fallback.
+
+    Args:
+        suites: what was asked for.
+        library: opens the data sets.
+        left_out: takes the name of each suite that cannot be measured, with the reason; None makes that an error.
+
+    Returns:
+        The suites, and notes: which were replaced, and whose other conditions lack data.
+
+    Raises:
+        AbsentError: the data of a suite and of its fallback are not here.
+    """
+    found: dict[str, Suite] = {}
+    notes: list[str] = []
+    for suite in suites:
+        try:
+            chosen = _replaced(suite, library, notes)
+        except AbsentError as error:
+            if left_out is None:
+                raise
+            left_out[suite.name] = str(error)
+            continue
+        found[chosen.name] = chosen
+        lacking = [reason for reason in (_absent(condition, library) for condition in chosen.conditions) if reason]
+        if lacking:
+            notes.append(
+                f"{chosen.name}: {len(lacking)} of {len(chosen.conditions)} conditions left out, and the scores that "
+                f"need them: {lacking[0]}"
+            )
+    return list(found.values()), notes
+
+
+def _replaced(suite: Suite, library: Library, notes: list[str]) -> Suite:
+    """The suite, or its fallback where none of its headline's data are here."""
+    reasons = [_absent(condition, library) for condition in suite.headline.conditions]
+    if not all(reasons):
+        return suite
+    if suite.fallback:
+        fallback = suite_registry.get(suite.fallback)
+        if not all(_absent(condition, library) for condition in fallback.headline.conditions):
+            notes.append(f"{suite.name}: {reasons[0]} Until then {fallback.name} stands in: {fallback.title}.")
+            return fallback
+    raise AbsentError(f"suite {suite.name!r} cannot be measured: {reasons[0]}")
+
+
+def _absent(condition: Condition, library: Library) -> str:
+    """Why the condition's data are not here; empty where they are."""
+    images = condition.image_set
+    try:
+        for split in (images.split, *condition.data.fit):
+            library.open(images.dataset, split)
+    except AbsentError as error:
+        return str(error)
+    return ""
 
 
 def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: Library, settings: Settings) -> Cell:
     """The cell of a checkpoint under a condition, with everything that decides its outcome."""
-    data = condition.data
-    splits = [library.open(data.dataset, split) for split in (data.split, *data.fit)]
+    images = condition.image_set
+    splits = [library.open(images.dataset, split) for split in (images.split, *condition.data.fit)]
     _check_classes(checkpoint, splits[0])
-    measure, perturbation = measures.get(condition.measure.name), condition.images.perturbation
+    measure, perturbation = measures.get(condition.measure.name), images.perturbation
     corrupted = perturbation is not None and corruptions.get(perturbation.corruption).seeded
     total = len(splits[0].samples.ids)
     limit = settings.limit if settings.limit is not None and settings.limit < total else None
@@ -114,7 +190,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
 def versions(condition: Condition) -> Params:
     """Of the code that makes an outcome under a condition, as it is today."""
     found: dict[str, Scalar] = {"images": images.VERSION, "measure": measures.get(condition.measure.name).version}
-    perturbation = condition.images.perturbation
+    perturbation = condition.image_set.perturbation
     if perturbation is not None:
         found["corruption"] = corruptions.get(perturbation.corruption).version
     return Params(found)
@@ -131,12 +207,8 @@ def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:
 
 
 def make_sweeps(cells: Iterable[Cell]) -> list[Sweep]:
-    """Group cells by samples and crop recipe, in the order in which they first occur."""
-    groups: dict[tuple[str, str, Crop], list[Cell]] = {}
+    """Group cells by crop recipe, in the order in which they first occur: models are then loaded once for all data."""
+    groups: dict[Crop, list[Cell]] = {}
     for cell in cells:
-        data, crop = cell.condition.data, cell.condition.resolve_crop(cell.checkpoint)
-        groups.setdefault((data.dataset, data.split, crop), []).append(cell)
-    return [
-        Sweep(dataset=dataset, split=split, crop=crop, cells=tuple(group))
-        for (dataset, split, crop), group in groups.items()
-    ]
+        groups.setdefault(cell.condition.resolve_crop(cell.checkpoint), []).append(cell)
+    return [Sweep(crop=crop, cells=tuple(group)) for crop, group in groups.items()]

@@ -160,10 +160,14 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Perturbation:
-    """What is done to the cropped images before any model sees them."""
+    """What is done to the cropped images before any model sees them, or was done to them when they were stored."""
 
     corruption: str
     severity: int
+    jpeg_quality: int | None = None
+    """Saved as JPEG of this quality and read again, as the files of ImageNet-C were; None leaves the pixels alone."""
+    stored: bool = False
+    """Whether the data set holds the corrupted images, as split `CORRUPTION/SEVERITY`; nothing is then computed."""
 
     def __post_init__(self) -> None:
         if self.severity not in (1, 2, 3, 4, 5):
@@ -177,6 +181,18 @@ class Images:
     crop: Crop | None = None
     """None: each checkpoint's own crop."""
     perturbation: Perturbation | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSet:
+    """The samples of a split, and what is to be done to their crops: what several checkpoints are shown alike."""
+
+    dataset: str
+    split: str
+    perturbation: Perturbation | None = None
+    """To be computed; None for plain crops, and for a split that is stored corrupted."""
+    stored: bool = False
+    """Whether the split is stored corrupted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,8 +213,8 @@ class Measurement:
 
 _TABLE_COLUMNS = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size", "crop_ratio",
-    "interpolation", "corruption", "severity", "input_size", "measure", "score", "metric", "value", "ci_low",
-    "ci_high", "n", "id", "label",
+    "interpolation", "corruption", "severity", "jpeg_quality", "input_size", "measure", "score", "metric", "value",
+    "ci_low", "ci_high", "n", "id", "label",
 }  # fmt: skip
 """Names that tables give to other things than a measure's parameters."""
 
@@ -231,10 +247,20 @@ class Condition:
             "interpolation": crop.interpolation if crop else None,
             "corruption": perturbation.corruption if perturbation else None,
             "severity": perturbation.severity if perturbation else None,
+            "jpeg_quality": perturbation.jpeg_quality if perturbation else None,
             "input_size": self.model.input_size,
             "measure": self.measure.name,
             **self.measure.params,
         }
+
+    @property
+    def image_set(self) -> ImageSet:
+        """The images that are measured."""
+        perturbation = self.images.perturbation
+        if perturbation is not None and perturbation.stored:
+            split = f"{perturbation.corruption}/{perturbation.severity}"
+            return ImageSet(dataset=self.data.dataset, split=split, stored=True)
+        return ImageSet(dataset=self.data.dataset, split=self.data.split, perturbation=perturbation)
 
     def resolve_crop(self, checkpoint: Checkpoint) -> Crop:
         """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""

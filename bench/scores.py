@@ -1,6 +1,12 @@
 """The metrics that suites share, as they stand in tables, and the sets of scores that go together."""
 
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from bench import metrics
+from bench.corruptions.builtin import GROUPS
+from bench.datasets import class_spaces
 from bench.records import Condition
 from bench.suite import Metric, Score
 
@@ -32,4 +38,65 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
         *classification(shifted),
         Score(metric=TOP1, conditions=(clean,), column="clean"),
         Score(metric=RELATIVE_DROP, conditions=(clean, shifted), column="rel. drop"),
+    )
+
+
+def within(metric: Metric, part: str) -> Metric:
+    """A metric of the logits cut to a part of the class space; the measure must be given it among its `subsets`."""
+    function = functools.partial(metrics.within, metric.function, part)
+    return replace(metric, name=f"{metric.name}[{part}]", function=function)
+
+
+def shift_within(clean: Condition, shifted: Condition, part: str) -> tuple[Score, ...]:
+    """Scores of a data set that has a part of the classes: logits cut to these, and over all classes beside."""
+    cut = {metric: within(metric, part) for metric in (TOP1, TOP5, MEAN_PER_CLASS, NLL, BRIER, ECE, RELATIVE_DROP)}
+    count = len(class_spaces.get(part).classes)
+    return (
+        Score(metric=cut[TOP1], conditions=(shifted,), column=f"top-1 of {count}"),
+        Score(metric=TOP1, conditions=(shifted,), column="top-1 of 1000"),
+        Score(metric=cut[TOP5], conditions=(shifted,)),
+        Score(metric=cut[MEAN_PER_CLASS], conditions=(shifted,)),
+        Score(metric=cut[NLL], conditions=(shifted,), column="NLL"),
+        Score(metric=cut[BRIER], conditions=(shifted,)),
+        Score(metric=cut[ECE], conditions=(shifted,), column="ECE"),
+        Score(metric=cut[TOP1], conditions=(clean,), column=f"clean, same {count}"),
+        Score(metric=cut[RELATIVE_DROP], conditions=(clean, shifted), column="rel. drop"),
+    )
+
+
+MCE_CORRUPTIONS = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
+"""The 15 that count in mCE and in the mean over 15 (Hendrycks & Dietterich 2019, arXiv 1903.12261)."""
+CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
+"""All 19."""
+
+
+def corrupted(
+    clean: Condition, severities: Callable[[str], tuple[Condition, ...]], names: Sequence[str]
+) -> tuple[Score, ...]:
+    """Accuracy under corruptions: means over all, each group and each corruption, every condition, the clean one.
+
+    Args:
+        clean: the condition without corruption.
+        severities: the name of a corruption to its five conditions.
+        names: the corruptions, of which the 15 of `MCE_CORRUPTIONS` make the mean over 15.
+    """
+    conditions = {name: severities(name) for name in names}
+    fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
+    every = tuple(condition for name in names for condition in conditions[name])
+    groups = {group: [name for name in members if name in conditions] for group, members in GROUPS.items()}
+    return (
+        Score(metric=MEAN_ACCURACY, conditions=fifteen, column="mean of 15"),
+        *(
+            Score(
+                metric=MEAN_ACCURACY,
+                conditions=tuple(condition for name in members for condition in conditions[name]),
+                column=group,
+            )
+            for group, members in groups.items()
+            if members
+        ),
+        Score(metric=TOP1, conditions=(clean,), column="clean"),
+        Score(metric=RELATIVE_DROP, conditions=(clean, *fifteen), column="rel. drop"),
+        *(Score(metric=MEAN_ACCURACY, conditions=conditions[name]) for name in names),
+        *(Score(metric=TOP1, conditions=(condition,)) for condition in every),
     )

@@ -53,6 +53,8 @@ class Suite:
     """How its scores are taken."""
     scores: tuple[Score, ...]
     """The first with a column is the headline: leaderboards are sorted by it."""
+    fallback: str = ""
+    """The suite that stands in where this one's data are not given."""
 
     def __post_init__(self) -> None:
         if not self.board or any(not score.conditions for score in self.scores):
@@ -68,6 +70,11 @@ class Suite:
     def conditions(self) -> tuple[Condition, ...]:
         """Every condition that a score needs, each once, in the order of the scores."""
         return tuple(dict.fromkeys(condition for score in self.scores for condition in score.conditions))
+
+    @property
+    def headline(self) -> Score:
+        """What its leaderboard is sorted by."""
+        return self.board[0]
 
     @property
     def board(self) -> tuple[Score, ...]:

@@ -35,7 +35,7 @@ from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
 from bench.plan import Sweep
 from bench.progress import Progress
-from bench.records import Array, Cell, Perturbation, Settings
+from bench.records import Array, Cell, ImageSet, Settings
 from bench.store import Store
 
 
@@ -45,6 +45,15 @@ class Failure:
 
     checkpoint: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One split of a sweep: its samples, those that are measured, and what gives their crops."""
+
+    opened: OpenedSplit
+    indices: Array
+    source: CropSource
 
 
 @dataclass
@@ -86,12 +95,15 @@ class SweepRun:
         self.progress = progress
         self.batch_size = settings.batch_size or default_batch_size(settings.device)
         self.failures: list[Failure] = []
-        self._opened = contextlib.ExitStack()
-        self.split, self.indices, self.source = self._open(sweep.dataset, sweep.split, self._opened)
+        self._files = contextlib.ExitStack()
+        self.parts = {
+            (images.dataset, images.split): self._open(images.dataset, images.split, settings.limit, images.stored)
+            for images in sweep.by_images
+        }
 
     def run(self) -> list[Failure]:
         """Measure every cell, as many checkpoints at a time as memory holds. Once: the crops are then closed."""
-        with self._opened:
+        with self._files:
             self._run()
         return self.failures
 
@@ -107,55 +119,58 @@ class SweepRun:
                 self._run_checkpoint_measure(cell, models[model_key(cell)])
             models.clear()  # before the next are loaded, not after
 
-    def _open(
-        self, dataset: str, split: str, opened_files: contextlib.ExitStack
-    ) -> tuple[OpenedSplit, Array, CropSource]:
+    def _open(self, dataset: str, split: str, limit: int | None, stored: bool) -> _Part:
         opened = self.library.open(dataset, split)
-        limit = self.settings.limit if split == self.sweep.split else None
         indices = subset(opened.samples.ids, limit)
         crops = None
-        if self.settings.cache is not None:
+        # Sets that are stored corrupted would fill any cache, and hardly need one: they are small JPEG files.
+        if self.settings.cache is not None and not stored:
             cache = CropCache(self.settings.cache, self.settings.cache_budget)
             crops = cache.open(dataset, opened.fingerprint, self.sweep.crop, len(indices))
             if crops is None:
                 self.progress.note(f"{dataset}: its crops are over the cache budget; they are not kept.")
             else:
-                opened_files.callback(crops.close)
-        return opened, indices, CropSource(opened.samples, self.sweep.crop, crops)
+                self._files.callback(crops.close)
+        return _Part(opened, indices, CropSource(opened.samples, self.sweep.crop, crops))
 
-    def images(self, source: CropSource, tasks: Iterable[Task]) -> Iterator[Made]:
+    def images(self, parts: Mapping[tuple[str, str], _Part], tasks: Iterable[Task]) -> Iterator[Made]:
         """Make batches under the run's settings."""
         settings = self.settings
+        sources = {name: part.source for name, part in parts.items()}
         pin = settings.device.startswith("cuda")
-        return make_images(source, tasks, seed=settings.seed, workers=settings.workers, pin=pin)
+        return make_images(sources, tasks, seed=settings.seed, workers=settings.workers, pin=pin)
+
+    def _part(self, images: ImageSet) -> _Part:
+        return self.parts[images.dataset, images.split]
 
     # -- batch measures: one pass over the images for all checkpoints ----------------------------------------
 
     def _run_batch_measures(self, sweep: Sweep, models: Mapping[ModelKey, Model]) -> None:
-        groups = sweep.by_perturbation
-        images = self.images(self.source, self._tasks(groups))
-        # Perturbations that another run finishes meanwhile never come out of `images`.
+        groups = sweep.by_images
+        made = self.images(self.parts, self._tasks(groups, models))
+        # Sets that another run finishes meanwhile never come out of `made`.
         with deaths_of_workers():
-            for perturbation, batches in itertools.groupby(images, key=lambda made: made.task.perturbation):
-                self._run_condition(groups.pop(perturbation), batches, models)
+            for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
+                self._run_condition(groups.pop(images), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
-    def _tasks(self, groups: Mapping[Perturbation | None, Sequence[Cell]]) -> Iterator[Task]:
-        for perturbation, cells in list(groups.items()):
+    def _tasks(self, groups: Mapping[ImageSet, Sequence[Cell]], models: Mapping[ModelKey, Model]) -> Iterator[Task]:
+        for images, cells in list(groups.items()):
             if all(self.store.has(cell.key) for cell in cells):
                 continue
-            yield from tasks_of(perturbation, self.indices, self.batch_size)
+            sizes = {models[model_key(cell)].size for cell in cells}
+            yield from tasks_of(images, self._part(images).indices, self.batch_size, sizes)
 
     def _run_condition(self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]) -> None:
         recorders = self._recorders(cells)
         for made in batches:
-            if made.images_NCHW is None:
+            if made.error:
                 self._fail([recorder.cell for recorder in recorders], made.error, done=made.task.start)
                 return
             for recorder in list(recorders):
                 try:
-                    self._show(recorder, made.images_NCHW, made.task.indices, models[model_key(recorder.cell)])
+                    self._show(recorder, made, models[model_key(recorder.cell)])
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
                     recorders.remove(recorder)
@@ -180,10 +195,11 @@ class SweepRun:
                 self._fail([cell], str(error))
         return recorders
 
-    def _show(self, recorder: _Recorder, images: torch.Tensor, indices: Array, model: Model) -> None:
+    def _show(self, recorder: _Recorder, made: Made, model: Model) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
         start = time.perf_counter()
-        labels = torch.from_numpy(self.split.samples.labels[indices])
+        images, indices = made.images_NCHW[model.size], made.task.indices
+        labels = torch.from_numpy(self._part(made.task.images).opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
         with torch.inference_mode(), numerics(self.settings.device, self.settings.precision):
             rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
@@ -194,10 +210,11 @@ class SweepRun:
 
     def _check_samples(self, recorder: _Recorder) -> None:
         """Every sample once: no padding, no dropped tail."""
-        seen = np.concatenate(recorder.indices)
-        if not np.array_equal(seen, self.indices):
+        seen, images = np.concatenate(recorder.indices), recorder.cell.condition.image_set
+        wanted = self._part(images).indices
+        if not np.array_equal(seen, wanted):
             raise RunError(
-                f"{len(seen)} samples of {self.sweep.dataset!r} came out of a pass over {len(self.indices)}, or in "
+                f"{len(seen)} samples of {images.dataset!r} came out of a pass over {len(wanted)}, or in "
                 "another order; nothing was stored for this condition. This is a defect of rtbench: please report it."
             )
 
@@ -208,15 +225,11 @@ class SweepRun:
             self.progress.advance(cell.n, "already stored")
             return
         start = time.perf_counter()
-        perturbation = cell.condition.images.perturbation
-        measurement = cell.condition.measure
+        images, measurement = cell.condition.image_set, cell.condition.measure
         try:
-            with contextlib.ExitStack() as files, numerics(self.settings.device, self.settings.precision):
-                loader = SplitLoader(self.split, self.indices, self.source, perturbation, self, model.size)
-                fit = {
-                    split: SplitLoader(*self._open(cell.condition.data.dataset, split, files), None, self, model.size)
-                    for split in cell.condition.data.fit
-                }
+            with numerics(self.settings.device, self.settings.precision):
+                loader = SplitLoader(self._part(images), images, self, model.size)
+                fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
                 measure = measures.get(measurement.name).make(measurement.params)
                 rows = measure.run(model.module, loader, fit, self.settings.seed)
             _check_rows(measurement.name, rows, cell.n)
@@ -229,10 +242,16 @@ class SweepRun:
             self._write(cell, columns, time.perf_counter() - start)
             self.progress.advance(cell.n, cell.checkpoint.name)
 
+    def _fit_loader(self, dataset: str, split: str, model: Model) -> "SplitLoader":
+        """A split to learn from: all of its samples, as they are."""
+        part = self._open(dataset, split, limit=None, stored=False)
+        return SplitLoader(part, ImageSet(dataset=dataset, split=split), self, model.size)
+
     # -- results ----------------------------------------------------------------------------------------------
 
     def _write(self, cell: Cell, columns: dict[str, Array], seconds: float) -> None:
-        samples = self.split.samples
+        part = self._part(cell.condition.image_set)
+        samples = part.opened.samples
         # The log first: killed in between, a run leaves a line too many rather than a cell of unknown origin.
         self.store.log(
             {
@@ -247,7 +266,7 @@ class SweepRun:
                 "device": device_name(self.settings.device),
             }
         )
-        self.store.write(cell, samples.ids[self.indices], samples.labels[self.indices], columns)
+        self.store.write(cell, samples.ids[part.indices], samples.labels[part.indices], columns)
 
     def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
         """Note a fault of some cells, of which `done` samples each have been counted."""
@@ -264,31 +283,22 @@ class SweepRun:
 class SplitLoader:
     """A split under a condition, for measures that own their loop; see `bench.measure.Loader`."""
 
-    def __init__(
-        self,
-        split: OpenedSplit,
-        indices: Array,
-        source: CropSource,
-        perturbation: Perturbation | None,
-        run: SweepRun,
-        size: int,
-    ) -> None:
-        self.ids = split.samples.ids[indices]
-        self.labels = split.samples.labels[indices]
-        self._split, self._indices, self._source = split, indices, source
-        self._perturbation, self._run, self._size = perturbation, run, size
+    def __init__(self, part: _Part, images: ImageSet, run: SweepRun, size: int) -> None:
+        self.ids = part.opened.samples.ids[part.indices]
+        self.labels = part.opened.samples.labels[part.indices]
+        self._part, self._images, self._run, self._size = part, images, run, size
 
     def __iter__(self) -> Iterator[Batch]:
-        device = self._run.settings.device
-        tasks = tasks_of(self._perturbation, self._indices, self._run.batch_size)
-        for made in self._run.images(self._source, tasks):
-            if made.images_NCHW is None:
+        device, part = self._run.settings.device, self._part
+        tasks = tasks_of(self._images, part.indices, self._run.batch_size, [self._size])
+        for made in self._run.images({(self._images.dataset, self._images.split): part}, tasks):
+            if made.error:
                 raise RunError(made.error)
-            samples, indices = self._split.samples, made.task.indices
+            samples, indices = part.opened.samples, made.task.indices
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
                 labels_N=torch.from_numpy(samples.labels[indices]).to(device),
-                images_NCHW=to_unit_range(made.images_NCHW, device, self._size),
+                images_NCHW=to_unit_range(made.images_NCHW[self._size], device),
             )
 
 

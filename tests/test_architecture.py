@@ -21,7 +21,7 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-registry rng metrics stats hardware text toml_lines progress
+registry rng reference metrics stats hardware text toml_lines progress places
 images
 corruptions training
 checkpoints datasets
@@ -30,7 +30,7 @@ suite scores
 store
 plan feed device sweep
 executors index leaderboard
-config tables listings doctor train
+config tables listings doctor train published
 api
 cli
 """
@@ -195,8 +195,8 @@ CHOICE = "--suite --track --checkpoint --family --registry"
 CELLS = "--limit --seed --device --precision"
 COMMANDS = {
     "list": "KIND --registry --json",
-    "plan": f"{CHOICE} {CELLS} --store",
-    "run": f"{CHOICE} {CELLS} --store --batch-size --workers --cache --on-error --yes",
+    "plan": f"{CHOICE} --data {CELLS} --store",
+    "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
     "table": f"--suite --track --checkpoint {CELLS} --store --format --columns --out",
     "outcomes": f"--suite --track --checkpoint {CELLS} --store --out",
     "store ls": "--store",

@@ -68,27 +68,20 @@ def test_a_module_that_fails_says_why():
 
 
 def test_images_are_exact_fractions_of_255():
-    images = to_unit_range(IMAGES, "cpu", 4)
+    images = to_unit_range(IMAGES, "cpu")
     assert images.dtype == torch.float32
     assert torch.equal((images * 255).round().to(torch.uint8), IMAGES)
 
 
-def test_images_of_another_size_are_fitted_to_the_model():
-    images = to_unit_range(IMAGES, "cpu", 9)
-    assert images.shape == (10, 3, 9, 9)
-    assert images.min() >= 0
-    assert images.max() <= 1
-
-
 def test_every_value_of_a_pixel_is_what_a_cpu_divides_it_to():
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(to_unit_range(pixels, "cpu", 16).flatten(), torch.arange(256) / 255)
+    assert torch.equal(to_unit_range(pixels, "cpu").flatten(), torch.arange(256) / 255)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_device_shows_the_same_bits_as_a_cpu():
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(to_unit_range(pixels, "cuda", 16).cpu(), to_unit_range(pixels, "cpu", 16))
+    assert torch.equal(to_unit_range(pixels, "cuda").cpu(), to_unit_range(pixels, "cpu"))
 
 
 def test_memory_that_the_cpu_allocator_does_not_have_halves_the_batch():

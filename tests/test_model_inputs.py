@@ -19,7 +19,7 @@ from bench.corruptions import corruptions
 from bench.datasets import Library, subset
 from bench.feed import Task, make_images
 from bench.images.source import CropSource
-from bench.records import Condition, Crop, Data, Images, Params, Perturbation, Protocol, Settings
+from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
 from bench.scores import TOP1
 from bench.store import Store
 from bench.suite import Score, Suite
@@ -142,15 +142,16 @@ def test_another_seed_gives_other_inputs_where_something_is_random(fake, tmp_pat
 def test_images_do_not_depend_on_the_order_of_samples(name, workers):
     samples = Library().open("digits", "test").samples
     source = CropSource(samples, Crop(size=32))
-    perturbation = None if name is None else Perturbation(corruption=name, severity=4)
+    perturbation = None if name is None else Perturbation(corruption=name, severity=4, jpeg_quality=85)
+    images = ImageSet(dataset="digits", split="test", perturbation=perturbation)
 
     def made(*batches):
-        tasks = [Task(perturbation, np.array(batch), 0) for batch in batches]
-        every = make_images(source, tasks, seed=3, workers=workers, pin=False)
+        tasks = [Task(images, np.array(batch), 0, (32, 48)) for batch in batches]
+        every = make_images({("digits", "test"): source}, tasks, seed=3, workers=workers, pin=False)
         return {
-            int(index): image.numpy().tobytes()
+            int(index): (image.numpy().tobytes(), larger.numpy().tobytes())
             for batch in every
-            for index, image in zip(batch.task.indices, batch.images_NCHW, strict=True)
+            for index, image, larger in zip(batch.task.indices, *batch.images_NCHW.values(), strict=True)
         }
 
     forwards = made(range(12))

@@ -7,10 +7,11 @@ torch: plans are made without it.
 import functools
 import importlib
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.checkpoints.weights import read_weights, weights_digest
+from bench.checkpoints.fetch import checked_digest, locate
+from bench.checkpoints.npz import is_flax, to_timm
+from bench.checkpoints.weights import read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
 from bench.records import Checkpoint, digest
 
@@ -26,11 +27,12 @@ def model_digest(checkpoint: Checkpoint) -> str:
     """SHA-256 of all that decides a checkpoint's logits: weights, architecture, preprocessing and classes.
 
     Raises:
+        AbsentError: the weights lie elsewhere and are not on this machine yet.
         BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
     """
     return digest(
         {
-            "weights": _checked_weights_digest(checkpoint),
+            "weights": checked_digest(checkpoint),
             "arch": checkpoint.arch,
             "builder": checkpoint.builder,
             "arch_args": dict(checkpoint.arch_args),
@@ -62,10 +64,10 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
     """
     import torch
 
-    _checked_weights_digest(checkpoint)
+    checked_digest(checkpoint)
     with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
         model = _build(checkpoint)
-    _fill(model, read_weights(_weights_path(checkpoint)), checkpoint)
+    _fill(model, read_weights(locate(checkpoint)), checkpoint)
     size = input_size or checkpoint.input_size
     if size != checkpoint.input_size:
         _resize(model, size, checkpoint)
@@ -101,23 +103,6 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
     return PixelModel
 
 
-def _weights_path(checkpoint: Checkpoint) -> Path:
-    if not checkpoint.weights:
-        raise BenchError(f"checkpoint {checkpoint.name!r} names no weights file; give its entry one.")
-    return Path(checkpoint.weights)
-
-
-def _checked_weights_digest(checkpoint: Checkpoint) -> str:
-    path = _weights_path(checkpoint)
-    found, wanted = weights_digest(path), checkpoint.weights_digest
-    if wanted and found != wanted:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r} wants weights with SHA-256 {wanted[:12]}…, but {path} has "
-            f"{found[:12]}…; restore the file, or give other weights another name."
-        )
-    return found
-
-
 def _build(checkpoint: Checkpoint) -> "nn.Module":
     """The architecture with values that don't count."""
     from torch import nn
@@ -126,6 +111,8 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
     what = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
     try:
         model = make(**arguments)
+    except BenchError:
+        raise
     except Exception as error:
         raise BenchError(
             f"checkpoint {checkpoint.name!r}: {what} can't be built with {arguments}: {one_line(error)}. "
@@ -173,12 +160,26 @@ def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]
     arguments: dict[str, Any] = {"num_classes": len(checkpoint.class_space.classes)}
     if config is not None and config.fixed_input_size:  # timm's mark of architectures that take `img_size`
         arguments["img_size"] = checkpoint.input_size
-    make = functools.partial(timm.create_model, checkpoint.arch, pretrained=False)
-    return make, {**arguments, **checkpoint.arch_args}
+    return functools.partial(_create, checkpoint.arch), {**arguments, **checkpoint.arch_args}
+
+
+def _create(arch: str, *, act_layer: str | None = None, **arguments: Any) -> object:
+    """Make timm's architecture without weights; activations go by name, which its MLP-Mixers don't take."""
+    import timm
+    from timm.layers.create_act import get_act_layer
+
+    if act_layer is not None:
+        arguments["act_layer"] = get_act_layer(act_layer)
+    return timm.create_model(arch, pretrained=False, **arguments)
 
 
 def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint) -> None:
     """Copy the arrays of the file into the model, casting them to its precision."""
+    if is_flax(arrays):
+        try:
+            arrays = to_timm(arrays, model)
+        except ValueError as error:
+            raise _misfit(checkpoint, str(error)) from None
     own = model.state_dict()
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
     if missing or extra:

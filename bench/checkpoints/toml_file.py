@@ -3,9 +3,10 @@
     [my-vit]
     arch = "vit_tiny_patch16_224"    # of timm
     arch_args = { embed_dim = 96 }   # optional: keyword arguments of the architecture
-    weights = "my_vit.safetensors"   # relative to this file
-    dataset = "digits"               # whose classes the logits stand for; or: classes = ["cat", "dog"]
+    weights = "my_vit.safetensors"   # relative to this file; or hf://OWNER/REPOSITORY/FILE, or an https address
+    dataset = "digits"               # whose classes the logits stand for
 
+In the place of `dataset`: `classes = "imagenet-1k"`, a class space that has a name, or `classes = ["cat", "dog"]`.
 Every other key is a field of `Checkpoint` and may be left out. The defaults are those of the record (224
 pixels, crop ratio 0.875, bicubic, ImageNet's mean and std), not timm's for the architecture: asking timm
 would cost its import of many seconds on every command. A ViT trained with mean and std 0.5 must say so.
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
+from bench.checkpoints.fetch import check_address
+from bench.datasets import class_spaces
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
 from bench.toml_lines import Locate, load_toml
@@ -51,12 +54,12 @@ class _Entry:
         return BenchError(f"{self.path}, line {self.locate(self.name, key)}: [{self.name}] {message}")
 
 
-def read_registry(path: Path, class_spaces: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
+def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
     """Read a registry file.
 
     Args:
         path: the file; weights are looked for from its folder.
-        class_spaces: gives the class space of a data set by its name.
+        of_dataset: gives the class space of a data set by the data set's name.
         allow_builder: also take `builder`, which names code; for files of the project's own.
 
     Returns:
@@ -75,16 +78,16 @@ def read_registry(path: Path, class_spaces: ClassSpaces, *, allow_builder: bool 
                 "put its name in brackets above: [my-vit]."
             )
     entries = [_Entry(path, name, entry, locate) for name, entry in table.items()]
-    return [_read(entry, class_spaces, allow_builder) for entry in entries]
+    return [_read(entry, of_dataset, allow_builder) for entry in entries]
 
 
-def _read(entry: _Entry, class_spaces: ClassSpaces, allow_builder: bool) -> Checkpoint:
+def _read(entry: _Entry, of_dataset: ClassSpaces, allow_builder: bool) -> Checkpoint:
     values = {key: _value(entry, key) for key in entry.table}
     _check_architecture(entry, allow_builder)
     if "weights" not in values:
         raise entry.error('names no weights; add weights = "FILE".')
-    values["weights"] = str(entry.path.absolute().parent / values["weights"])
-    space = _class_space(entry, class_spaces)
+    values["weights"] = _weights(entry, values["weights"])
+    space = _class_space(entry, of_dataset)
     fields = {key: value for key, value in values.items() if key not in ("dataset", "classes")}
     return Checkpoint(name=entry.name, class_space=space, **fields)
 
@@ -118,18 +121,38 @@ def _check_architecture(entry: _Entry, allow_builder: bool) -> None:
         raise entry.error('names no architecture; add arch = "NAME IN TIMM".')
 
 
-def _class_space(entry: _Entry, class_spaces: ClassSpaces) -> ClassSpace:
+def _weights(entry: _Entry, weights: str) -> str:
+    """An address as it is, a path from the folder of the file."""
+    if "://" not in weights:
+        return str(entry.path.absolute().parent / weights)
+    try:
+        check_address(weights)
+    except ValueError as error:
+        raise entry.error(f"weights: {error}; name such an address, or a file.", "weights") from None
+    return weights
+
+
+def _class_space(entry: _Entry, of_dataset: ClassSpaces) -> ClassSpace:
     table = entry.table
     if "dataset" in table and "classes" in table:
         raise entry.error("has both dataset and classes; keep one.", "classes")
-    if "classes" in table:
-        return ClassSpace(name=entry.name, classes=_distinct(entry, table["classes"]))
-    if "dataset" not in table:
+    if "dataset" not in table and "classes" not in table:
         raise entry.error('does not say its classes; add dataset = "NAME" or classes = ["cat", "dog"].')
+    if isinstance(table.get("classes"), list):
+        return ClassSpace(name=entry.name, classes=_distinct(entry, table["classes"]))
+    if "classes" in table:
+        return _named(entry, table["classes"])
     try:
-        return class_spaces(table["dataset"])
+        return of_dataset(table["dataset"])
     except UnknownNameError as error:
         raise entry.error(f"dataset: {error}", "dataset") from None
+
+
+def _named(entry: _Entry, name: str) -> ClassSpace:
+    known = {space.name: space for space in class_spaces}
+    if name not in known:
+        raise entry.error(f"classes: {UnknownNameError('class space', name, known)}", "classes")
+    return known[name]
 
 
 def _distinct(entry: _Entry, classes: list[str]) -> tuple[str, ...]:
@@ -151,7 +174,7 @@ def _is_triple(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
 
 
-def _is_classes(value: Any) -> bool:
+def _is_names(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
 
 
@@ -177,19 +200,24 @@ _KEYS = {
         lambda v: isinstance(v, dict) and all(map(_is_parameter, v.values())),
         Params,
     ),
-    "weights": _Key("the path of a file, in quotes", _is_text),
+    "weights": _Key("the path of a file or an address, in quotes", _is_text),
     "weights_digest": _Key(
         "a SHA-256 of 64 hexadecimal digits, in quotes",
         lambda v: isinstance(v, str) and re.fullmatch("[0-9a-fA-F]{64}", v) is not None,
         str.lower,
     ),
     "dataset": _Key("the name of a data set, in quotes", _is_text),
-    "classes": _Key("a list of one or more names in quotes", _is_classes),
+    "classes": _Key(
+        "a class space's name in quotes, or a list of one or more names in quotes",
+        lambda v: _is_text(v) or _is_names(v),
+    ),
     "family": _NAME,
     "sam": _one_of(get_args(Sam)),
     "recipe": _TEXT,
     "pretraining": _TEXT,
     "pairs_with": _TEXT,
+    "pair_differs": _TEXT,
+    "published": _Key("a list of one or more names in quotes", _is_names, tuple),
     "input_size": _Key(
         "a whole number of pixels, at least 1",
         lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,

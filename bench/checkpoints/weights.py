@@ -15,6 +15,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
+from bench.checkpoints.npz import is_npz, read_npz
 from bench.errors import BenchError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
 def read_weights(path: Path) -> "dict[str, torch.Tensor]":
     """The arrays of a weights file by name, on the CPU, in the precision of the file.
 
-    The format is safetensors or torch's (`torch.save` of a state dict, also inside a dictionary under one of
-    `WRAPPERS`), whatever the file is called. `PREFIXES` that every name begins with are taken off.
+    The format is safetensors, torch's (`torch.save` of a state dict, also inside a dictionary under one of
+    `WRAPPERS`) or NumPy's npz, whatever the file is called. `PREFIXES` that every name begins with are taken off,
+    and so are those of `bench.checkpoints.npz`.
 
     Raises:
         BenchError: the file is missing, damaged, of another kind, or holds more than arrays.
@@ -99,7 +101,7 @@ def _not_weights(path: Path, head: bytes) -> str:
     if start.startswith(b"version https://git-lfs"):
         return f"{path} is a git-lfs pointer to weights, not the weights; run `git lfs pull` in its repository."
     return (
-        f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:12]!r}); "
+        f"{path} is neither safetensors nor a file of torch.save nor npz (it begins with {head[:12]!r}); "
         "convert the weights to safetensors."
     )
 
@@ -121,12 +123,14 @@ def _read_zip(path: Path) -> object:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError):
         raise RunError(f"weights file {path} (a zip archive) {_CUT}; {_AGAIN}.") from None
+    if is_npz(member.filename for member in members):
+        return read_npz(path)
     names = {member.filename.split("/")[-1] for member in members}
     if "constants.pkl" in names:
         raise BenchError(f"{path} is TorchScript, a program and not only weights; {_ADVICE}.")
     if "data.pkl" not in names:
         raise BenchError(
-            f"{path} is a zip archive, but not of torch.save (it holds {', '.join(sorted(names)[:3])} …); "
+            f"{path} is a zip archive, but not of torch.save or NumPy (it holds {', '.join(sorted(names)[:3])} …); "
             "convert the weights to safetensors."
         )
     # Torch can't map what another tool has compressed, and takes a path's suffix for the format.

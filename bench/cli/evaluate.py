@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import cell_options, choice_options, new_command, settings_of, store_option, write
+from bench.cli.options import cell_options, choice_options, data_option, new_command, settings_of, store_option, write
 from bench.cli.tables import print_board
 from bench.errors import BenchError
 
@@ -47,6 +47,7 @@ def add_plan(commands: Any) -> None:
     """Declare `bench plan`."""
     command = new_command(commands, "plan", _plan, "show what a run would do")
     choice_options(command)
+    data_option(command)
     cell_options(command)
     store_option(command)
 
@@ -79,6 +80,7 @@ def add_run(commands: Any) -> None:
     """Declare `bench run`."""
     command = new_command(commands, "run", _run, "measure what the store lacks, then print leaderboards and write CSV")
     choice_options(command)
+    data_option(command)
     cell_options(command)
     store_option(command)
     command.add_argument("--batch-size", metavar="N|auto", help="default: auto, halved when memory runs out")

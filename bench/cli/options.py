@@ -49,6 +49,29 @@ def cell_options(command: Any) -> None:
     )
 
 
+def data_option(command: Any) -> None:
+    """Where data sets are."""
+    command.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where a data set is (`bench data list`); may be repeated, and stand under [data] in bench.toml",
+    )
+
+
+def parse_place(text: str) -> tuple[str, str]:
+    """The two sides of NAME=PATH.
+
+    Raises:
+        BenchError: one of them is missing.
+    """
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise BenchError(f"--data wants NAME=PATH, such as imagenet=/data/imagenet/val, not {text!r}.")
+    return name, path
+
+
 def store_option(command: Any) -> None:
     """Where outcomes are."""
     command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
@@ -73,7 +96,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "on_error",
         "registry",
     )
-    return {name: getattr(arguments, name, None) for name in names}
+    places = dict(map(parse_place, getattr(arguments, "data", [])))
+    return {**{name: getattr(arguments, name, None) for name in names}, "data": places}
 
 
 def emit(text: str, out: Path | None) -> None:

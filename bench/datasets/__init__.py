@@ -1,6 +1,5 @@
 """Data sets: samples with stable ids and labels in a named class space."""
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.errors import BenchError, one_line
+from bench.errors import AbsentError, BenchError, one_line
 from bench.records import Array, ClassSpace
 from bench.registry import Registry
 
@@ -62,10 +61,8 @@ class_spaces: Registry[ClassSpace] = Registry("class space")
 
 def fingerprint(samples: Samples) -> str:
     """SHA-256 over (id, label, size in bytes) of every sample, in order; 64 hexadecimal digits."""
-    h = hashlib.sha256()
-    for sample_id, label, size in zip(samples.ids, samples.labels, samples.sizes, strict=True):
-        h.update(f"{sample_id}\0{int(label)}\0{int(size)}\n".encode())
-    return h.hexdigest()
+    rows = zip(samples.ids.tolist(), samples.labels.tolist(), samples.sizes.tolist(), strict=True)
+    return hashlib.sha256("".join(f"{i}\0{label}\0{size}\n" for i, label, size in rows).encode()).hexdigest()
 
 
 def subset(ids: Array, limit: int | None) -> Array:
@@ -107,7 +104,24 @@ class Library:
         self._places = dict(places or {})
         for name in self._places:
             datasets.get(name)
-        self.open = functools.cache(self._open)
+        self._opened: dict[tuple[str, str], OpenedSplit | AbsentError] = {}
+
+    def open(self, name: str, split: str) -> OpenedSplit:
+        """A split, opened once.
+
+        Raises:
+            AbsentError: it is not on this machine.
+            BenchError: it cannot be opened, or its samples are not as they must be.
+        """
+        if (name, split) not in self._opened:
+            try:
+                self._opened[name, split] = self._open(name, split)
+            except AbsentError as error:
+                self._opened[name, split] = error
+        found = self._opened[name, split]
+        if isinstance(found, AbsentError):
+            raise found
+        return found
 
     def _open(self, name: str, split: str) -> OpenedSplit:
         dataset = datasets.get(name)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-import bench.datasets.imagenet  # noqa: F401 - registers its sets
+import bench.datasets.cifar
+import bench.datasets.imagenet  # noqa: F401
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.arrays import ArraySamples
 from bench.datasets.spaces import DIGITS

@@ -15,14 +15,14 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from bench.errors import DISK_FULL, RunError
 from bench.images import VERSION
 from bench.records import Array, Crop
 
-_RECORD = struct.Struct("<QII")  # stamp of the source, crc32 of the crop, crc32 of these two
-_STAMP_CRC = struct.Struct("<QI")
+_HEAD = struct.Struct("<QQ")  # stamp of the source, XXH3 of the crop
+_RECORD = struct.Struct("<QQI")  # these two and their crc32
 
 
 @dataclass
@@ -37,28 +37,40 @@ class CropFile:
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "crop": self.crop, "writable": self.writable, "_files": {}}
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(h, w, 3) of every crop."""
-        return self.crop.size, self.crop.size, 3
+    def read(self, index: int, stamp: int, image: Array) -> bool:
+        """Read the crop of sample `index` whose source has this stamp.
 
-    def get(self, index: int, stamp: int) -> Array | None:
-        """The crop (h, w, 3) uint8 of sample `index` whose source has this stamp, or None."""
+        Args:
+            index: of the sample.
+            stamp: of its source.
+            image: (h, w, 3) uint8, contiguous; written. What it then holds means nothing where there is no such crop.
+
+        Returns:
+            Whether there is.
+        """
         try:
-            return self._get(index, stamp)
+            checksum = self._checksum(index, stamp)
+            if checksum is None:
+                return False
+            count = os.preadv(self._open("crops"), [image.data], index * image.nbytes)
         except OSError:  # another run has just cleared the folder, or the disk is full
-            return None
+            return False
+        return count == image.nbytes and xxh3_64_intdigest(image.data) == checksum
 
-    def _get(self, index: int, stamp: int) -> Array | None:
+    def holds(self, index: int, stamp: int) -> bool:
+        """Whether a crop of this stamp has been kept; only `read` can tell whether it is whole."""
+        try:
+            return self._checksum(index, stamp) is not None
+        except OSError:
+            return False
+
+    def _checksum(self, index: int, stamp: int) -> int | None:
         record = os.pread(self._open("records"), _RECORD.size, index * _RECORD.size)
         if len(record) < _RECORD.size:
             return None
-        kept_stamp, crc, check = _RECORD.unpack(record)
-        if kept_stamp != stamp or check != zlib.crc32(record[: _STAMP_CRC.size]):
-            return None
-        image = np.empty(self.shape, dtype=np.uint8)
-        count = os.preadv(self._open("crops"), [image.data], index * image.nbytes)
-        return image if count == image.nbytes and zlib.crc32(image.data) == crc else None
+        kept_stamp, checksum, check = _RECORD.unpack(record)
+        whole = check == zlib.crc32(record[: _HEAD.size])
+        return int(checksum) if whole and kept_stamp == stamp else None
 
     def put(self, index: int, stamp: int, image: Array) -> None:
         """Keep a crop; once the disk is full this does nothing, for a run does not need its cache."""
@@ -66,7 +78,7 @@ class CropFile:
             return
         try:
             _pwrite(self._open("crops"), image.data.cast("B"), index * image.nbytes)
-            head = _STAMP_CRC.pack(stamp, zlib.crc32(image.data))
+            head = _HEAD.pack(stamp, xxh3_64_intdigest(image.data))
             _pwrite(
                 self._open("records"),
                 memoryview(head + struct.pack("<I", zlib.crc32(head))),

@@ -1,6 +1,9 @@
 """Crops of a split: from the cache where they stand there, else decoded, cropped and kept."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from bench.datasets import Samples
 from bench.images.cache import CropFile
@@ -19,14 +22,37 @@ class CropSource:
 
     def get(self, index: int) -> Array:
         """(size, size, 3) uint8."""
-        if self.cache is None:
-            return self._make(index)
-        stamp = self.samples.stamp(index)
-        image = self.cache.get(index, stamp)
-        if image is None:
-            image = self._make(index)
-            self.cache.put(index, stamp, image)
+        image = np.empty((self.crop.size, self.crop.size, 3), dtype=np.uint8)
+        self.fill([index], image[None])
         return image
+
+    def fill(self, indices: Iterable[int], images_NHWC: Array) -> None:
+        """Put crops where they are wanted.
+
+        Args:
+            indices: n samples.
+            images_NHWC: (n, size, size, 3) uint8, contiguous; written.
+
+        Raises:
+            RunError: a sample does not decode.
+        """
+        for index, image_HWC in zip(indices, images_NHWC, strict=True):
+            self._fill(int(index), image_HWC)
+
+    def holds(self, indices: Iterable[int]) -> bool:
+        """Whether every one of these crops stands in the cache, as far as its records tell; reads no crop."""
+        if self.cache is None:
+            return False
+        return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+
+    def _fill(self, index: int, image_HWC: Array) -> None:
+        if self.cache is None:
+            image_HWC[:] = self._make(index)
+            return
+        stamp = self.samples.stamp(index)
+        if not self.cache.read(index, stamp, image_HWC):
+            image_HWC[:] = self._make(index)
+            self.cache.put(index, stamp, image_HWC)
 
     def _make(self, index: int) -> Array:
         data = self.samples.read(index)

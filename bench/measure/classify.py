@@ -3,8 +3,11 @@
 Shapes: N samples, C channels, H × W pixels, K classes, T = min(10, K).
 """
 
+from collections.abc import Sequence
+
 import torch
 
+from bench.datasets import class_spaces
 from bench.errors import RunError
 
 TOP = 10
@@ -12,7 +15,15 @@ TOP = 10
 
 
 class Classify:
-    """The batch measure `classify`."""
+    """The batch measure `classify`.
+
+    Args:
+        subsets: names of class spaces that are parts of the logits' own, joined by `+`. For each, the columns are
+            also given for the logits cut to its classes, under names that begin with its own and a slash.
+    """
+
+    def __init__(self, subsets: str = "") -> None:
+        self._indices = {name: class_spaces.get(name).indices for name in subsets.split("+") if name}
 
     def rows(
         self, module: torch.nn.Module, images_NCHW: torch.Tensor, labels_N: torch.Tensor
@@ -29,7 +40,28 @@ class Classify:
                 f"the logits of {bad} of {len(logits_NK)} images are NaN or infinite; look for NaN in the weights, and "
                 "where these are sound use --precision fp32."
             )
-        return describe(logits_NK, labels_N)
+        columns = describe(logits_NK, labels_N)
+        for name, indices in self._indices.items():
+            columns |= {f"{name}/{key}": c for key, c in _describe_cut(logits_NK, labels_N, indices).items()}
+        return columns
+
+
+def _describe_cut(logits_NK: torch.Tensor, labels_N: torch.Tensor, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    """As `describe`, for the logits of some classes; classes keep their numbers.
+
+    Rows whose label is none of them have rank -1 and a loss and Brier score of NaN: they have no score there.
+    """
+    classes_S = torch.tensor(indices, device=logits_NK.device)
+    within_NS = labels_N[:, None] == classes_S
+    columns = describe(logits_NK[:, classes_S], within_NS.int().argmax(dim=1))
+    outside_N = ~within_NS.any(dim=1)
+    for name in ("prediction", "top_classes"):
+        columns[name] = classes_S[columns[name]].to(torch.int32)
+    columns["correct"] = columns["correct"] & ~outside_N
+    columns["rank"] = columns["rank"].masked_fill(outside_N, -1)
+    for name in ("loss", "brier"):
+        columns[name] = columns[name].masked_fill(outside_N, torch.nan)
+    return columns
 
 
 def describe(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from bench.checkpoints.toml_file import read_registry
+from bench.datasets.spaces import IMAGENET
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint, ClassSpace, Params
 
@@ -25,6 +26,8 @@ sam = "gsam"
 recipe = "augreg"
 pretraining = "in21k"
 pairs_with = "other"
+pair_differs = "augmentation"
+published = ["timm:my_vit", "gsam:My ViT"]
 
 [short]
 arch = "resnet18"
@@ -60,6 +63,8 @@ def test_every_key_reaches_the_checkpoint(tmp_path: Path) -> None:
         recipe="augreg",
         pretraining="in21k",
         pairs_with="other",
+        pair_differs="augmentation",
+        published=("timm:my_vit", "gsam:My ViT"),
         input_size=32,
         crop_ratio=1.0,
         interpolation="bilinear",
@@ -82,6 +87,25 @@ def test_weights_are_found_from_the_folder_of_the_file(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (entry, _) = read_registry(Path("mine.toml"), class_spaces)
     assert entry.weights == str(tmp_path / "my_vit.safetensors")
+
+
+@pytest.mark.parametrize("address", ["hf://timm/resnet18.tv_in1k/model.safetensors", "https://a.b/c/ViT-B_16.npz"])
+def test_an_address_stays_as_it_is(tmp_path: Path, address: str) -> None:
+    assert read(tmp_path, f'[x]\narch = "resnet18"\nweights = "{address}"\ndataset = "digits"')[0].weights == address
+
+
+@pytest.mark.parametrize(
+    "address", ["hf://resnet18/model.safetensors", "http://a.b/c", "https://a.b", "https://a.b/../c", "https://a.b/c/"]
+)
+def test_an_address_of_another_form_is_refused(tmp_path: Path, address: str) -> None:
+    message = r"line 3: \[x\] weights: .* is neither hf://OWNER/REPOSITORY/FILE nor https://HOST/FILE; name such an"
+    with pytest.raises(BenchError, match=message):
+        read(tmp_path, f'[x]\narch = "resnet18"\nweights = "{address}"\ndataset = "digits"')
+
+
+def test_a_class_space_is_found_by_its_name(tmp_path: Path) -> None:
+    (entry,) = read(tmp_path, '[x]\narch = "resnet18"\nweights = "w"\nclasses = "imagenet-1k"')
+    assert entry.class_space is IMAGENET
 
 
 def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> None:
@@ -117,9 +141,12 @@ def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> N
         ("arch_args = { depths = [1, 2] }", "arch_args must be a table of numbers, texts and true or false"),
         ("arch_args = { p = nan }", "arch_args must be a table of numbers"),
         ('weights_digest = "abc"', "weights_digest must be a SHA-256 of 64 hexadecimal digits"),
-        ("classes = []", r"classes must be a list of one or more names in quotes, not \[\]"),
-        ("classes = [1, 2]", "classes must be a list of one or more names in quotes"),
-        ('classes = "cat"', "classes must be a list of one or more names in quotes"),
+        ("classes = []", r"classes must be a class space's name in quotes, or a list of one or more names .*not \[\]"),
+        ("classes = [1, 2]", "classes must be a class space's name in quotes, or a list of one or more names"),
+        ('classes = ""', "classes must be a class space's name in quotes, or a list of one or more names"),
+        ('classes = "imagenet1k"', r"classes: no class space 'imagenet1k'\. Did you mean 'imagenet-1k'"),
+        ('pair_differs = ["augmentation"]', "pair_differs must be text in quotes"),
+        ('published = "timm:resnet18"', "published must be a list of one or more names in quotes, not 'timm:resnet18'"),
         ('classes = ["cat", "dog", "cat"]', "classes has 'cat' more than once; each class needs its own"),
         ('dataset = "digit"', r"dataset: no dataset 'digit'\. Did you mean 'digits'.*bench list datasets"),
         ('dataset = ["digits"]', "dataset must be the name of a data set, in quotes"),

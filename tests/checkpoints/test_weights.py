@@ -7,7 +7,6 @@ import zipfile
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -140,7 +139,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         ),
         (b"<html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a git-lfs pointer.*git lfs pull"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(20), r"neither safetensors nor a file of torch\.save \(it begins with"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), r"neither safetensors nor a file of torch\.save nor npz \(it begins"),
         (b"PK\x03\x04" + bytes(100), r"\(a zip archive\) is damaged or cut short"),
     ],
 )
@@ -169,10 +168,13 @@ def test_a_cut_torch_file_is_refused(tmp_path: Path, new: bool) -> None:
         read_weights(path)
 
 
-def test_a_numpy_archive_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "w.npz", kernel=np.zeros(3))
-    with pytest.raises(BenchError, match=r"zip archive, but not of torch\.save \(it holds kernel\.npy"):
-        read_weights(tmp_path / "w.npz")
+@pytest.mark.parametrize("members", [["kernel.npy", "notes.txt"], []])
+def test_another_zip_archive_is_refused(tmp_path: Path, members: list[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        for member in members:
+            archive.writestr(member, b"")
+    with pytest.raises(BenchError, match=r"is a zip archive, but not of torch\.save or NumPy \(it holds "):
+        read_weights(tmp_path / "w.zip")
 
 
 def test_torchscript_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def cache(tmp_path):
     return CropCache(tmp_path / "cache", budget=10**6)
 
 
+def kept(file, index, stamp):
+    """The crop as read into a buffer that had other contents, or None."""
+    image = np.full((file.crop.size, file.crop.size, 3), 99, dtype=np.uint8)
+    return image if file.read(index, stamp, image) else None
+
+
 def opened(cache, fingerprint="f" * 64, crop=CROP, expected=6):
     return cache.open("letters", fingerprint, crop, expected)
 
@@ -47,6 +53,27 @@ def test_a_crop_is_made_once_for_all_runs(cache):
         source = CropSource(samples, CROP, opened(cache))
         assert [int(source.get(i)[0, 0, 0]) for i in range(6)] == list(range(6))
     assert samples.reads == 6
+
+
+def test_a_batch_is_filled_in_the_order_of_its_indices(cache):
+    samples = Counted()
+    source = CropSource(samples, CROP, opened(cache))
+    source.get(4)
+    images = np.full((3, 8, 8, 3), 99, dtype=np.uint8)
+    source.fill(np.array([5, 4, 0]), images)
+    assert [np.unique(image).tolist() for image in images] == [[5], [4], [0]]
+    assert samples.reads == 3
+
+
+def test_a_source_holds_what_was_kept_of_the_present_bytes(cache):
+    samples = Counted()
+    source = CropSource(samples, CROP, opened(cache))
+    assert not CropSource(samples, CROP).holds([0])
+    for index in (0, 2):
+        source.get(index)
+    assert [source.holds(indices) for indices in ([0], [2, 0], [0, 1], [3])] == [True, True, False, False]
+    samples.version = 1
+    assert not source.holds([0])
 
 
 def test_a_changed_source_is_made_again(cache):
@@ -102,9 +129,9 @@ def test_the_least_recently_used_goes_when_the_budget_is_passed(tmp_path):
             file.put(1, 0, np.zeros((64, 64, 3), dtype=np.uint8))
         os.utime(file.folder / "meta.json", (number, number))
     opened(cache, fingerprint="d" * 64, crop=Crop(size=64), expected=2)
-    kept = {entry.folder.name[0] for entry in cache.entries()}
-    assert "a" not in kept
-    assert "d" in kept
+    left = {entry.folder.name[0] for entry in cache.entries()}
+    assert "a" not in left
+    assert "d" in left
 
 
 def test_samples_over_the_budget_are_not_kept(tmp_path):
@@ -115,14 +142,14 @@ def test_a_reader_goes_on_after_its_folder_was_removed(cache):
     file = opened(cache)
     file.put(0, 0, np.ones((8, 8, 3), dtype=np.uint8))
     cache.clear()
-    assert file.get(0, 0) is not None
+    assert kept(file, 0, 0) is not None
     assert not cache.entries()
 
 
 def test_a_copy_in_another_process_reads_the_same_crops(cache):
     file = opened(cache)
     file.put(0, 7, np.ones((8, 8, 3), dtype=np.uint8))
-    assert pickle.loads(pickle.dumps(file)).get(0, 7).all()
+    assert kept(pickle.loads(pickle.dumps(file)), 0, 7).all()
 
 
 def test_a_full_disk_turns_keeping_off_with_one_line(cache, monkeypatch, capsys):

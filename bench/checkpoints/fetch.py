@@ -1,0 +1,339 @@
+"""Weights that lie elsewhere: found on this machine, fetched once, and held to the content that they first had.
+
+    USER CACHE/rtbench/weights/HOST/PATH       what was fetched by https, or was put there by hand
+    USER CACHE/rtbench/weights/digests.json    the SHA-256 that each address had when it was first used
+
+What comes from the Hugging Face hub stays in the hub's own cache, where timm's users have it already. Planning only
+locates; `bench run` fetches. Importing this stays free of torch.
+"""
+
+import json
+import os
+import re
+import ssl
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO, NoReturn, TypeAlias
+
+from bench.checkpoints.weights import weights_digest
+from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.places import user_cache
+from bench.records import Checkpoint
+from bench.text import size
+
+Note: TypeAlias = Callable[[str], None]
+
+HUB = "hf://"
+WEB = ("https://",)
+_HUB_PAGE = "https://huggingface.co/"
+_TIMEOUT = 30.0
+"""Seconds without a byte after which a download is given up."""
+_PIECE = 2**20
+"""Bytes read at once."""
+_NOTE_EVERY = 64 * 2**20
+"""Bytes between two notes of progress."""
+
+
+def is_address(weights: str) -> bool:
+    """Whether an entry's weights lie elsewhere, and are no file of the user's."""
+    return weights.startswith((HUB, *WEB))
+
+
+def check_address(address: str) -> None:
+    """Nothing where the address can be fetched from.
+
+    Raises:
+        ValueError: it has not one of the two forms.
+
+    >>> check_address("hf://timm/resnet50.tv_in1k/model.safetensors")
+    """
+    forms = rf"{HUB}[^/]+/[^/]+/.+", *(rf"{scheme}[^/]+/.*[^/]" for scheme in WEB)
+    if not any(re.fullmatch(form, address) for form in forms) or ".." in address.split("/"):
+        raise ValueError(f"{address!r} is neither hf://OWNER/REPOSITORY/FILE nor https://HOST/FILE")
+
+
+def _hub_parts(address: str) -> tuple[str, str]:
+    """Repository and file."""
+    owner, repository, file = address.removeprefix(HUB).split("/", maxsplit=2)
+    return f"{owner}/{repository}", file
+
+
+def locate(checkpoint: Checkpoint) -> Path:
+    """The file of a checkpoint's weights on this machine; nothing is fetched.
+
+    Raises:
+        AbsentError: its weights lie elsewhere and are not here yet; the message says how they come here.
+        BenchError: the entry names no weights.
+    """
+    if not checkpoint.weights:
+        raise BenchError(f"checkpoint {checkpoint.name!r} names no weights file; give its entry one.")
+    if not is_address(checkpoint.weights):
+        return Path(checkpoint.weights)
+    found = _find(checkpoint.weights)
+    if found is None:
+        raise AbsentError(
+            f"checkpoint {checkpoint.name!r} has no weights here: they are fetched by `bench run`; "
+            f"without a network {_by_hand(checkpoint.weights)}."
+        )
+    return found
+
+
+def fetch(checkpoint: Checkpoint, note: Note) -> Path:
+    """The file of a checkpoint's weights, downloaded where it is not here yet.
+
+    Args:
+        checkpoint: the entry.
+        note: takes a line on what is being fetched, and how far it is.
+
+    Raises:
+        AbsentError: it can't be fetched, for want of a network or of leave to; the message says where to put it.
+        BenchError: there is no such file, or its content is not that of the entry or of its first use.
+        RunError: the disk is full or the folder can't be written.
+    """
+    address = checkpoint.weights
+    try:
+        return locate(checkpoint)
+    except AbsentError:
+        note(f"{checkpoint.name}: fetching {_page(address)}")
+    path = _from_hub(checkpoint) if address.startswith(HUB) else _from_web(checkpoint, note)
+    note(f"{checkpoint.name}: {size(path.stat().st_size)} fetched")
+    return path
+
+
+def checked_digest(checkpoint: Checkpoint) -> str:
+    """SHA-256 of a checkpoint's weights: the one of its entry, or the one that its address had at the first use.
+
+    Raises:
+        AbsentError: the weights are not on this machine.
+        BenchError: they are other weights than before, or than the entry's.
+        RunError: their digest can't be recorded.
+    """
+    path = locate(checkpoint)
+    found = weights_digest(path)
+    _check_digest(checkpoint, found, path)
+    return found
+
+
+def weights_folder() -> Path:
+    """Where fetched weights and their digests are kept."""
+    return user_cache() / "weights"
+
+
+def _kept(address: str) -> Path:
+    """Where a file lies that was fetched by https, or put there by hand."""
+    return weights_folder() / _page(address).split("://", maxsplit=1)[1].replace("/resolve/main/", "/")
+
+
+def _page(address: str) -> str:
+    """The address as a browser takes it."""
+    if not address.startswith(HUB):
+        return address
+    repository, file = _hub_parts(address)
+    return f"{_HUB_PAGE}{repository}/resolve/main/{file}"
+
+
+def _by_hand(address: str) -> str:
+    return f"put the file from {_page(address)} at {_kept(address)}"
+
+
+def _find(address: str) -> Path | None:
+    kept = _kept(address)
+    if kept.is_file():
+        return kept
+    if not address.startswith(HUB):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, file = _hub_parts(address)
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None  # a mark, where the hub was found to lack the file
+
+
+# -- the Hugging Face hub ---------------------------------------------------------------------------------------
+
+
+def _from_hub(checkpoint: Checkpoint) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    repository, file = _hub_parts(checkpoint.weights)
+    try:
+        path = Path(hf_hub_download(repository, file))
+    except LocalEntryNotFoundError as error:  # what the hub's client says offline; a kind of EntryNotFoundError
+        _unreachable(checkpoint, error)
+    except GatedRepoError as error:
+        raise AbsentError(
+            f"checkpoint {checkpoint.name!r}: the hub gives {repository} only to those who accepted its terms; do so "
+            f"on {_HUB_PAGE}{repository} and log in with `hf auth login`, or {_by_hand(checkpoint.weights)}."
+        ) from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: the hub has no file {file!r} in {repository}, or shows it only to some; "
+            "correct the entry's weights, or log in with `hf auth login`."
+        ) from error
+    except Exception as error:  # its HTTP client is another from version to version, and so are its errors
+        _failed(checkpoint, error)
+    _check_digest(checkpoint, weights_digest(path), path)
+    return path
+
+
+# -- https ------------------------------------------------------------------------------------------------------
+
+
+def _from_web(checkpoint: Checkpoint, note: Note) -> Path:
+    path = _kept(checkpoint.weights)
+    try:
+        with _beside(path) as temporary:
+            with _opened(checkpoint) as response, temporary.open("wb") as file:
+                _check_answer(checkpoint, response)
+                _copy(checkpoint, response, file, note)
+            _check_content(checkpoint, temporary)
+            _check_digest(checkpoint, weights_digest(temporary), temporary)
+            os.replace(temporary, path)
+    except (OSError, HTTPException) as error:
+        _failed(checkpoint, error)
+    return path
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written and moved there; it is gone whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}~", suffix="~.tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _opened(checkpoint: Checkpoint) -> HTTPResponse:
+    request = urllib.request.Request(checkpoint.weights, headers={"User-Agent": "rtbench"})
+    try:
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise AbsentError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} answers {error.code} ({error.reason}); correct the "
+            f"entry's weights, or {_by_hand(checkpoint.weights)}."
+        ) from None
+    return response
+
+
+def _check_answer(checkpoint: Checkpoint, response: HTTPResponse) -> None:
+    if response.headers.get_content_type() == "text/html":
+        raise _web_page(checkpoint)
+
+
+def _copy(checkpoint: Checkpoint, response: HTTPResponse, file: BinaryIO, note: Note) -> None:
+    wanted = int(response.headers.get("Content-Length") or 0)
+    done = 0
+    while piece := response.read(_PIECE):
+        file.write(piece)
+        if done // _NOTE_EVERY < (done + len(piece)) // _NOTE_EVERY:
+            of = f" of {size(wanted)}" if wanted else ""
+            note(f"{checkpoint.name}: {size(done + len(piece))}{of}")
+        done += len(piece)
+    if not done or (wanted and done != wanted):
+        raise AbsentError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} was cut off after {done:,} of "
+            f"{wanted:,} bytes, and none of it was kept; run again, or {_by_hand(checkpoint.weights)}."
+        )
+
+
+def _check_content(checkpoint: Checkpoint, path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise _web_page(checkpoint)
+
+
+def _web_page(checkpoint: Checkpoint) -> AbsentError:
+    return AbsentError(
+        f"checkpoint {checkpoint.name!r}: {checkpoint.weights} gives a web page and not weights, and it was not kept; "
+        f"look at it in a browser, correct the entry's weights, or {_by_hand(checkpoint.weights)}."
+    )
+
+
+def _failed(checkpoint: Checkpoint, error: Exception) -> NoReturn:
+    """What went wrong in a download: something here (no room, no rights), or the way there."""
+    way = (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError)
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, way):
+        raise RunError(
+            f"checkpoint {checkpoint.name!r}: its weights can't be kept ({error.strerror}); make room, or set "
+            "XDG_CACHE_HOME (for what comes from the hub, HF_HOME) to another folder."
+        ) from error
+    _unreachable(checkpoint, error)
+
+
+def _unreachable(checkpoint: Checkpoint, error: Exception) -> NoReturn:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    text = one_line(reason) if isinstance(reason, BaseException) else str(reason)
+    raise AbsentError(
+        f"checkpoint {checkpoint.name!r}: {_page(checkpoint.weights)} can't be reached ({text.rstrip('.')}); run again "
+        f"with a network, or {_by_hand(checkpoint.weights)}."
+    ) from error
+
+
+# -- digests ----------------------------------------------------------------------------------------------------
+
+
+def _check_digest(checkpoint: Checkpoint, found: str, path: Path) -> None:
+    if checkpoint.weights_digest:
+        if found != checkpoint.weights_digest:
+            raise BenchError(
+                f"checkpoint {checkpoint.name!r} wants weights with SHA-256 {checkpoint.weights_digest[:12]}…, but "
+                f"{path} has {found[:12]}…; restore the file, or give other weights another name."
+            )
+    elif is_address(checkpoint.weights):
+        _check_first_use(checkpoint, found, path)
+
+
+def _check_first_use(checkpoint: Checkpoint, found: str, path: Path) -> None:
+    """Trust on first use: an address means the content that it had then."""
+    record = weights_folder() / "digests.json"
+    known = _read(record)
+    first = known.get(checkpoint.weights)
+    if first is None:
+        _write(record, {**known, checkpoint.weights: found})
+    elif first != found:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} had SHA-256 {first[:12]}… when it was first used, "
+            f"but {path} has {found[:12]}…; restore that file, or take the address out of {record} to trust the new "
+            "content."
+        )
+
+
+def _read(record: Path) -> dict[str, str]:
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{record} can't be read ({one_line(error)}); restore it, or remove it to start anew.") from None
+    if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
+        raise RunError(f"{record} does not hold digests by address; restore it, or remove it to start anew.")
+    return known
+
+
+def _write(record: Path, known: dict[str, str]) -> None:
+    try:
+        with _beside(record) as temporary:
+            temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            os.replace(temporary, record)
+    except OSError as error:
+        raise RunError(
+            f"the digests of weights can't be recorded in {record} ({error.strerror}); set XDG_CACHE_HOME to a folder "
+            "that can be written."
+        ) from error

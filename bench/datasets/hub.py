@@ -1,0 +1,259 @@
+"""Data sets of the Hugging Face hub, through its `datasets` library, which is imported only when one is opened.
+
+That library imports pandas and, to read a stream for the first time, torch. From version 4 on it runs no code that
+comes with a data set.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.datasets.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
+from bench.datasets.parquet import ParquetSamples, stamp_of, status_of
+from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
+from bench.places import user_cache
+from bench.progress import Progress, Silent, for_stream
+from bench.records import Array, ClassSpace, digest
+
+_BATCH = 256  # samples a row group of a spooled stream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubSource:
+    """Which samples of the hub."""
+
+    repo: str
+    """`OWNER/NAME`, or a folder of data files."""
+    split: str = "test"
+    config: str = ""
+    """Needed where a data set has several."""
+    revision: str = ""
+    """Branch, tag or commit; empty for the newest. Only a commit stays the same."""
+    image_column: str = ""
+    """Empty for the usual names."""
+    label_column: str = ""
+
+
+class HubSamples:
+    """Samples of a hub data set, read in place from the Arrow files that the `datasets` library keeps.
+
+    Ids are row numbers, as in `ParquetSamples`: a folder of the same rows in Parquet files gives the same samples.
+    May be copied to worker processes.
+
+    Args:
+        source: which samples.
+        class_space: whose indices the labels become.
+        what: the name of the data set, for messages.
+
+    Attributes:
+        class_names: what the data calls its classes, where it does.
+
+    Raises:
+        AbsentError: it is not here and the hub cannot be reached.
+        BenchError: there is no such data set or split, or a column or a label is not as needed.
+    """
+
+    def __init__(self, source: HubSource, class_space: ClassSpace, what: str) -> None:
+        data = _load(source, what, streaming=False)
+        image, label, names, data = _columns(data, source, what)
+        self.class_names = names
+        self._table = data.data
+        self._image = image
+        self._what = what
+        self._files = [Path(file["filename"]) for file in data.cache_files]
+        self._status = _status(self._files)
+        self.labels: Array = label_indices(self._table.column(label), names, class_space, what)
+        self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
+        self.sizes: Array = self._sizes()
+
+    def _sizes(self) -> Array:
+        column = blobs(self._column, self._what)
+        if column.null_count == 0:
+            return lengths(column, self._what)
+        found: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+        for row in np.flatnonzero(pc.is_null(column).to_numpy()):
+            found[row] = self._path(int(row)).stat().st_size
+        return found
+
+    @property
+    def _column(self) -> pa.ChunkedArray:
+        return self._table.column(self._image)
+
+    def _path(self, row: int) -> Path:
+        """The image file of a row that holds no bytes: sets of image files are kept as such."""
+        value = self._column[row].as_py()
+        path = Path((value.get("path") if isinstance(value, dict) else None) or "")
+        if not path.is_file():
+            raise RunError(f"row {row:,} of {self._what} holds no image; obtain the data again, with the images in it.")
+        return path
+
+    def read(self, index: int) -> bytes:
+        """The bytes of an image file.
+
+        Raises:
+            RunError: it is no longer there.
+        """
+        value = self._column[index].as_py()
+        data = value["bytes"] if isinstance(value, dict) else value
+        return self._path(index).read_bytes() if data is None else bytes(data)
+
+    def stamp(self, index: int) -> int:
+        """From size and time of change of the files, and the row."""
+        value = self._column[index]
+        kept_as_file = isinstance(value, pa.StructScalar) and not value["bytes"].is_valid
+        return stamp_of(status_of(self._path(index)) if kept_as_file else self._status, index)
+
+
+def open_stream(source: HubSource, class_space: ClassSpace, what: str) -> ParquetSamples:
+    """Samples of a hub data set too large for the disk as a whole: one split is read once and kept.
+
+    Raises:
+        AbsentError: it is not here and the hub cannot be reached.
+        BenchError: there is no such data set or split, or a column or a label is not as needed.
+        RunError: the stream ended early, or the disk is full.
+    """
+    path = spool(source, what)
+    return ParquetSamples(path, class_space, source.split, what, source.image_column, source.label_column)
+
+
+def spool(source: HubSource, what: str) -> Path:
+    """The file that keeps a stream, which is read where it is not there yet.
+
+    What an interrupted reading leaves goes by another name and is written over by the next.
+    """
+    key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
+    folder = user_cache() / "hub" / key[:20]
+    whole, part = folder / "stream.parquet", folder / "stream.parquet.part"
+    if whole.exists():
+        return whole
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder / "lock"):
+            if not whole.exists():  # another run has not written it in the meantime
+                _write(source, what, part)
+                os.replace(part, whole)
+    except OSError as error:
+        advice = "make room there" if error.errno in DISK_FULL else "set XDG_CACHE_HOME to another place"
+        raise RunError(f"{what} cannot be kept in {folder} ({error.strerror or error}); {advice}.") from error
+    return whole
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(source: HubSource, what: str, path: Path) -> None:
+    data = _load(source, what, streaming=True)
+    if data.features is None:
+        raise BenchError(f"{what} does not declare its columns, so it cannot be streamed; set streaming = false.")
+    image, label, _, data = _columns(data, source, what)
+    data = data.select_columns([image, label])
+    split = (data.info.splits or {}).get(source.split)
+    total = split.num_examples if split else 0
+    progress: Progress = for_stream() if total else Silent()
+    progress.note(f"reading {what} from {source.repo}, once; it is kept in {path.parent}")
+    progress.begin(total)
+    done = 0
+    try:
+        with pq.ParquetWriter(path, data.features.arrow_schema) as writer:
+            for batch in _faults(data.iter(batch_size=_BATCH), source, what):
+                with _sentences(source, what):
+                    batch[image] = [_with_bytes(value) for value in batch[image]]
+                writer.write_table(pa.Table.from_pydict(batch, schema=data.features.arrow_schema))
+                done += len(batch[label])
+                progress.advance(len(batch[label]), what)
+    finally:
+        progress.end()
+    if done < total:
+        raise RunError(f"the stream of {what} ended after {done:,} of {total:,} samples; run again.")
+
+
+def _with_bytes(value: Any) -> Any:
+    """An image of a stream with its bytes, where only its address came."""
+    if not isinstance(value, dict) or value["bytes"] is not None or not value["path"]:
+        return value
+    from datasets.utils.file_utils import xopen
+
+    with xopen(value["path"], "rb") as file:
+        return {"bytes": file.read(), "path": os.path.basename(value["path"])}
+
+
+def _columns(data: Any, source: HubSource, what: str) -> tuple[str, str, tuple[str, ...] | None, Any]:
+    """Names of the image and the label column, the class names, and the data with undecoded images."""
+    import datasets as hub
+
+    image = choose_column(data.features, source.image_column, IMAGE_COLUMNS, "image", what)
+    label = choose_column(data.features, source.label_column, LABEL_COLUMNS, "label", what)
+    if isinstance(data.features[image], hub.Image):
+        data = data.cast_column(image, hub.Image(decode=False))
+    names = getattr(data.features[label], "names", None)
+    return image, label, names and tuple(names), data
+
+
+def _load(source: HubSource, what: str, streaming: bool) -> Any:
+    import datasets as hub
+
+    with _sentences(source, what):
+        return hub.load_dataset(
+            source.repo,
+            source.config or None,
+            split=source.split,
+            revision=source.revision or None,
+            streaming=streaming,
+        )
+
+
+def _faults(batches: Iterator[Any], source: HubSource, what: str) -> Iterator[Any]:
+    """What a stream gives; its faults as sentences, apart from those of whoever uses it."""
+    while True:
+        with _sentences(source, what):
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+        yield batch
+
+
+@contextlib.contextmanager
+def _sentences(source: HubSource, what: str) -> Iterator[None]:
+    """Turn what the library raises into one sentence."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        raise AbsentError(
+            f"{what}: the hub has no {source.repo!r} for you ({_text(error)}); check its name, or log in with "
+            "`hf auth login` where it is gated."
+        ) from error
+    except ConnectionError as error:
+        raise AbsentError(
+            f"{what}: the hub cannot be reached for {source.repo!r} ({_text(error)}); go online, or give a folder of "
+            f"its Parquet files with --data {what}=FOLDER."
+        ) from error
+    except Exception as error:  # the library raises much; what was asked for is the likeliest cause
+        raise BenchError(
+            f"{what}: {source.repo!r} cannot be read ({_text(error)}); check its name, config, revision and split."
+        ) from error
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _status(files: list[Path]) -> tuple[int, int]:
+    """Of several files as of one."""
+    statuses = [status_of(path) for path in files]
+    return sum(size for size, _ in statuses), max((changed for _, changed in statuses), default=0)

@@ -1,0 +1,201 @@
+"""Images and labels in tar shards, as webdataset writes them: `KEY.jpg` beside `KEY.cls` or `KEY.json`."""
+
+import glob
+import itertools
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.datasets.columns import label_indices
+from bench.datasets.parquet import stamp_of, status_of
+from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.records import Array, ClassSpace
+
+IMAGES = ("jpg", "jpeg", "png", "webp")
+LABELS = ("cls", "json")
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+@dataclass
+class _Sample:
+    """What the shards hold under one key."""
+
+    shard: int
+    offset: int = -1
+    size: int = 0
+    label: int | str | None = None
+
+
+@dataclass
+class ShardSamples:
+    """Samples of tar shards, read in place: opening reads the headers and the labels. May be copied to processes.
+
+    Ids are webdataset's keys: the member's path up to the first dot of its name. Labels are whole numbers or class
+    names: the text of `KEY.cls`, or `label` in `KEY.json`.
+
+    Args:
+        place: a folder of `*.tar`, a shard, or a pattern such as `val-{000..063}.tar` or `val-*.tar`.
+        class_space: whose indices the labels become.
+        what: the name of the data set, for messages.
+
+    Raises:
+        AbsentError: a shard is not there.
+        BenchError: the shards are packed, a key comes twice, or an image or a label is missing.
+        RunError: a shard is damaged or cut short.
+    """
+
+    place: Path
+    class_space: ClassSpace
+    what: str
+    ids: Array = field(init=False, repr=False)
+    labels: Array = field(init=False, repr=False)
+    sizes: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._shards = shard_files(self.place, self.what)
+        self._statuses = [status_of(path) for path in self._shards]
+        samples: dict[str, _Sample] = {}
+        for number, path in enumerate(self._shards):
+            for key, sample in _read_shard(path, number):
+                if key in samples:
+                    earlier = self._shards[samples[key].shard]
+                    raise BenchError(f"the key {key!r} is in {earlier} and in {path}; keys must be unique.")
+                samples[key] = sample
+        if not samples:
+            raise BenchError(f"{self.place} ({self.what}) holds no samples; KEY.jpg with KEY.cls were looked for.")
+        self.ids = np.array(list(samples), dtype=np.str_)
+        self.sizes = np.array([sample.size for sample in samples.values()], dtype=np.int64)
+        self._numbers = np.array([sample.shard for sample in samples.values()], dtype=np.int64)
+        self._offsets = np.array([sample.offset for sample in samples.values()], dtype=np.int64)
+        self.labels = label_indices(self._label_values(samples), None, self.class_space, f"{self.place} ({self.what})")
+
+    def _label_values(self, samples: dict[str, _Sample]) -> pa.ChunkedArray:
+        try:
+            return pa.chunked_array([pa.array([sample.label for sample in samples.values()])])
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise BenchError(
+                f"{self.place} ({self.what}) has numbers and names among its labels; use one or the other."
+            ) from None
+
+    def read(self, index: int) -> bytes:
+        """The bytes of an image file.
+
+        Raises:
+            RunError: the shard has changed since it was opened.
+        """
+        number = int(self._numbers[index])
+        path = self._shards[number]
+        with path.open("rb") as file:
+            if status_of(path) != self._statuses[number]:
+                raise RunError(f"{path} has changed since this run began; run again.")
+            file.seek(int(self._offsets[index]))
+            return file.read(int(self.sizes[index]))
+
+    def stamp(self, index: int) -> int:
+        """From the shard's size and time of change, and the image's place in it."""
+        return stamp_of(self._statuses[int(self._numbers[index])], int(self._offsets[index]))
+
+
+def shard_files(place: Path, what: str) -> list[Path]:
+    """The shards that a folder, a file or a pattern names, in order.
+
+    Raises:
+        AbsentError: there is none, or one of a `{000..063}` is missing.
+        BenchError: they are packed.
+    """
+    if place.is_dir():
+        paths = sorted(place.glob("*.tar")) or sorted(p for p in place.iterdir() if p.name.endswith(_PACKED))
+    else:
+        paths = [path for text in _braces(str(place)) for path in _globbed(text)]
+    packed = [path for path in paths if path.name.endswith(_PACKED)]
+    if packed:
+        raise BenchError(f"{packed[0]} is a packed tar file, in which nothing can be found quickly; unpack it to .tar.")
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise AbsentError(
+            f"{missing[0] if missing else f'{place}: a .tar file'} is wanted for {what}, but is not there; "
+            "check the path, or obtain all shards."
+        )
+    return paths
+
+
+def _braces(text: str) -> list[str]:
+    """A text with `{000..063}` and `{a,b}` as the list of texts that it stands for."""
+    found = re.search(r"\{([^{}]*)\}", text)
+    if found is None:
+        return [text]
+    ends = _RANGE.fullmatch(found[1])
+    words = found[1].split(",")
+    if ends:
+        words = [str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1)]
+    return list(itertools.chain(*(_braces(text[: found.start()] + word + text[found.end() :]) for word in words)))
+
+
+def _globbed(text: str) -> list[Path]:
+    return [Path(path) for path in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]
+
+
+def _read_shard(path: Path, number: int) -> Iterator[tuple[str, _Sample]]:
+    """The samples of a shard in the order of their first members, each with its image and its label."""
+    samples: dict[str, _Sample] = {}
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in tar:
+                key, ending = _split_name(member.name)
+                if member.isfile() and key and ending in (*IMAGES, *LABELS):
+                    _fill(samples.setdefault(key, _Sample(number)), tar, member, ending, f"{path}, key {key!r}")
+            end = tar.offset
+        with path.open("rb") as file:
+            file.seek(end)
+            mark = file.read(tarfile.BLOCKSIZE)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise RunError(
+            f"{path} is no whole tar file ({one_line(error)}), so it is damaged or cut short; obtain it again."
+        ) from error
+    # tarfile takes the end of the file, or anything that is no header, for the end of the archive.
+    if mark != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise RunError(f"{path} lacks the end mark of a tar file, so it is damaged or cut short; obtain it again.")
+    for key, sample in samples.items():
+        if sample.offset < 0 or sample.label is None:
+            lacks, endings = ("image", IMAGES) if sample.offset < 0 else ("label", LABELS)
+            raise BenchError(
+                f"{path}, key {key!r}: there is no {lacks}; each key needs KEY.{' or KEY.'.join(endings)} there."
+            )
+        yield key, sample
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Webdataset's key and ending: cut at the first dot of the last part of the path."""
+    folder, slash, last = name.removeprefix("./").rpartition("/")
+    stem, _, ending = last.partition(".")
+    return (f"{folder}{slash}{stem}" if stem else ""), ending.lower()
+
+
+def _fill(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str, where: str) -> None:
+    if ending in LABELS:
+        if sample.label is None:
+            sample.label = _label(tar.extractfile(member), ending)
+    elif sample.offset >= 0:
+        raise BenchError(f"{where}: there are two images; each key needs one.")
+    else:
+        sample.offset, sample.size = member.offset_data, member.size
+
+
+def _label(file: Any, ending: str) -> int | str | None:
+    """A label as it is written; None where JSON has none, or the text is nothing of the kind."""
+    try:
+        text = file.read().decode().strip()
+        value = json.loads(text)["label"] if ending == "json" else text
+    except (ValueError, TypeError, KeyError):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None

@@ -1,0 +1,223 @@
+"""A user's own data sets, written down in the registry file beside the checkpoints, with no Python.
+
+    [datasets.my-birds]
+    folder = "birds/test"       # class folders, looked for from this file's folder
+    classes = "classes.txt"     # one name a line; or a class space: "imagenet-1k"; or a list: ["crow", "robin"]
+
+In the place of `folder`: `shards = "birds/*.tar"`, `parquet = "birds"` or `hub = "OWNER/NAME"`. A place that is given
+for the data set by flag or in bench.toml wins; for one of the hub it is a folder of its Parquet files.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.datasets import Dataset, Samples, class_spaces
+from bench.datasets.folder import FolderSamples, class_folders
+from bench.datasets.hub import HubSamples, HubSource, open_stream
+from bench.datasets.parquet import ParquetSamples
+from bench.datasets.shards import ShardSamples
+from bench.errors import BenchError, UnknownNameError
+from bench.records import ClassSpace
+from bench.toml_lines import Locate, load_toml
+
+TABLE = "datasets"
+"""The table of the registry file that holds data sets; every other one is a checkpoint."""
+FORMS = ("folder", "shards", "parquet", "hub")
+_TEXTS = ("about", "licence", "source")
+_COLUMNS = ("image", "label")
+_HUB = ("revision", "config", "streaming")
+_OF = {"split": ("parquet", "hub"), **dict.fromkeys(_COLUMNS, ("parquet", "hub")), **dict.fromkeys(_HUB, ("hub",))}
+"""Keys that only some forms take."""
+_KEYS = (*FORMS, "classes", *_OF, *_TEXTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One data set's table."""
+
+    path: Path
+    name: str
+    table: Mapping[str, Any]
+    locate: Locate
+
+    def error(self, message: str, key: str = "") -> BenchError:
+        """The complaint with file and line: of the key where it is written, else of the table."""
+        line = self.locate(TABLE, self.name, key)
+        return BenchError(f"{self.path}, line {line}: [{TABLE}.{self.name}] {message}")
+
+    def beside(self, text: str) -> Path:
+        """A path as the file means it."""
+        return self.path.absolute().parent / Path(text).expanduser()
+
+
+def read_datasets(path: Path) -> list[Dataset]:
+    """The data sets of a registry file, in its order. They are not opened; a file of class names is read.
+
+    Each has one split: `split` where the file gives it, else `test`.
+
+    Raises:
+        BenchError: the file can't be read or an entry is wrong; the message names file, line and key.
+    """
+    table, locate = load_toml(path)
+    entries = table.get(TABLE, {})
+    if not isinstance(entries, dict):
+        raise BenchError(
+            f"{path}, line {locate(TABLE)}: {TABLE} must be tables, one a data set: [{TABLE}.NAME], not {entries!r}."
+        )
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise BenchError(
+                f"{path}, line {locate(TABLE, name)}: {name!r} stands outside a data set's table; "
+                f"put its name in brackets above: [{TABLE}.NAME]."
+            )
+    return [_read(_Entry(path, name, entry, locate)) for name, entry in entries.items()]
+
+
+def _read(entry: _Entry) -> Dataset:
+    for key in entry.table:
+        _check_key(entry, key)
+    forms = [form for form in FORMS if form in entry.table]
+    if not forms:
+        raise entry.error(f'does not say where its images are; add folder = "FOLDER", or {", ".join(FORMS[1:])}.')
+    if len(forms) > 1:
+        raise entry.error(f"has both {forms[0]} and {forms[1]}; keep one.", forms[1])
+    form = forms[0]
+    for key in entry.table:
+        if form not in _OF.get(key, FORMS):
+            raise entry.error(f"{key} is for {' and '.join(_OF[key])}, not for {form}; remove it.", key)
+    split = entry.table.get("split", "test")
+    return Dataset(
+        name=entry.name,
+        class_space=_class_space(entry),
+        open=functools.partial(_open, entry, form, _class_space(entry)),
+        splits=(split,),
+        about=entry.table.get("about", f"A data set of {entry.path.name}."),
+        licence=entry.table.get("licence", "not stated"),
+        source=entry.table.get("source", entry.table[form]),
+        layout=_LAYOUTS[form],
+    )
+
+
+_LAYOUTS = {
+    "folder": "a folder with a folder of image files for each class, named after it",
+    "shards": "tar files of KEY.jpg with KEY.cls or KEY.json",
+    "parquet": "a Parquet file, or a folder of them",
+    "hub": "fetched from the hub; or a folder of its Parquet files",
+}
+
+
+def _check_key(entry: _Entry, key: str) -> None:
+    value = entry.table[key]
+    if key not in _KEYS:
+        hint = f' A name with a dot needs quotes: [{TABLE}."{entry.name}.{key}"].' if isinstance(value, dict) else ""
+        raise entry.error(f"{UnknownNameError('key', key, _KEYS)}{hint}", key)
+    if key == "streaming":
+        if not isinstance(value, bool):
+            raise entry.error(f"streaming must be true or false, not {value!r}.", key)
+    elif key == "classes":
+        listed = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
+        if not listed and not (isinstance(value, str) and value):
+            raise entry.error(
+                f"classes must be the name of a class space, a file of names or a list of names, not {value!r}.", key
+            )
+    elif not isinstance(value, str) or not value:
+        raise entry.error(f"{key} must be text in quotes, not {value!r}.", key)
+
+
+def _class_space(entry: _Entry) -> ClassSpace:
+    wanted = entry.table.get("classes")
+    if wanted is None:
+        raise entry.error(
+            'does not say its classes; add classes = "imagenet-1k" or another class space, "FILE" with a name on each '
+            'line, or ["crow", "robin"].'
+        )
+    if isinstance(wanted, list):
+        return _own(entry, wanted)
+    if wanted in class_spaces:
+        return class_spaces.get(wanted)
+    try:
+        text = entry.beside(wanted).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        known = ", ".join(space.name for space in class_spaces)
+        raise entry.error(
+            f"classes: {wanted!r} is neither a file beside this one nor a class space ({known}); name one of them.",
+            "classes",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise entry.error(
+            f"classes: {wanted} can't be read ({error}); a text file in UTF-8 was wanted.", "classes"
+        ) from None
+    return _own(entry, [line.strip() for line in text.splitlines() if line.strip()])
+
+
+def _own(entry: _Entry, names: Sequence[str]) -> ClassSpace:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        reason = f"name {twice[0]!r} more than once" if twice else "name none"
+        raise entry.error(f"classes {reason}; each class needs its own name.", "classes")
+    return ClassSpace(name=entry.name, classes=tuple(names))
+
+
+def _open(entry: _Entry, form: str, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    samples = _OPENERS[form](entry, space, split, place)
+    if space.name == entry.name:
+        _check_count(entry, space, samples)
+    return samples
+
+
+def _open_folder(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    return class_folders(place or entry.beside(entry.table["folder"]), space, entry.name)
+
+
+def _open_shards(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    return ShardSamples(place or entry.beside(entry.table["shards"]), space, entry.name)
+
+
+def _open_parquet(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    place = place or entry.beside(entry.table["parquet"])
+    image, label = (entry.table.get(key, "") for key in _COLUMNS)
+    return ParquetSamples(place, space, split, entry.name, image, label)
+
+
+def _open_hub(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    image, label = (entry.table.get(key, "") for key in _COLUMNS)
+    if place is not None:
+        return ParquetSamples(place, space, split, entry.name, image, label)
+    beside = entry.beside(entry.table["hub"])
+    source = HubSource(
+        repo=str(beside) if beside.is_dir() else entry.table["hub"],
+        split=split,
+        config=entry.table.get("config", ""),
+        revision=entry.table.get("revision", ""),
+        image_column=image,
+        label_column=label,
+    )
+    return (open_stream if entry.table.get("streaming") else HubSamples)(source, space, entry.name)
+
+
+_OPENERS: dict[str, Callable[[_Entry, ClassSpace, str, Path | None], Samples]] = {
+    "folder": _open_folder,
+    "shards": _open_shards,
+    "parquet": _open_parquet,
+    "hub": _open_hub,
+}
+
+
+def _check_count(entry: _Entry, space: ClassSpace, samples: Samples) -> None:
+    """A list that was written for this data set is as long as the data's own, where the data has one."""
+    if isinstance(samples, FolderSamples):
+        count, of = len(set(samples.labels.tolist())), "class folders"
+    elif isinstance(samples, ParquetSamples | HubSamples) and samples.class_names is not None:
+        count, of = len(samples.class_names), "class names of its own"
+    else:
+        return
+    if count != len(space.classes):
+        raise entry.error(
+            f"classes lists {len(space.classes)} names, but the data has {count} {of}; list those, or name the class "
+            "space that they are a part of.",
+            "classes",
+        )

@@ -1,0 +1,80 @@
+"""ImageNet-C as it was published: 19 corruptions × 5 severities, stored as JPEG at 224×224.
+
+Hendrycks & Dietterich 2019, arXiv 1903.12261. Lower mCE is better; 15 corruptions count in it, the four extra ones only
+in the mean over 19, which the SAM papers report. A 224-pixel model sees the stored pixels, never resized again; for
+another size they are resized. Relative mCE's clean error is that of the suite `imagenet`. Without a copy of the
+stored files, `imagenet-c-generated` stands in: another protocol, never in the same table.
+"""
+
+import functools
+from collections.abc import Callable
+
+from bench import metrics
+from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
+from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
+from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, corrupted
+from bench.suite import Metric, Score, Suite, suites
+from suites.imagenet import CLEAN
+
+SEVERITIES = range(1, 6)
+ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES) for name in CORRUPTIONS}
+
+
+def mce(names: tuple[str, ...]) -> Metric:
+    """The mean corruption error over some corruptions, relative to AlexNet's."""
+    function = functools.partial(metrics.mean_corruption_error, reference=[ALEXNET[name] for name in names])
+    return Metric(name="mce" if len(names) > 1 else "ce", function=function, higher_is_better=False)
+
+
+RELATIVE_MCE = Metric(
+    name="relative_mce",
+    function=functools.partial(
+        metrics.relative_mean_corruption_error,
+        reference=[ALEXNET[name] for name in MCE_CORRUPTIONS],
+        reference_clean=ALEXNET_CLEAN_ERROR,
+    ),
+    higher_is_better=False,
+)
+
+
+def stored(corruption: str) -> tuple[Condition, ...]:
+    """The five stored folders of a corruption."""
+    return tuple(
+        Condition(
+            data=Data(dataset="imagenet-c"),
+            # 224 of 224: neither resized nor cut.
+            images=Images(
+                crop=Crop(size=224, ratio=1.0, interpolation="bilinear"),
+                perturbation=Perturbation(corruption=corruption, severity=severity, stored=True),
+            ),
+        )
+        for severity in SEVERITIES
+    )
+
+
+def scores(severities: Callable[[str], tuple[Condition, ...]]) -> tuple[Score, ...]:
+    """MCE first, then what it is made of and what other papers report."""
+    conditions = {name: severities(name) for name in CORRUPTIONS}
+    fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
+    every = tuple(condition for name in CORRUPTIONS for condition in conditions[name])
+    return (
+        Score(metric=mce(MCE_CORRUPTIONS), conditions=fifteen, column="mCE"),
+        Score(metric=RELATIVE_MCE, conditions=(CLEAN, *fifteen), column="rel. mCE"),
+        Score(metric=MEAN_ACCURACY, conditions=every, column="mean of 19"),
+        *corrupted(CLEAN, severities, CORRUPTIONS),
+        *(Score(metric=mce((name,)), conditions=conditions[name]) for name in CORRUPTIONS),
+    )
+
+
+suites.register(
+    Suite(
+        name="imagenet-c",
+        version=1,
+        title="ImageNet-C, the stored files",
+        paper="Hendrycks & Dietterich 2019, arXiv 1903.12261",
+        track="imagenet",
+        protocol=Protocol(terms=("1000-way", "stored ImageNet-C at 224", "resized (Pillow, bicubic) for other sizes")),
+        scores=scores(stored),
+        fallback="imagenet-c-generated",
+    )
+)

@@ -1,0 +1,31 @@
+"""ImageNet's validation set with reassessed labels: "Are we done with ImageNet?" (Beyer et al. 2020, arXiv 2006.07159).
+
+A prediction is right if it is in the image's set of labels. 3,163 of the 50,000 images have none and are not scored.
+Labels are found by file name (ILSVRC2012_val_00000001.JPEG), never by position. Needs no pass of its own.
+"""
+
+import functools
+
+from bench import metrics
+from bench.datasets.imagenet import real_labels_of
+from bench.records import Protocol
+from bench.scores import TOP1
+from bench.suite import Metric, Score, Suite, suites
+from suites.imagenet import CLEAN
+
+REAL = Metric(name="real_accuracy", function=functools.partial(metrics.accuracy_in_sets, sets_of=real_labels_of))
+
+suites.register(
+    Suite(
+        name="imagenet-real",
+        version=1,
+        title="ImageNet-1k, reassessed labels (ReaL)",
+        paper="Beyer et al. 2020, arXiv 2006.07159",
+        track="imagenet",
+        protocol=Protocol(terms=("1000-way", "right if in the set of labels", "each checkpoint's own crop")),
+        scores=(
+            Score(metric=REAL, conditions=(CLEAN,), column="top-1"),
+            Score(metric=TOP1, conditions=(CLEAN,), column="val's labels"),
+        ),
+    )
+)
