@@ -23,6 +23,7 @@ from bench.suite import suites as suite_registry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.forecast import Forecast
     from bench.sweep import Failure
 
 DEFAULT_TRACK = "digits"
@@ -299,6 +300,13 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
     from bench.train import train_recipe
 
     return train_recipe(recipe, out, device=device, progress=progress)
+
+
+def forecast(planned: Plan, settings: Settings, progress: Progress | None = None) -> "Forecast":
+    """How long the plan's missing cells would take here; times a few images, so it takes a while itself."""
+    from bench.forecast import forecast as time_plan  # imports torch
+
+    return time_plan(planned, settings, Library(settings.places), (progress or Silent()).note)
 
 
 def cost(planned: Plan) -> Mapping[str, int]:

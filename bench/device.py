@@ -31,6 +31,10 @@ class Model:
     size: int
     """Side of the images that it takes, pixels."""
     chunk: int
+    parameters: int = 0
+    """Numbers learnt in training."""
+    macs: int = 0
+    """Multiply-accumulates for one image."""
 
 
 def model_key(cell: Cell) -> ModelKey:
@@ -98,7 +102,37 @@ def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
     size = cell.condition.model.input_size
     module = load(cell.checkpoint, device, input_size=size)
     module.to(memory_format=torch.channels_last)
-    return Model(module, size or cell.checkpoint.input_size, batch_size)
+    return Model(
+        module,
+        size=size or cell.checkpoint.input_size,
+        chunk=batch_size,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        macs=module.macs,  # type: ignore[arg-type]  # of PixelModel
+    )
+
+
+class PeakMemory:
+    """The most memory that a module takes on a CUDA device, its own weights and what it allocates; else nothing.
+
+    Args:
+        device: where it runs.
+        module: other modules may be on the device beside it.
+    """
+
+    def __init__(self, device: str, module: torch.nn.Module) -> None:
+        self.bytes: int | None = None
+        self._device = torch.device(device)
+        self._weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+    def __enter__(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            most = torch.cuda.max_memory_allocated(self._device) - self._before + self._weights
+            self.bytes = max(self.bytes or 0, most)
 
 
 def to_unit_range(images_NCHW: torch.Tensor, device: str) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.costs import Cost, cost, read_log
 from bench.errors import BenchError
 from bench.index import Index
 from bench.plan import versions
@@ -97,6 +98,8 @@ class Board:
     """Those with at least one cell, by name."""
     notes: tuple[str, ...]
     """What was left out, and scores that are not defined."""
+    costs: Mapping[StoredCheckpoint, Cost]
+    """Of those checkpoints whose runs the store's log tells of."""
 
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
@@ -151,15 +154,30 @@ def make_board(
     choice = _as_shown(choice, found.values())
     rows, undefined = _score(suite, index, entries, found)
     measured = {model for model, _ in found}
+    shown = tuple(entry for entry in entries if entry.model in measured)
     return Board(
         suite=suite,
         choice=choice,
         protocol=suite.protocol.taken_with(limit=choice.limit, seed=choice.seed, precision=choice.precision).name,
         rows=tuple(rows),
         cells=found,
-        checkpoints=tuple(entry for entry in entries if entry.model in measured),
+        checkpoints=shown,
         notes=(*left_out, *other_data, *undefined),
+        costs=_costs(store, shown, found),
     )
+
+
+def _costs(
+    store: Store, checkpoints: Iterable[StoredCheckpoint], found: Mapping[tuple[str, Condition], StoredCell]
+) -> dict[StoredCheckpoint, Cost]:
+    log = read_log(store)
+    costs = {}
+    for checkpoint in checkpoints:
+        keys = [cell.key for (model, _), cell in found.items() if model == checkpoint.model]
+        told = cost([log[key] for key in keys if key in log])
+        if told is not None:
+            costs[checkpoint] = told
+    return costs
 
 
 def _place(condition: Condition) -> str:

@@ -21,6 +21,7 @@ from bench.datasets import Library, OpenedSplit, subset
 from bench.device import (
     Model,
     ModelKey,
+    PeakMemory,
     default_batch_size,
     load_models,
     model_key,
@@ -62,6 +63,8 @@ class _Recorder:
 
     cell: Cell
     measure: BatchMeasure
+    model: Model
+    peak: PeakMemory
     seconds: float = 0.0
     indices: list[Array] = field(default_factory=list)
     rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
@@ -163,14 +166,14 @@ class SweepRun:
             yield from tasks_of(images, self._part(images).indices, self.batch_size, sizes)
 
     def _run_condition(self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]) -> None:
-        recorders = self._recorders(cells)
+        recorders = self._recorders(cells, models)
         for made in batches:
             if made.error:
                 self._fail([recorder.cell for recorder in recorders], made.error, done=made.task.start)
                 return
             for recorder in list(recorders):
                 try:
-                    self._show(recorder, made, models[model_key(recorder.cell)])
+                    self._show(recorder, made)
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
                     recorders.remove(recorder)
@@ -183,25 +186,27 @@ class SweepRun:
             except BenchError as error:
                 self._fail([recorder.cell], str(error), done=recorder.cell.n)
             else:
-                self._write(recorder.cell, columns, recorder.seconds)
+                self._write(recorder.cell, columns, recorder.seconds, recorder.model, recorder.peak)
 
-    def _recorders(self, cells: Sequence[Cell]) -> list[_Recorder]:
+    def _recorders(self, cells: Sequence[Cell], models: Mapping[ModelKey, Model]) -> list[_Recorder]:
         recorders = []
         for cell in cells:
-            measurement = cell.condition.measure
+            measurement, model = cell.condition.measure, models[model_key(cell)]
+            peak = PeakMemory(self.settings.device, model.module)
             try:
-                recorders.append(_Recorder(cell, measures.get(measurement.name).make(measurement.params)))
+                measure = measures.get(measurement.name).make(measurement.params)
+                recorders.append(_Recorder(cell, measure, model, peak))
             except BenchError as error:
                 self._fail([cell], str(error))
         return recorders
 
-    def _show(self, recorder: _Recorder, made: Made, model: Model) -> None:
+    def _show(self, recorder: _Recorder, made: Made) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
-        start = time.perf_counter()
+        start, model = time.perf_counter(), recorder.model
         images, indices = made.images_NCHW[model.size], made.task.indices
         labels = torch.from_numpy(self._part(made.task.images).opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
-        with torch.inference_mode(), numerics(self.settings.device, self.settings.precision):
+        with torch.inference_mode(), numerics(self.settings.device, self.settings.precision), recorder.peak:
             rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
         _check_rows(recorder.cell.condition.measure.name, rows, len(indices))
         recorder.indices.append(indices)
@@ -224,10 +229,10 @@ class SweepRun:
         if self.store.has(cell.key):
             self.progress.advance(cell.n, "already stored")
             return
-        start = time.perf_counter()
+        start, peak = time.perf_counter(), PeakMemory(self.settings.device, model.module)
         images, measurement = cell.condition.image_set, cell.condition.measure
         try:
-            with numerics(self.settings.device, self.settings.precision):
+            with numerics(self.settings.device, self.settings.precision), peak:
                 loader = SplitLoader(self._part(images), images, self, model.size)
                 fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
                 measure = measures.get(measurement.name).make(measurement.params)
@@ -239,7 +244,7 @@ class SweepRun:
         except Exception as error:
             self._fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}")
         else:
-            self._write(cell, columns, time.perf_counter() - start)
+            self._write(cell, columns, time.perf_counter() - start, model, peak)
             self.progress.advance(cell.n, cell.checkpoint.name)
 
     def _fit_loader(self, dataset: str, split: str, model: Model) -> "SplitLoader":
@@ -249,7 +254,7 @@ class SweepRun:
 
     # -- results ----------------------------------------------------------------------------------------------
 
-    def _write(self, cell: Cell, columns: dict[str, Array], seconds: float) -> None:
+    def _write(self, cell: Cell, columns: dict[str, Array], seconds: float, model: Model, peak: PeakMemory) -> None:
         part = self._part(cell.condition.image_set)
         samples = part.opened.samples
         # The log first: killed in between, a run leaves a line too many rather than a cell of unknown origin.
@@ -261,6 +266,10 @@ class SweepRun:
                 "host": socket.gethostname(),
                 "seconds": round(seconds, 3),
                 "batch_size": self.batch_size,
+                "parameters": model.parameters,
+                "macs": model.macs,
+                "images_per_second": round(cell.n / max(seconds, 1e-9), 3),
+                "peak_memory": peak.bytes,
                 "command": shlex.join(sys.argv),
                 "versions": versions(),
                 "device": device_name(self.settings.device),

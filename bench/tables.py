@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.costs import Cost
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.leaderboard import Board
 from bench.records import Condition, Data, Estimate
@@ -125,11 +126,24 @@ def leaderboard(board: Board) -> pd.DataFrame:
                     for score in board.suite.board
                 },
                 "n": f"{estimates[checkpoint, board.suite.board[0].column].n:,}" if scored else "–",
+                **_cost_columns(board.costs.get(checkpoint)),
                 "cells": "all" if cells == total else f"{cells}/{total} cells",
             }
         )
     frame = pd.DataFrame(rows)
-    return frame.drop(columns="cells") if (frame["cells"] == "all").all() else frame
+    # Columns that say the same of every row: all cells are there, a CPU tells of no peak, an old log of nothing.
+    empty = [name for name in _cost_columns(None) if (frame[name] == "–").all()]
+    return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
+
+
+def _cost_columns(cost: Cost | None) -> dict[str, str]:
+    """Size, work, speed and memory, so that checkpoints can be compared at a like cost."""
+    return {
+        "Mparams": f"{cost.parameters / 1e6:.1f}" if cost else "–",
+        "GMACs": f"{cost.macs / 1e9:.3g}" if cost else "–",
+        "img/s": f"{cost.images_per_second:,.0f}" if cost else "–",
+        "peak GiB": f"{cost.peak_memory / 2**30:.2f}" if cost and cost.peak_memory else "–",
+    }
 
 
 def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpoint, str]:

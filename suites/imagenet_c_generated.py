@@ -1,8 +1,8 @@
 """ImageNet-C made anew from the validation set, for those without the stored files.
 
 As the original was made: Resize(256) bilinear, CenterCrop(224), corrupt, save as JPEG of quality 85 (Hendrycks &
-Dietterich 2019, arXiv 1903.12261). The corruptions are those of `imagecorruptions-imaug`, which differ from the original
-code in places, and draw other random numbers: errors differ from the stored set's by about a point
+Dietterich 2019, arXiv 1903.12261). The corruptions are those of `imagecorruptions-imaug`, which differ from the
+original code in places, and draw other random numbers: errors differ from the stored set's by about a point
 (hendrycks/robustness#14), so the two never share a table.
 """
 

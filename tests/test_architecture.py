@@ -28,7 +28,8 @@ checkpoints datasets
 images.source measure
 suite scores
 store
-plan feed device sweep
+costs
+plan feed device sweep forecast
 executors index leaderboard
 config tables listings doctor train published
 api

@@ -57,7 +57,7 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
 
     Returns:
         A module in eval mode, fp32, without gradients, from images (N, 3, H, W) in [0, 1] to logits (N, K).
-        The bare model, which takes normalised images, is its attribute `model`.
+        The bare model, which takes normalised images, is its attribute `model`; `macs` are those of one image.
 
     Raises:
         BenchError: the entry, the file and the architecture don't go together; the message says where.
@@ -68,12 +68,28 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
     with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
         model = _build(checkpoint)
     _fill(model, read_weights(locate(checkpoint)), checkpoint)
+    return _assemble(model, checkpoint, device, input_size)
+
+
+def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
+    """As `load`, with the architecture's first values in place of weights: for timing what is not fetched yet."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        model = _build(checkpoint)
+    return _assemble(model, checkpoint, device, input_size)
+
+
+def _assemble(
+    model: "nn.Module", checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None
+) -> "nn.Module":
+    """Set the input size, put normalisation in front, and try the module out."""
     size = input_size or checkpoint.input_size
     if size != checkpoint.input_size:
         _resize(model, size, checkpoint)
     module = _pixel_model_class()(model.float(), checkpoint.mean, checkpoint.std)
     module.to(device).eval().requires_grad_(False)
-    _try_out(module, size, checkpoint)
+    module.macs = _try_out(module, size, checkpoint)
     return module
 
 
@@ -88,6 +104,8 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
 
         mean: torch.Tensor
         std: torch.Tensor
+        macs: int
+        """Multiply-accumulates for one image: half of the floating-point operations that torch counts."""
 
         def __init__(self, model: nn.Module, mean: Collection[float], std: Collection[float]) -> None:
             super().__init__()
@@ -231,13 +249,14 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
         ) from error
 
 
-def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
-    """Run one grey image: a wrong input size or head shows here and not in the middle of a run."""
+def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
+    """Run one grey image: a wrong input size or head shows here and not in the middle of a run. Gives its MACs."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             logits_NK = module(image_NCHW)
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
@@ -254,6 +273,7 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
             f"as class space {checkpoint.class_space.name!r} has {wanted[1]} classes; it gives {found}. "
             "Correct its class space or its architecture."
         )
+    return int(counter.get_total_flops()) // 2
 
 
 def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:

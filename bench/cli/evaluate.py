@@ -13,10 +13,15 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.api import RunResult
-    from bench.records import Settings
+    from bench.forecast import Forecast
+    from bench.plan import Plan
+    from bench.records import Checkpoint, Settings
+    from bench.suite import Suite
 
 LONG_PLAN = 2_000_000
 """Images shown to models above which a run asks first: an hour or so on a laptop."""
+_SHOWN = 5
+"""Rows of each kind in a forecast."""
 KINDS = ("suites", "checkpoints", "datasets", "corruptions", "tracks", "recipes")
 
 
@@ -53,27 +58,70 @@ def add_plan(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from bench import api
+    from bench import api, progress
     from bench.text import render, size
 
-    config = api.configure(**settings_of(arguments))
-    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    settings = api.configure(**settings_of(arguments)).settings
+    suites, checkpoints = _choice(arguments, settings)
     rows = []
     for suite in suites:
-        part = api.cost(api.plan([suite], checkpoints, config.settings))
+        part = api.cost(api.plan([suite], checkpoints, settings))
         rows.append([suite.name, part["cells"], part["stored"], f"{part['images']:,}"])
-    planned = api.plan(suites, checkpoints, config.settings)
+    planned = api.plan(suites, checkpoints, settings)
     cost = api.cost(planned)
     rows.append(["together", cost["cells"], cost["stored"], f"{cost['images']:,}"])
     print(render(["suite", "cells", "stored", "images to show"], rows))
-    print(f"\n{len(checkpoints)} checkpoints: {', '.join(checkpoint.name for checkpoint in checkpoints)}")
+    print(f"\n{_count(len(checkpoints), 'checkpoint')}: {', '.join(checkpoint.name for checkpoint in checkpoints)}")
+    if planned.to_fetch:
+        print(f"weights to fetch first: {', '.join(checkpoint.name for checkpoint in planned.to_fetch)}")
     print(
-        f"disk: outcomes about {size(cost['outcome_bytes'])} in {config.settings.store}, "
-        f"crops at most {size(cost['crop_bytes'])} in {config.settings.cache or 'no cache'}"
+        f"disk: outcomes about {size(cost['outcome_bytes'])} in {settings.store}, "
+        f"crops at most {size(cost['crop_bytes'])} in {settings.cache or 'no cache'}"
     )
     for name, reason in planned.unavailable.items():
         print(f"not available: {name}: {reason}")
+    for note in planned.notes:
+        print(note)
+    if planned.missing:
+        _print_forecast(api.forecast(planned, settings, progress.for_stream()), settings)
     return 0
+
+
+def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
+    """Hours, and what takes most of them."""
+    from bench.text import render
+
+    rows = [["models", name, _hours(hours)] for name, hours in list(forecast.models.items())[:_SHOWN]]
+    workers = max(forecast.workers, 1)
+    rows += [["images", name, _hours(hours / workers)] for name, hours in list(forecast.images.items())[:_SHOWN]]
+    print(f"\ntimed on {settings.device} in {settings.precision}, {_count(workers, 'process')} making images:")
+    print(render(["", "the most time in", "time"], rows))
+    how = "images are made beside the models" if forecast.beside else "images and models share the processor"
+    print(f"together about {_hours(forecast.hours)} ({how})")
+    for name, reason in forecast.unknown.items():
+        print(f"not timed: {name}: {reason}")
+
+
+def _hours(hours: float) -> str:
+    """Hours where there are some, else minutes or seconds."""
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
+
+
+def _choice(arguments: argparse.Namespace, settings: "Settings") -> "tuple[list[Suite], list[Checkpoint]]":
+    """The suites and checkpoints that were asked for; of a track, those suites whose data are here."""
+    from bench import api
+
+    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    if not arguments.suite:
+        suites, left_out = api.suites_here(suites, settings)
+        if left_out:
+            print(
+                f"left out, for want of their data: {', '.join(left_out)} (`bench data list` says where to get them)",
+                file=sys.stderr,
+            )
+    return suites, checkpoints
 
 
 def add_run(commands: Any) -> None:
@@ -95,24 +143,29 @@ def add_run(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
 
-    config = api.configure(**settings_of(arguments))
-    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    settings = api.configure(**settings_of(arguments)).settings
+    suites, checkpoints = _choice(arguments, settings)
     if not arguments.yes:
-        _ask(api.plan(suites, checkpoints, config.settings).images)
-    result = api.run(suites, checkpoints, config.settings, progress.for_stream())
+        _ask(api.plan(suites, checkpoints, settings), named=bool(arguments.checkpoint))
+    result = api.run(suites, checkpoints, settings, progress.for_stream())
     for board in result.boards:
         print_board(board)
     if result.boards:
-        _write_tables(result, config.settings)
+        _write_tables(result, settings)
     return _report_failures(result)
 
 
-def _ask(images: int) -> None:
-    if images <= LONG_PLAN:
+def _ask(planned: "Plan", *, named: bool) -> None:
+    """Before a long run, and before weights are fetched of checkpoints that nobody named."""
+    fetched = len(planned.to_fetch)
+    if planned.images <= LONG_PLAN and (named or not fetched):
         return
+    what = f"show {planned.images:,} images to models"
+    if fetched:
+        what = f"fetch the weights of {_count(fetched, 'checkpoint')} and {what}"
     if not sys.stdin.isatty():
-        raise BenchError(f"this run would show {images:,} images to models; add --yes, or --limit N for fewer.")
-    answer = input(f"This run shows {images:,} images to models. Go on? [y/N] ")
+        raise BenchError(f"this run would {what}; add --yes, or name fewer with --checkpoint, or give --limit N.")
+    answer = input(f"This run would {what}. Go on? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")
 
@@ -146,4 +199,4 @@ def _report_failures(result: "RunResult") -> int:
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"

@@ -6,6 +6,13 @@ from PIL import Image
 from bench.records import Array, Crop
 
 
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
 def resized_shape(height: int, width: int, short: int) -> tuple[int, int]:
     """(height, width) once the short side is `short` pixels; the long side is cut to whole pixels."""
     if height <= width:
@@ -23,15 +30,16 @@ def crop_image(image_HWC: Array, crop: Crop) -> Array:
     Returns:
         (crop.size, crop.size, 3) uint8.
     """
-    shape = resized_shape(image_HWC.shape[0], image_HWC.shape[1], crop.resize)
+    height, width = image_HWC.shape[:2]
+    shape = resized_shape(height, width, crop.resize)
     # Python's rounding of halves to even, as torchvision's center_crop has it.
     top, left = round((shape[0] - crop.size) / 2), round((shape[1] - crop.size) / 2)
-    if shape != image_HWC.shape[:2]:
-        if crop.interpolation != "nearest":
+    if shape != (height, width):
+        # From version 13 on, Pillow resizes some pictures of more than this height downwards first, others never.
+        if crop.interpolation != "nearest" and height <= 2 * width:
             # Here: its compiler takes a quarter of a second to import, and pictures that have the size need none.
             from bench.images.resample import resize_part
 
             return resize_part(image_HWC, shape, (top, left), crop.size, crop.interpolation)
-        resized = Image.fromarray(image_HWC).resize(shape[::-1], Image.Resampling.NEAREST)
-        image_HWC = np.asarray(resized)
+        image_HWC = np.asarray(Image.fromarray(image_HWC).resize(shape[::-1], _FILTERS[crop.interpolation]))
     return np.ascontiguousarray(image_HWC[top : top + crop.size, left : left + crop.size])

@@ -66,7 +66,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Handler, "content", CONTENT)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
+        yield f"http://localhost:{running.server_port}"
         running.shutdown()
 
 
@@ -179,7 +179,7 @@ def test_without_a_network_it_says_what_to_put_where(cache: Path, monkeypatch: p
     monkeypatch.setattr(fetching, "WEB", ("http://",))
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{taken.getsockname()[1]}/w"
+        address = f"http://localhost:{taken.getsockname()[1]}/w"
         message = rf"{address} can't be reached \(.*refused\); run again with a network, or put the file from {address}"
         with pytest.raises(AbsentError, match=message):
             fetch(entry(address), print)
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_nothing_behind(server: str, cache: Path, monkeypatch
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What the hub is to answer: a path, or an error that is raised."""
     answers: list[object] = []
 
@@ -213,7 +213,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object
 
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    yield answers
+    return answers
 
 
 def hub_error(name: str) -> Exception:

@@ -1,0 +1,162 @@
+"""How long a plan would take, from a short timing on this device, and where the time will go."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bench.checkpoints.loading import load_untrained
+from bench.corruptions import corruptions
+from bench.datasets import Library
+from bench.device import Model, check_device, model_key, numerics, run_in_chunks
+from bench.errors import BenchError
+from bench.feed import Task, make_images
+from bench.images.source import CropSource
+from bench.measure import measures
+from bench.plan import Plan, Sweep, make_sweeps
+from bench.records import Cell, ImageSet, Settings
+
+_IMAGES_MADE = 4
+"""Of each set; the first pays for imports and is not counted."""
+_IMAGES_SHOWN = {"cpu": 4, "cuda": 64}
+"""In the batch that is timed, by device type."""
+_ROUNDS = 3
+"""Timed; the fastest counts, as other work on the machine only ever slows one down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Hours of a plan's missing cells, on this device."""
+
+    models: dict[str, float]
+    """Checkpoint to the hours of its forward passes."""
+    images: dict[str, float]
+    """What is done to images (reading and cropping a set, a corruption) to the hours of one process doing it."""
+    workers: int
+    """Processes that make images."""
+    beside: bool
+    """Whether images are made beside the models (an accelerator) or by the same cores."""
+    unknown: dict[str, str]
+    """What could not be timed, with the reason."""
+
+    @property
+    def hours(self) -> float:
+        """Of all: the longer of models and images where they run beside each other, else their sum."""
+        models, images = sum(self.models.values()), sum(self.images.values()) / max(self.workers, 1)
+        return max(models, images) if self.beside and self.workers else models + images
+
+
+def forecast(planned: Plan, settings: Settings, library: Library, note: Callable[[str], None]) -> Forecast:
+    """Time a few images of every set and through every model of a plan.
+
+    Checkpoints whose weights are not fetched are timed with their architecture alone. Measures that own their loop
+    (attacks, fine-tuning) are not timed.
+
+    Args:
+        planned: its missing cells are timed.
+        settings: device, precision and workers of the run.
+        library: opens the data sets.
+        note: told what is being timed.
+
+    Raises:
+        BenchError: torch cannot use the device.
+    """
+    check_device(settings.device)
+    models: Counter[str] = Counter()
+    images: Counter[str] = Counter()
+    unknown: dict[str, str] = {}
+    for sweep in make_sweeps(_batch_cells(planned.missing, unknown)):
+        note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
+        _time_models(sweep.cells, settings, models, unknown)
+        _time_images(sweep, settings, library, images, unknown)
+    return Forecast(
+        models=dict(models.most_common()),
+        images=dict(images.most_common()),
+        workers=settings.workers,
+        beside=settings.numerics.device != "cpu",
+        unknown=unknown,
+    )
+
+
+def _batch_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
+    kept = []
+    for cell in cells:
+        name = cell.condition.measure.name
+        if measures.get(name).interface == "batch":
+            kept.append(cell)
+        else:
+            unknown[f"measure {name}"] = "it owns its loop"
+    return kept
+
+
+def _time_models(cells: Iterable[Cell], settings: Settings, models: Counter[str], unknown: dict[str, str]) -> None:
+    """Add the hours of every cell to its checkpoint."""
+    seconds: dict[object, float] = {}
+    for cell in cells:
+        name, key = cell.checkpoint.name, (model_key(cell), cell.condition.measure)
+        if name in unknown:
+            continue
+        try:
+            if key not in seconds:
+                seconds[key] = _seconds_an_image(cell, settings)
+        except BenchError as error:
+            unknown[name] = str(error)
+            continue
+        models[name] += seconds[key] * cell.n / 3600
+
+
+def _seconds_an_image(cell: Cell, settings: Settings) -> float:
+    count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
+    size = cell.condition.model.input_size
+    module = load_untrained(cell.checkpoint, settings.device, size).to(memory_format=torch.channels_last)
+    model = Model(module, size=size or cell.checkpoint.input_size, chunk=count)
+    measure = measures.get(cell.condition.measure.name).make(cell.condition.measure.params)
+    images = torch.full((count, 3, model.size, model.size), 128, dtype=torch.uint8)
+    images, labels = images.to(memory_format=torch.channels_last), torch.zeros(count, dtype=torch.int64)
+    rounds = []
+    with torch.inference_mode(), numerics(settings.device, settings.precision):
+        for _ in range(_ROUNDS):
+            start = time.perf_counter()
+            run_in_chunks(measure, model, images, labels, settings.device, fixed=False)  # ends on the CPU
+            rounds.append(time.perf_counter() - start)
+    return min(rounds) / count
+
+
+def _time_images(
+    sweep: Sweep, settings: Settings, library: Library, images: Counter[str], unknown: dict[str, str]
+) -> None:
+    """Add the hours of making every set of images once: reading and cropping apart from corrupting."""
+    plain: dict[tuple[str, str], float] = {}
+    for image_set, cells in sweep.by_images.items():
+        sizes = {cell.condition.model.input_size or cell.checkpoint.input_size for cell in cells}
+        source = CropSource(library.open(image_set.dataset, image_set.split).samples, sweep.crop)
+        name, n = (image_set.dataset, image_set.split), cells[0].n
+        try:
+            if name not in plain:
+                clean = replace(image_set, perturbation=None)
+                plain[name] = _seconds_to_make(clean, source, (sweep.crop.size,), settings.seed)
+                images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
+            made = _seconds_to_make(image_set, source, tuple(sorted(sizes)), settings.seed)
+        except BenchError as error:
+            unknown[" ".join(name)] = str(error)
+            continue
+        perturbation = image_set.perturbation
+        what = corruptions.get(perturbation.corruption).name if perturbation else "resizing"
+        images[what] += max(made - plain[name], 0.0) * n / 3600
+
+
+def _seconds_to_make(image_set: ImageSet, source: CropSource, sizes: tuple[int, ...], seed: int) -> float:
+    """Seconds of one process for one image of a set, without the cache."""
+    indices = np.linspace(0, len(source.samples.ids) - 1, min(_IMAGES_MADE, len(source.samples.ids))).astype(np.int64)
+    tasks = [Task(image_set, indices[i : i + 1], i, sizes) for i in range(len(indices))]
+    sources = {(image_set.dataset, image_set.split): source}
+    seconds, start = [], time.perf_counter()
+    for made in make_images(sources, tasks, seed=seed, workers=0, pin=False):
+        if made.error:
+            raise BenchError(made.error)
+        seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return float(np.mean(seconds[1:] or seconds))

@@ -1,0 +1,333 @@
+"""What is wrong with data, before a number comes from it: counts, files that do not decode, odd and doubled images."""
+
+import hashlib
+import io
+import multiprocessing
+import signal
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from bench.datasets import Dataset, Library, OpenedSplit, Samples
+from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.images.decode import decode
+from bench.progress import Progress
+from bench.records import Array
+
+_CHUNK = 64  # samples that a process looks at between two reports
+_UPRIGHT = 1  # of EXIF's eight orientations
+_NAMED_AT_MOST = 20
+_CLASSES_AT_MOST = 5
+_SPLITS_AT_MOST = 6
+_MODES = {
+    "1": "grey",
+    "L": "grey",
+    "LA": "grey",
+    "La": "grey",
+    "CMYK": "CMYK",
+    "YCCK": "CMYK",
+    "P": "palette",
+    "PA": "palette",
+    "RGBA": "RGB with transparency",
+    "RGBa": "RGB with transparency",
+    "I": "16-bit",
+    "I;16": "16-bit",
+    "I;16B": "16-bit",
+    "I;16L": "16-bit",
+    "F": "16-bit",
+}
+"""Pillow's modes by the words of the report; those with more than 8 bits a channel are all `16-bit`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What one sample is like."""
+
+    digest: bytes
+    """SHA-256 of its bytes."""
+    error: str = ""
+    """Why it is no image; empty where it is one."""
+    mode: str = "RGB"
+    """As Pillow names it, before anything is converted."""
+    rotated: bool = False
+    """EXIF says that it is to be turned; nobody does (timm and torchvision do not either)."""
+    flat: bool = False
+    """All pixels are the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was found."""
+
+    text: str
+    advice: str = ""
+    """What to do about it."""
+    names: tuple[str, ...] = ()
+    """Ids, or ids with reasons."""
+    ok: bool = True
+    """False where numbers from these data would be wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What stands in one split."""
+
+    split: str
+    digest: str = ""
+    """SHA-256 over the id and the digest of every sample, in order; empty where it could not be opened."""
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Nothing that makes numbers wrong; a subset is fine."""
+        return all(finding.ok for finding in self.findings)
+
+
+def verify(dataset: Dataset, library: Library, workers: int, progress: Progress) -> list[Report]:
+    """Look at every sample of every split that is here.
+
+    Args:
+        dataset: which one.
+        library: opens it.
+        workers: processes that decode; 0 for none beside this one.
+        progress: is told of each sample.
+
+    Returns:
+        A report a split, and one for all those that are not here.
+
+    Raises:
+        BenchError: no split can be opened; the first one's reason.
+        RunError: a process died.
+    """
+    opened, errors = _open(dataset, library)
+    if not opened:
+        raise next(iter(errors.values()))
+    progress.begin(sum(len(split.samples.ids) for split in opened.values()))
+    try:
+        reports = [_report(split, workers, progress) for split in opened.values()]
+    finally:
+        progress.end()
+    absent = {split: error for split, error in errors.items() if isinstance(error, AbsentError)}
+    for split, error in errors.items():
+        if split in absent:
+            continue
+        reports.append(Report(split=split, findings=(Finding(text=f"cannot be opened: {error}", ok=False),)))
+    if absent:
+        text = f"not here: {next(iter(absent.values()))}"
+        reports.append(Report(split=some(list(absent), _SPLITS_AT_MOST), findings=(Finding(text=text),)))
+    return reports
+
+
+def _open(dataset: Dataset, library: Library) -> tuple[dict[str, OpenedSplit], dict[str, BenchError]]:
+    opened: dict[str, OpenedSplit] = {}
+    errors: dict[str, BenchError] = {}
+    for split in dataset.splits:
+        try:
+            opened[split] = library.open(dataset.name, split)
+        except BenchError as error:
+            errors[split] = error
+    return opened, errors
+
+
+def some(names: Sequence[str], count: int) -> str:
+    """The first `count` names, and how many there are beside them."""
+    shown = ", ".join(names[:count])
+    return f"{shown} and {len(names) - count:,} more" if len(names) > count else shown
+
+
+def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
+    samples = opened.samples
+    looks: list[Look] = []
+    for chunk in _looks(samples, workers):
+        looks += chunk
+        progress.advance(len(chunk), f"{opened.dataset.name}, {opened.split}")
+    ids = samples.ids.tolist()
+    content = hashlib.sha256()
+    for sample_id, look in zip(ids, looks, strict=True):
+        content.update(f"{sample_id}\0{look.digest.hex()}\n".encode())
+    findings = [*_counts(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
+    return Report(split=opened.split, digest=content.hexdigest(), findings=tuple(findings))
+
+
+# -- looking at samples, in processes -------------------------------------------------------------------------
+
+
+def _looks(samples: Samples, workers: int) -> Iterator[list[Look]]:
+    n = len(samples.ids)
+    chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
+    if workers == 0:
+        yield from (_look_at(samples, chunk) for chunk in chunks)
+        return
+    # Spawned, not forked: a fork would copy the threads of the progress bar and of Arrow half-alive.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (samples,))
+    try:
+        yield from pool.map(_look_at_own, chunks)
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"a process that decodes images died ({one_line(error)}), mostly for want of memory; give fewer --workers."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_own: list[Samples] = []
+"""What a process looks at."""
+
+
+def _begin(samples: Samples) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+    _own.append(samples)
+
+
+def _look_at_own(indices: Sequence[int]) -> list[Look]:
+    return _look_at(_own[0], indices)
+
+
+def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
+    looks = []
+    for index in indices:
+        try:
+            data = samples.read(index)
+        except BenchError as error:
+            looks.append(Look(digest=b"", error=str(error)))
+            continue
+        looks.append(look(data, str(samples.ids[index])))
+    return looks
+
+
+def look(data: Array | bytes, name: str) -> Look:
+    """Decode a sample and say what it is like.
+
+    Args:
+        data: an image file, or (h, w, 3) uint8.
+        name: for messages.
+    """
+    if not isinstance(data, bytes):
+        return Look(digest=hashlib.sha256(data.tobytes()).digest(), flat=_is_flat(data))
+    content = hashlib.sha256(data).digest()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF data and of large images
+        try:
+            pixels = decode(data, name)
+            with Image.open(io.BytesIO(data)) as image:
+                orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+                mode = image.mode
+        except BenchError as error:
+            return Look(digest=content, error=str(error))
+        except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
+            return Look(digest=content, error=f"{name} does not decode as an image ({one_line(error)}).")
+    return Look(digest=content, mode=mode, rotated=orientation != _UPRIGHT, flat=_is_flat(pixels))
+
+
+def _is_flat(pixels: Array) -> bool:
+    return bool((pixels == pixels[0, 0]).all())
+
+
+# -- what the looks add up to ---------------------------------------------------------------------------------
+
+
+def _counts(opened: OpenedSplit) -> Iterator[Finding]:
+    """Images and classes against what the whole set has."""
+    classes = opened.dataset.class_space.classes
+    there = set(opened.samples.labels.tolist())
+    n, k = len(opened.samples.ids), len(there)
+    images, whole = opened.dataset.expected.get(opened.split, (None, len(classes)))
+    if images is None:
+        yield Finding(text=f"{n:,} images, {k:,} of {len(classes):,} classes")
+    else:
+        yield _against(n, k, images, whole)
+    absent = [name for index, name in enumerate(classes) if index not in there]
+    if absent and whole == len(classes):  # where a set has part of the classes, which ones is not recorded
+        yield Finding(text=f"classes without images: {len(absent):,} ({some(absent, _CLASSES_AT_MOST)})")
+
+
+def _against(n: int, k: int, images: int, classes: int) -> Finding:
+    if (n, k) == (images, classes):
+        return Finding(text=f"{n:,} images, {k:,} classes: all of it")
+    text = f"{n:,} of {images:,} images, {k:,} of {classes:,} classes"
+    if n < images and k <= classes:
+        return Finding(
+            text=f"{text}: a subset",
+            advice="numbers from it are not those of the whole set; if it should be whole, obtain what is missing",
+        )
+    return Finding(
+        text=f"{n:,} images in {k:,} classes, where the whole set has {images:,} in {classes:,}",
+        advice="another set, or files of your own, lie in its place: give the folder of this set alone",
+        ok=False,
+    )
+
+
+def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:
+    bad = [look.error for look in looks if look.error]
+    if bad:
+        yield Finding(
+            text=f"images that cannot be read: {len(bad):,}",
+            advice="obtain these files again; a run that meets one of them stops there",
+            names=tuple(bad),
+            ok=False,
+        )
+    flat = tuple(i for i, look in zip(ids, looks, strict=True) if look.flat)
+    if flat:
+        yield Finding(
+            text=f"images of one colour: {len(flat):,}",
+            advice="compare them with the source; some sets were published with a few",
+            names=flat,
+        )
+    modes = Counter(_MODES.get(look.mode, look.mode) for look in looks if not look.error)
+    for mode, count in sorted(modes.items()):
+        if mode == "16-bit":
+            yield Finding(
+                text=f"images with more than 8 bits a channel: {count:,}",
+                advice="Pillow cuts them off at 255, in timm and torchvision too; save them with 8 bits",
+            )
+        elif mode not in ("RGB", ""):
+            yield Finding(
+                text=f"{mode} images: {count:,}", advice="nothing to do, they become RGB as in timm and torchvision"
+            )
+    rotated = sum(look.rotated for look in looks)
+    if rotated:
+        yield Finding(
+            text=f"images that their EXIF data says to turn: {rotated:,}",
+            advice="nothing to do in a published set, they stay as stored, as in timm and torchvision; turn "
+            "photographs of your own and save them",
+        )
+
+
+def _doubled(ids: Sequence[str], labels: Array, looks: Sequence[Look]) -> Iterator[Finding]:
+    """Samples with the same bytes."""
+    groups: dict[bytes, list[int]] = {}
+    for index, look in enumerate(looks):
+        if look.digest:
+            groups.setdefault(look.digest, []).append(index)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return
+    again = sum(len(group) - 1 for group in several)
+    mixed = sum(len(np.unique(labels[group])) > 1 for group in several)
+    also = f" (pictures that are in more than one class: {mixed:,})" if mixed else ""
+    yield Finding(
+        text=f"images that are byte for byte another one: {again:,}{also}",
+        advice="nothing to do in a published set; remove copies from your own",
+        names=tuple(" = ".join(ids[index] for index in group) for group in several),
+    )
+
+
+def lines(report: Report) -> Iterator[str]:
+    """A report as text: findings, what to do about each, and at most 20 names of each."""
+    yield f"{report.split}:"
+    for finding in report.findings:
+        yield f"  {'ok ' if finding.ok else 'BAD'} {finding.text}"
+        if finding.advice:
+            yield f"      → {finding.advice}"
+        for name in finding.names[:_NAMED_AT_MOST]:
+            yield f"        {name}"
+        if len(finding.names) > _NAMED_AT_MOST:
+            yield f"        … and {len(finding.names) - _NAMED_AT_MOST:,} more"
+    if report.digest:
+        yield f"  content {report.digest}"
