@@ -1,6 +1,7 @@
 """What several tests share: registries that forget, the plug-in package, and pictures for it."""
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
-from bench.datasets import datasets
+from bench.corruptions.builtin import GROUPS
+from bench.datasets import class_spaces, datasets
 from bench.measure import measures
 from bench.suite import suites
 
@@ -64,6 +66,47 @@ def _draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image
     x, y, r = width // 2 + rng.integers(-6, 6), height // 2 + rng.integers(-6, 6), rng.integers(11, 14)
     ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=colour)
     return image
+
+
+WNIDS = ("n01440764", "n01443537", "n01498041", "n01558993")
+"""Tench; goldfish, a class of ImageNet-R; stingray, one of both 200s; robin, one of ImageNet-A."""
+
+
+@pytest.fixture(scope="session")
+def imagenet_family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A few small files in the layout of each set of the ImageNet family, by the data set's name."""
+    root = tmp_path_factory.mktemp("imagenet")
+    rng = np.random.default_rng(0)
+    numbers = itertools.count(1)
+
+    def photograph(path: Path, size: tuple[int, int] = (250, 230)) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+
+    val = [f"{wnid}/ILSVRC2012_val_{next(numbers):08d}.JPEG" for wnid in WNIDS for _ in range(3)]
+    for name in val:
+        photograph(root / "val" / name)
+    for wnid in WNIDS:
+        index = class_spaces.get("imagenet-1k").classes.index(wnid)
+        for variant in ("matched-frequency", "threshold0.7", "top-images"):
+            photograph(root / f"v2/imagenetv2-{variant}-format-val/{index}/{variant}-{wnid}.jpeg")
+        for part, picture in (("imagenet-r", "art_0.jpg"), ("imagenet-a", "0.01_fox _ fox_0.9.jpg")):
+            if wnid in class_spaces.get(part).classes:
+                photograph(root / part / wnid / picture)
+        photograph(root / "sketch" / wnid / "sketch_0.JPEG")
+    for group, names in GROUPS.items():
+        for corruption, severity in itertools.product(names, range(1, 6)):
+            for name in val[::3]:
+                photograph(root / "c" / group / corruption / str(severity) / name, (224, 224))
+    return {
+        "imagenet": root / "val",
+        "imagenet-v2": root / "v2",
+        "imagenet-r": root / "imagenet-r",
+        "imagenet-a": root / "imagenet-a",
+        "imagenet-sketch": root / "sketch",
+        "imagenet-c": root / "c",
+    }
 
 
 @pytest.fixture

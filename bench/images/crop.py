@@ -5,7 +5,6 @@ from PIL import Image
 
 from bench.records import Array, Crop
 
-
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,

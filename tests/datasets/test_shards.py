@@ -1,0 +1,169 @@
+import json
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from bench.datasets import fingerprint
+from bench.datasets.shards import ShardSamples, shard_files
+from bench.datasets.spaces import IMAGENET
+from bench.errors import AbsentError, BenchError, RunError
+
+
+@pytest.fixture
+def folder(tmp_path, images, write_tar):
+    """Three shards of three samples."""
+    for shard in range(3):
+        members = {}
+        for number in range(3 * shard, 3 * shard + 3):
+            members[f"{number:04d}.png"] = images[number]
+            members[f"{number:04d}.cls"] = f"{number % 3}\n".encode()
+        write_tar(tmp_path / f"birds-{shard:03d}.tar", members)
+    return tmp_path
+
+
+def test_every_key_is_a_sample(folder, birds, images):
+    samples = ShardSamples(folder, birds, "b")
+    assert samples.ids.tolist() == [f"{number:04d}" for number in range(9)]
+    assert samples.labels.tolist() == [0, 1, 2] * 3
+    assert samples.labels.dtype == samples.sizes.dtype == np.int64
+    assert samples.sizes.tolist() == [len(data) for data in images]
+    assert [samples.read(index) for index in (8, 0, 4)] == [images[8], images[0], images[4]]
+
+
+@pytest.mark.parametrize("pattern", ["birds-{000..002}.tar", "birds-*.tar", "birds-00{0,1,2}.tar", "{birds}-*.tar"])
+def test_patterns_name_the_same_shards_as_the_folder(folder, birds, pattern):
+    assert fingerprint(ShardSamples(folder / pattern, birds, "b")) == fingerprint(ShardSamples(folder, birds, "b"))
+
+
+def test_one_shard_may_be_named(folder, birds):
+    assert ShardSamples(folder / "birds-001.tar", birds, "b").ids.tolist() == ["0003", "0004", "0005"]
+
+
+def test_worker_processes_can_have_a_copy(folder, birds, images):
+    samples = ShardSamples(folder, birds, "b")
+    copy = pickle.loads(pickle.dumps(samples))
+    assert copy.read(5) == images[5]
+    assert fingerprint(copy) == fingerprint(samples)
+
+
+def test_stamps_tell_samples_apart_and_change_with_the_shard(folder, birds):
+    before = ShardSamples(folder, birds, "b")
+    stamps = [before.stamp(index) for index in range(9)]
+    path = folder / "birds-001.tar"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    after = [ShardSamples(folder, birds, "b").stamp(index) for index in range(9)]
+    assert [a == b for a, b in zip(stamps, after, strict=True)] == [True] * 3 + [False] * 3 + [True] * 3
+    assert len({*stamps, *after}) == 12
+    with pytest.raises(RunError, match=r"birds-001\.tar has changed since this run began; run again"):
+        before.read(4)
+
+
+def test_labels_may_be_in_json_or_be_names(tmp_path, birds, images, write_tar):
+    members = {"a.JPEG": images[0], "a.json": json.dumps({"label": 2, "width": 7}).encode()}
+    write_tar(tmp_path / "number.tar", members)
+    assert ShardSamples(tmp_path / "number.tar", birds, "b").labels.tolist() == [2]
+    write_tar(tmp_path / "name.tar", {"a.webp": images[0], "a.json": b'{"label": "robin"}', "b.jpg": images[1],
+                                      "b.cls": b"wren"})  # fmt: skip
+    assert ShardSamples(tmp_path / "name.tar", birds, "b").labels.tolist() == [1, 2]
+
+
+def test_keys_keep_their_folders_and_end_at_the_first_dot(tmp_path, birds, images, write_tar):
+    members = {"./x/a.jpg": images[0], "./x/a.cls": b"0", "y/a.jpg": images[1], "y/a.cls": b"1",
+               "y/a.seg.png": images[2], "y/a.txt": b"a wren", "README": b"", ".hidden": b""}  # fmt: skip
+    samples = ShardSamples(write_tar(tmp_path / "b.tar", members), birds, "b")
+    assert samples.ids.tolist() == ["x/a", "y/a"]
+    assert samples.read(1) == images[1]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a.jpg": b"i"}, r"b\.tar, key 'a': there is no label; each key needs KEY\.cls or KEY\.json there"),
+        ({"a.jpg": b"i", "a.cls": b""}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.json": b'{"width": 7}'}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.json": b"[1]"}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.json": b"{"}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.json": b'{"label": 1.5}'}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.json": b'{"label": true}'}, "key 'a': there is no label"),
+        ({"a.jpg": b"i", "a.cls": b"\xff\xfe"}, "key 'a': there is no label"),
+        ({"a.cls": b"1"}, r"key 'a': there is no image; each key needs KEY\.jpg or KEY\.jpeg or KEY\.png or KEY\.webp"),
+        ({"a.jpg": b"i", "a.png": b"i", "a.cls": b"1"}, "key 'a': there are two images; each key needs one"),
+        ({"a.jpg": b"i", "a.cls": b"3"}, r"row 0 of .*b\.tar \(b\) has the label 3, but there are 3 classes"),
+        ({"a.jpg": b"i", "a.cls": b"-1"}, "row 0 of .* is labelled -1"),
+        ({"a.jpg": b"i", "a.cls": b"emu"}, "row 0 of .* has the label 'emu', which is no class of 'birds'"),
+        ({"a.jpg": b"i", "a.cls": b"1", "b.jpg": b"i", "b.cls": b"wren"}, "has numbers and names among its labels"),
+        ({"README": b"x"}, r"holds no samples; KEY\.jpg with KEY\.cls were looked for"),
+    ],
+)
+def test_samples_that_are_not_whole_are_named(tmp_path, birds, write_tar, members, message):
+    with pytest.raises(BenchError, match=message):
+        ShardSamples(write_tar(tmp_path / "b.tar", members), birds, "b")
+
+
+def test_a_key_in_two_shards_is_refused(folder, birds, images, write_tar):
+    write_tar(folder / "more.tar", {"0004.jpg": images[0], "0004.cls": b"1"})
+    with pytest.raises(BenchError, match=r"the key '0004' is in .*birds-001\.tar and in .*more\.tar; keys must be"):
+        ShardSamples(folder, birds, "b")
+
+
+@pytest.mark.parametrize("cut", ["nothing", "a header", "an image", "its end", "the end mark"])
+def test_a_shard_cut_short_is_named(folder, birds, cut):
+    path = folder / "birds-001.tar"
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    end = members[-1].offset_data + tarfile.BLOCKSIZE
+    keep = {"nothing": 0, "a header": members[2].offset + 100, "an image": members[2].offset_data + 20}
+    keep |= {"its end": members[2].offset, "the end mark": end}
+    path.write_bytes(path.read_bytes()[: keep[cut]])
+    with pytest.raises(RunError, match=r"birds-001\.tar (is no whole|lacks the end mark of a) tar file.*obtain it again"):
+        ShardSamples(folder, birds, "b")
+
+
+def test_damage_between_members_is_seen(folder, birds):
+    path = folder / "birds-001.tar"
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        header = tar.getmembers()[2].offset
+    data[header : header + 512] = b"x" * 512
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"birds-001\.tar .* damaged or cut short; obtain it again"):
+        ShardSamples(folder, birds, "b")
+
+
+def test_shards_that_are_not_there_are_named(folder, birds):
+    with pytest.raises(AbsentError, match=r"birds-003\.tar is wanted for b, but is not there; check the path, or obtain"):
+        shard_files(folder / "birds-{000..004}.tar", "b")
+    with pytest.raises(AbsentError, match=r"gone: a \.tar file is wanted for b|gone is wanted for b"):
+        shard_files(folder / "gone", "b")
+    (folder / "empty").mkdir()
+    with pytest.raises(AbsentError, match=r"empty: a \.tar file is wanted for b, but is not there"):
+        shard_files(folder / "empty", "b")
+    with pytest.raises(AbsentError, match=r"x\*\.tar: a \.tar file is wanted for b"):
+        shard_files(folder / "x*.tar", "b")
+
+
+@pytest.mark.parametrize("name", ["b.tar.gz", "b.tgz", "b.tar.zst"])
+def test_packed_shards_are_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).touch()
+    for place in (tmp_path, tmp_path / name):
+        with pytest.raises(BenchError, match=rf"{name} is a packed tar file, .*; unpack it to \.tar"):
+            shard_files(place, "b")
+
+
+def test_photographs_come_back_from_shards_as_they_were(real_data, tmp_path, write_tar):
+    files = sorted((real_data / "imagenet-sample").glob("*/*"))
+    for shard in range(4):
+        members = {}
+        for path in files[shard::4]:
+            members[f"{path.stem}.jpeg"] = path.read_bytes()
+            members[f"{path.stem}.cls"] = str(IMAGENET.classes.index(path.parent.name)).encode()
+        write_tar(tmp_path / f"{shard}.tar", members)
+    samples = ShardSamples(tmp_path, IMAGENET, "sample")
+    assert len(samples.ids) == len(files)
+    by_name = {path.stem: path for path in files}
+    for index, (key, label) in enumerate(zip(samples.ids, samples.labels, strict=True)):
+        assert samples.read(index) == by_name[key].read_bytes()
+        assert IMAGENET.classes[label] == by_name[key].parent.name
