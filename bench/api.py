@@ -43,8 +43,8 @@ class RunResult:
 
     @property
     def ok(self) -> bool:
-        """Whether every cell is stored and every checkpoint could be evaluated."""
-        return not self.failures and not self.plan.unavailable
+        """Whether every cell is stored, every checkpoint could be evaluated, and every suite has its headline."""
+        return not self.failures and not self.plan.unavailable and all(board.complete for board in self.boards)
 
 
 def configure(**flags: Any) -> Config:

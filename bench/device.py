@@ -4,11 +4,11 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import torch
 
+from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.measure import BatchMeasure
@@ -154,8 +154,11 @@ def free_memory(device: str) -> int:
 
 
 def _size(checkpoint: Checkpoint) -> int:
-    path = Path(checkpoint.weights)
-    return path.stat().st_size if path.is_file() else 0
+    """Bytes of the weights file; 0 where there is none, which loading will say."""
+    try:
+        return locate(checkpoint).stat().st_size
+    except (BenchError, OSError):
+        return 0
 
 
 def run_in_chunks(

@@ -106,6 +106,12 @@ class Board:
         return sum((checkpoint.model, condition) in self.cells for condition in self.suite.conditions)
 
     @property
+    def complete(self) -> bool:
+        """Whether every checkpoint has the cells of the headline."""
+        headline = self.suite.headline.conditions
+        return all((entry.model, condition) in self.cells for entry in self.checkpoints for condition in headline)
+
+    @property
     def ranking(self) -> list[StoredCheckpoint]:
         """By the headline score, the best first; those without one at the end, then by name."""
         headline = self.suite.headline

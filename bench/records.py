@@ -240,7 +240,7 @@ class Condition:
         crop, perturbation = self.images.crop, self.images.perturbation
         return {
             "dataset": self.data.dataset,
-            "split": self.data.split,
+            "split": self.image_set.split,
             "fit": "+".join(self.data.fit) or None,
             "crop_size": crop.size if crop else None,
             "crop_ratio": crop.ratio if crop else self.model.crop_ratio,

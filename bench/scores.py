@@ -20,11 +20,11 @@ MEAN_ACCURACY = Metric(name="mean_accuracy", function=metrics.mean_accuracy)
 RELATIVE_DROP = Metric(name="relative_drop", function=metrics.relative_drop, higher_is_better=False)
 
 
-def classification(condition: Condition) -> tuple[Score, ...]:
-    """Accuracy, likelihood and calibration under one condition, top-1 first."""
+def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]:
+    """Accuracy, likelihood and calibration under one condition, top-1 first; `top5` is that score's heading."""
     return (
         Score(metric=TOP1, conditions=(condition,), column="top-1"),
-        Score(metric=TOP5, conditions=(condition,)),
+        Score(metric=TOP5, conditions=(condition,), column=top5),
         Score(metric=MEAN_PER_CLASS, conditions=(condition,)),
         Score(metric=NLL, conditions=(condition,), column="NLL"),
         Score(metric=BRIER, conditions=(condition,), column="Brier"),

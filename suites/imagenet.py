@@ -5,7 +5,7 @@ the validation images of their 200 classes, with the logits cut to these.
 """
 
 from bench.records import Condition, Data, Measurement, Params, Protocol
-from bench.scores import TOP1, TOP5, classification, within
+from bench.scores import TOP1, classification, within
 from bench.suite import Score, Suite, suites
 
 CLEAN = Condition(
@@ -22,8 +22,7 @@ suites.register(
         track="imagenet",
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=(
-            *classification(CLEAN),
-            Score(metric=TOP5, conditions=(CLEAN,), column="top-5"),
+            *classification(CLEAN, top5="top-5"),
             Score(metric=within(TOP1, "imagenet-r"), conditions=(CLEAN,), column="R's 200"),
             Score(metric=within(TOP1, "imagenet-a"), conditions=(CLEAN,), column="A's 200"),
         ),

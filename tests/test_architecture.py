@@ -198,7 +198,7 @@ COMMANDS = {
     "list": "KIND --registry --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
-    "table": f"--suite --track --checkpoint {CELLS} --store --format --columns --out",
+    "table": f"--suite --track --checkpoint {CELLS} --store --format --columns --published --out",
     "outcomes": f"--suite --track --checkpoint {CELLS} --store --out",
     "store ls": "--store",
     "store verify": "--store",

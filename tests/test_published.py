@@ -56,11 +56,11 @@ def one(suite: str, name: str, heading: str, percent: float, n: int, **how: Any)
 def test_every_score_with_a_published_number_is_compared_and_no_other() -> None:
     scores = {
         (R50, "ECE"): estimate(3, 50_000),
-        (R50, "top5"): estimate(92.9, 50_000),
+        (R50, "top-5"): estimate(92.9, 50_000),
         (R50, "top-1"): estimate(76, 50_000),
     }
     found = compare([board("imagenet", scores)])
-    assert [(c.checkpoint, c.suite, c.score) for c in found] == [(R50, "imagenet", "top-1"), (R50, "imagenet", "top5")]
+    assert [(c.checkpoint, c.suite, c.score) for c in found] == [(R50, "imagenet", "top-1"), (R50, "imagenet", "top-5")]
     assert [100 * c.published.value for c in found] == pytest.approx([76.156, 92.866])
     assert found[0].difference == pytest.approx(-0.156)
 

@@ -189,6 +189,11 @@ def _report_failures(result: "RunResult") -> int:
     unavailable = result.plan.unavailable
     faults = [f"{_count(len(result.failures), 'cell')} failed"] * bool(result.failures)
     faults += [f"{_count(len(unavailable), 'checkpoint')} could not be evaluated"] * bool(unavailable)
+    faults += [
+        f"{board.suite.name} lacks the data of its headline, {board.suite.headline.column}"
+        for board in result.boards
+        if not board.complete and not faults
+    ]
     print(f"\nbench: {' and '.join(faults)}; everything else is stored:", file=sys.stderr)
     for name, reason in unavailable.items():
         print(f"  {name}: {reason}", file=sys.stderr)

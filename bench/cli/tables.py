@@ -37,13 +37,23 @@ def add_table(commands: Any) -> None:
         help="text and md: a leaderboard; csv and json: a row a score",
     )
     command.add_argument("--columns", metavar="A,B,…", help="of csv and json: only these")
+    command.add_argument(
+        "--published", action="store_true", help="beside the numbers that others published for the same checkpoint"
+    )
     out_option(command)
 
 
 def _table(arguments: argparse.Namespace) -> int:
     if arguments.columns and arguments.format in ("text", "md"):
         raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
+    if arguments.published and (arguments.columns or arguments.format != "text"):
+        raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = _stored_boards(arguments)
+    if arguments.published:
+        from bench.published import compare, render_comparisons
+
+        emit(render_comparisons(compare(boards)), arguments.out)
+        return 0
     if arguments.format in ("text", "md"):
         text = "\n\n".join(_board_text(board, arguments.format) for board in boards)
     else:

@@ -29,7 +29,7 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")
 """The hub's names for parts: SPLIT-00000-of-00003, once with a digest behind."""
 
 
-@dataclass
+@dataclass(eq=False)
 class ParquetSamples:
     """Samples of a Parquet file, or of a folder of them. May be copied to worker processes.
 
@@ -108,7 +108,7 @@ def status_of(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@dataclass
+@dataclass(eq=False)
 class _File:
     """One file, with the row group that was read last."""
 

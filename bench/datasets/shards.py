@@ -24,7 +24,7 @@ _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Sample:
     """What the shards hold under one key."""
 
@@ -34,7 +34,7 @@ class _Sample:
     label: int | str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class ShardSamples:
     """Samples of tar shards, read in place: opening reads the headers and the labels. May be copied to processes.
 

@@ -51,7 +51,7 @@ class _Meaning:
 _CUT = "logits cut to the 200 classes"
 _TIMM = {
     ("imagenet", "top1"): _Meaning(suite="imagenet", score="top-1", images=50_000),
-    ("imagenet", "top5"): _Meaning(suite="imagenet", score="top5", images=50_000),
+    ("imagenet", "top5"): _Meaning(suite="imagenet", score="top-5", images=50_000),
     ("imagenet-real", "top1"): _Meaning(suite="imagenet-real", score="top-1", images=46_837),
     ("imagenet-v2-matched-frequency", "top1"): _Meaning(suite="imagenet-v2", score="matched-frequency", images=10_000),
     ("imagenet-r", "top1"): _Meaning(suite="imagenet-r", score="top-1 of 200", images=30_000, note=_CUT),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets import Library, fingerprint
+from bench.datasets import Library, datasets, fingerprint
 from bench.datasets.cifar import open_cifar10, open_cifar100
 from bench.datasets.spaces import CIFAR10, CIFAR100
 from bench.errors import AbsentError, BenchError, RunError
@@ -76,7 +76,7 @@ def test_cifar100_has_its_fine_labels(python100):
 
 def test_the_binary_versions_hold_the_same(python10, python100, tmp_path):
     def write(path, rows, *columns):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(np.hstack([*(np.array(c, dtype=np.uint8)[:, None] for c in columns), rows]).tobytes())
 
     for seed, name in enumerate(["test_batch", *(f"data_batch_{k}" for k in range(1, 6))]):
@@ -117,10 +117,8 @@ def test_classes_are_found_by_the_names_in_the_meta_file(python10):
 def test_both_are_registered_with_what_the_whole_has():
     library = Library()
     for name, classes in (("cifar10", 10), ("cifar100", 100)):
-        with pytest.raises(AbsentError, match=rf"'{name}' is not on this machine .* kriz/cifar.html, .*--data {name}="):
+        with pytest.raises(AbsentError, match=rf"'{name}' is not on this machine .*kriz/cifar.html, .*--data {name}="):
             library.open(name, "train")
-        from bench.datasets import datasets
-
         assert datasets.get(name).expected == {"test": (10_000, classes), "train": (50_000, classes)}
 
 
@@ -182,7 +180,9 @@ def test_a_pickle_cut_short_is_named(python10, keep):
 )
 def test_a_pickle_of_something_else_is_refused(python10, content):
     dump(python10 / "test_batch", content)
-    with pytest.raises(BenchError, match=r"test_batch is not a batch of cifar10: `data` \(n, 3072\) of uint8 .*`labels`"):
+    with pytest.raises(
+        BenchError, match=r"test_batch is not a batch of cifar10: `data` \(n, 3072\) of uint8 .*`labels`"
+    ):
         open_cifar10("test", python10)
 
 
@@ -217,7 +217,9 @@ def test_missing_files_are_named(python10, tmp_path):
 @pytest.mark.parametrize("count", [0, 3072, 3074])
 def test_a_binary_file_cut_short_is_named(tmp_path, count):
     (tmp_path / "test_batch.bin").write_bytes(bytes(count))
-    with pytest.raises(RunError, match=rf"test_batch.bin has {count:,} bytes, not a multiple of 3,073 as cifar10 needs"):
+    with pytest.raises(
+        RunError, match=rf"test_batch.bin has {count:,} bytes, not a multiple of 3,073 as cifar10 needs"
+    ):
         open_cifar10("test", tmp_path)
 
 

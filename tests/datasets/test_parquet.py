@@ -182,9 +182,13 @@ def test_a_split_that_is_not_there_is_absent(tmp_path):
     with pytest.raises(AbsentError, match="there is no file or folder .*gone, the place that was given for b; check"):
         split_files(tmp_path / "gone", "test", "b")
     (tmp_path / "train.parquet").touch()
-    with pytest.raises(AbsentError, match=r"holds no Parquet file of split 'test' of b: test\.parquet or .* looked for"):
+    with pytest.raises(
+        AbsentError, match=r"holds no Parquet file of split 'test' of b: test\.parquet or .* looked for"
+    ):
         split_files(tmp_path, "test", "b")
-    with pytest.raises(AbsentError, match=r"split 'test' of b is wanted, but .*train\.parquet is by its name the split"):
+    with pytest.raises(
+        AbsentError, match=r"split 'test' of b is wanted, but .*train\.parquet is by its name the split"
+    ):
         split_files(tmp_path / "train.parquet", "test", "b")
 
 

@@ -118,7 +118,9 @@ def test_a_shard_cut_short_is_named(folder, birds, cut):
     keep = {"nothing": 0, "a header": members[2].offset + 100, "an image": members[2].offset_data + 20}
     keep |= {"its end": members[2].offset, "the end mark": end}
     path.write_bytes(path.read_bytes()[: keep[cut]])
-    with pytest.raises(RunError, match=r"birds-001\.tar (is no whole|lacks the end mark of a) tar file.*obtain it again"):
+    with pytest.raises(
+        RunError, match=r"birds-001\.tar (is no whole|lacks the end mark of a) tar file.*obtain it again"
+    ):
         ShardSamples(folder, birds, "b")
 
 
@@ -134,7 +136,9 @@ def test_damage_between_members_is_seen(folder, birds):
 
 
 def test_shards_that_are_not_there_are_named(folder, birds):
-    with pytest.raises(AbsentError, match=r"birds-003\.tar is wanted for b, but is not there; check the path, or obtain"):
+    with pytest.raises(
+        AbsentError, match=r"birds-003\.tar is wanted for b, but is not there; check the path, or obtain"
+    ):
         shard_files(folder / "birds-{000..004}.tar", "b")
     with pytest.raises(AbsentError, match=r"gone: a \.tar file is wanted for b|gone is wanted for b"):
         shard_files(folder / "gone", "b")

@@ -10,12 +10,17 @@ from bench.records import Crop
 transforms = pytest.importorskip("torchvision.transforms")
 
 
-@pytest.mark.parametrize("shape", [(300, 400), (401, 299), (224, 224), (500, 33), (32, 32), (97, 131)])
+@pytest.mark.parametrize(
+    "shape", [(300, 400), (401, 299), (224, 224), (500, 33), (33, 500), (32, 32), (97, 131), (3, 2), (201, 100)]
+)
 @pytest.mark.parametrize(
     ("size", "ratio", "interpolation"),
     [
         (224, 0.875, "bicubic"),
         (224, 0.9, "bilinear"),
+        (224, 0.965, "bilinear"),
+        (160, 0.8, "bicubic"),
+        (448, 1.0, "bicubic"),
         (32, 1.0, "bicubic"),
         (384, 1.0, "bicubic"),
         (64, 0.95, "nearest"),

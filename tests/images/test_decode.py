@@ -4,16 +4,79 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from bench.errors import RunError
 from bench.images.decode import decode
 
 
-def encoded(mode: str, form: str) -> bytes:
+def encoded(mode: str, form: str, size: tuple[int, int] = (20, 10), **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.effect_noise((20, 10), 90).convert(mode).save(buffer, form)
+    bands = [Image.effect_noise(size, sigma) for sigma in (90, 60, 30)]
+    Image.merge("RGB", bands).convert(mode).save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def rotated() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    return exif
+
+
+GRADIENT = np.tile(np.arange(90, dtype=np.uint8), (31, 2)).reshape(31, 60, 3)
+JPEGS = {
+    **{f"subsampling {n}": encoded("RGB", "JPEG", (65, 49), subsampling=n) for n in (0, 1, 2)},
+    **{f"progressive {n}": encoded("RGB", "JPEG", (33, 70), subsampling=n, progressive=True) for n in (0, 2)},
+    "one pixel": encoded("RGB", "JPEG", (1, 1)),
+    "narrow": encoded("RGB", "JPEG", (3, 90), quality=30),
+    "4:1:1": simplejpeg.encode_jpeg(
+        np.asarray(Image.effect_noise((50, 31), 50).convert("RGB")), colorsubsampling="411"
+    ),
+    "RGB inside": encoded("RGB", "JPEG", keep_rgb=True),
+    "restarts": encoded("RGB", "JPEG", (64, 48), restart_marker_blocks=2),
+    "rotated": encoded("RGB", "JPEG", (40, 30), exif=rotated(), dpi=(72, 72), comment="a comment"),
+    "grey": encoded("L", "JPEG"),
+    "CMYK": encoded("CMYK", "JPEG"),
+    "two pictures": encoded("RGB", "MPO", save_all=True, append_images=[Image.new("RGB", (20, 10))]),
+}
+
+
+def harmed(data: bytes, rng: np.random.Generator) -> bytes:
+    """One fault of the kinds that storing and sending leave, or two bytes that mean something to a JPEG reader."""
+    place, kind = int(rng.integers(1, len(data))), rng.integers(8)
+    if kind == 0:
+        return data[:place]
+    if kind == 1:
+        return data[: -int(rng.integers(1, 6))]
+    if kind == 2:
+        return data + rng.bytes(place)
+    if kind == 3:
+        return data[:place] + rng.bytes(4) + data[place + 4 :]
+    if kind == 4:
+        place %= 200  # the headers
+        return data[:place] + rng.bytes(1) + data[place + 1 :]
+    if kind == 5:
+        return data[:place] + data[place + int(rng.integers(1, 20)) :]
+    if kind == 6:
+        return data[:place] + bytes([data[place] ^ 1 << int(rng.integers(8))]) + data[place + 1 :]
+    return (
+        data[:place] + bytes([0xFF, int(rng.choice([0xD8, 0xD9, 0xDA, 0xC0, 0xC2, 0xC4, 0xD3, 0xEE]))]) + data[place:]
+    )
+
+
+def with_pillow(data: bytes) -> np.ndarray | None:
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    except (OSError, ValueError):
+        return None
+
+
+def with_ours(data: bytes) -> np.ndarray | None:
+    try:
+        return decode(data, "x")
+    except RunError:
+        return None
 
 
 @pytest.mark.parametrize(
@@ -22,6 +85,22 @@ def encoded(mode: str, form: str) -> bytes:
 def test_every_mode_becomes_rgb_as_pillow_has_it(mode, form):
     data = encoded(mode, form)
     assert np.array_equal(decode(data, "x"), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_every_kind_of_jpeg_has_pillows_pixels(kind):
+    assert np.array_equal(decode(JPEGS[kind], "x"), with_pillow(JPEGS[kind]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged metadata
+@pytest.mark.parametrize("kind", JPEGS)
+def test_damaged_jpegs_are_read_or_refused_as_pillow_does(kind):
+    rng = np.random.default_rng(len(kind))
+    for _ in range(60):
+        data = harmed(JPEGS[kind], rng)
+        ours, pillows = with_ours(data), with_pillow(data)
+        assert (ours is None) == (pillows is None)
+        assert ours is None or np.array_equal(ours, pillows)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_an_error_that_was_not_published_is_not_made_up(corruption: str, severit
 def test_timms_numbers_go_to_the_scores_that_measure_the_same() -> None:
     assert values("timm:resnet50.tv_in1k", Crop(size=224, ratio=0.875, interpolation="bilinear")) == {
         ("imagenet", "top-1"): 0.76156,
-        ("imagenet", "top5"): 0.92866,
+        ("imagenet", "top-5"): 0.92866,
         ("imagenet-real", "top-1"): 0.82969,
         ("imagenet-v2", "matched-frequency"): 0.6319,
         ("imagenet-r", "top-1 of 200"): 0.36157,

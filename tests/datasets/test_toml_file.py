@@ -1,0 +1,200 @@
+from pathlib import Path
+
+import pytest
+
+from bench.datasets.spaces import IMAGENET
+from bench.datasets.toml_file import read_datasets
+from bench.errors import AbsentError, BenchError
+from bench.records import ClassSpace
+
+OWN = 'classes = ["crow", "robin", "wren"]\n'
+START = '[datasets.my-birds]\nfolder = "birds"\n'
+
+
+def read(folder: Path, text: str):
+    (folder / "mine.toml").write_text(text)
+    return read_datasets(folder / "mine.toml")
+
+
+def open_only(folder: Path, text: str, place: Path | None = None):
+    [dataset] = read(folder, text)
+    return dataset.open(dataset.splits[0], place)
+
+
+@pytest.fixture
+def folders(tmp_path, birds, images):
+    for number, data in enumerate(images):
+        folder = tmp_path / "birds" / birds.classes[number // 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(data)
+    return tmp_path / "birds"
+
+
+def test_every_key_reaches_the_record(tmp_path):
+    text = """
+        [my-vit]
+        arch = "resnet18"
+
+        [datasets.my-birds]
+        hub = "owner/birds"
+        classes = ["crow", "robin"]
+        split = "validation"
+        about = "Birds."
+        licence = "CC0"
+        source = "my garden"
+        config = "plain"
+        revision = "abc"
+        streaming = true
+        image = "photo"
+        label = "species"
+    """
+    [dataset] = read(tmp_path, text)
+    assert dataset.name == "my-birds"
+    assert dataset.class_space == ClassSpace(name="my-birds", classes=("crow", "robin"))
+    assert (dataset.splits, dataset.about, dataset.licence) == (("validation",), "Birds.", "CC0")
+    assert (dataset.source, dataset.size, dataset.expected) == ("my garden", "", {})
+
+
+def test_the_keys_of_a_hub_set_reach_the_library(tmp_path, monkeypatch):
+    from bench.datasets import toml_file
+
+    asked = []
+    monkeypatch.setattr(toml_file, "HubSamples", lambda *arguments: asked.append(arguments))
+    text = f"""[datasets.b]\nhub = "owner/birds"\n{OWN}split = "dev"\nconfig = "plain"\nrevision = "abc"
+        image = "photo"\nlabel = "species"\n"""
+    monkeypatch.setattr(toml_file, "_check_count", lambda *arguments: None)
+    open_only(tmp_path, text)
+    [(source, space, what)] = asked
+    assert (source.repo, source.split, source.config, source.revision) == ("owner/birds", "dev", "plain", "abc")
+    assert (source.image_column, source.label_column, space.name, what) == ("photo", "species", "b", "b")
+
+
+def test_a_file_without_data_sets_has_none(tmp_path):
+    assert read(tmp_path, '[my-vit]\narch = "resnet18"\n') == []
+
+
+def test_class_folders_are_read_from_beside_the_file(tmp_path, folders, images, monkeypatch):
+    monkeypatch.chdir("/")
+    samples = open_only(tmp_path, START + OWN)
+    assert samples.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert samples.ids[3] == "robin/3.png"
+    assert samples.read(3) == images[3]
+
+
+def test_a_class_is_found_by_its_folders_name(tmp_path, folders):
+    samples = open_only(tmp_path, START + 'classes = ["wren", "robin", "crow"]')
+    assert samples.labels.tolist() == [2, 2, 2, 1, 1, 1, 0, 0, 0]
+
+
+def test_classes_may_stand_in_a_file(tmp_path, folders):
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfwren\r\n\r\n robin \r\ncrow")
+    [dataset] = read(tmp_path, START + 'classes = "classes.txt"')
+    assert dataset.class_space.classes == ("wren", "robin", "crow")
+
+
+def test_classes_may_be_a_class_space_of_which_the_folders_are_some(tmp_path, folders):
+    (folders / "crow").rename(folders / "n01440764")
+    (folders / "robin").rename(folders / "n15075141")
+    (folders / "wren").rename(folders / "n01443537")
+    text = START + 'classes = "imagenet-1k"'
+    assert read(tmp_path, text)[0].class_space is IMAGENET
+    assert sorted(set(open_only(tmp_path, text).labels.tolist())) == [0, 1, 999]
+
+
+def test_shards_and_parquet_files_are_read(tmp_path, images, write_tar, write_parquet):
+    write_tar(tmp_path / "s/b-0.tar", {"a.png": images[0], "a.cls": b"2", "b.png": images[1], "b.cls": b"0"})
+    samples = open_only(tmp_path, f'[datasets.b]\nshards = "s/b-{{0..0}}.tar"\n{OWN}')
+    assert samples.labels.tolist() == [2, 0]
+    write_parquet(tmp_path / "p/val.parquet", images[:2], [2, 0], columns=("photo", "species"))
+    columns = 'image = "photo"\nlabel = "species"\nsplit = "val"\n'
+    samples = open_only(tmp_path, f'[datasets.b]\nparquet = "p"\n{OWN}{columns}')
+    assert samples.labels.tolist() == [2, 0]
+    assert samples.ids[0] == "val/00000000"
+
+
+def test_a_place_that_is_given_wins(tmp_path, folders, images, write_parquet):
+    elsewhere = folders.rename(tmp_path / "elsewhere")
+    assert len(open_only(tmp_path, START + OWN, elsewhere).ids) == 9
+    with pytest.raises(BenchError, match="birds must be a folder, but .*birds does not exist"):
+        open_only(tmp_path, START + OWN)
+    files = write_parquet(tmp_path / "p/test.parquet", images[:2], [2, 0]).parent
+    hub = f'[datasets.b]\nhub = "owner/name"\nstreaming = true\n{OWN}'
+    assert open_only(tmp_path, hub, files).labels.tolist() == [2, 0]
+
+
+# -- what is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('folders = "x"', r"no key 'folders'\. Did you mean 'folder'"),
+        ("[datasets.my-birds.2024]\nx = 1", r"no key '2024'.* needs quotes: \[datasets\.\"my-birds\.2024\"\]"),
+        ("about = 3", "about must be text in quotes, not 3"),
+        ('licence = ""', "licence must be text in quotes, not ''"),
+        ('streaming = "yes"', "streaming must be true or false, not 'yes'"),
+        ('split = "val"', "split is for parquet and hub, not for folder; remove it"),
+        ('revision = "main"', "revision is for hub, not for folder; remove it"),
+        ('image = "img"', "image is for parquet and hub, not for folder; remove it"),
+        ('shards = "x"', "has both folder and shards; keep one"),
+        ("classes = []", r"classes must be the name of a class space, a file of names or a list of names, not \[\]"),
+        ("classes = 3", "classes must be the name of a class space, a file of names or a list of names, not 3"),
+        ('classes = ["a", 1]', "classes must be the name of a class space, a file"),
+        ('classes = ["a", "b", "a"]', "classes name 'a' more than once; each class needs its own name"),
+        (
+            'classes = "gone.txt"',
+            r"classes: 'gone\.txt' is neither a file beside this one nor a class space \(.*cifar10,",
+        ),
+        ('classes = "empty.txt"', "classes name none; each class needs its own name"),
+        ('classes = "latin.txt"', r"classes: latin\.txt can't be read \(.*\); a text file in UTF-8 was wanted"),
+    ],
+)
+def test_a_wrong_line_is_named_with_file_and_line(tmp_path, line, message):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes(b"\xe4\n")
+    with pytest.raises(BenchError, match=rf"mine\.toml, line 3: \[datasets\.my-birds\] .*{message}"):
+        read(tmp_path, START + line)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (START, r"line 1: \[datasets\.my-birds\] does not say its classes; add classes = "),
+        (
+            '\n[datasets.b]\nclasses = "cifar10"',
+            r"line 2: \[datasets\.b\] does not say where its images are; add folder",
+        ),
+        ("datasets = 3", r"line 1: datasets must be tables, one a data set: \[datasets\.NAME\], not 3"),
+        ('[datasets]\nfolder = "x"', "line 2: 'folder' stands outside a data set's table; put its name in brackets"),
+        ("[datasets\n", r"mine\.toml, line 1: not valid TOML"),
+    ],
+)
+def test_what_is_missing_is_asked_for(tmp_path, text, message):
+    with pytest.raises(BenchError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_list_of_another_length_than_the_folders_is_refused(tmp_path, folders):
+    with pytest.raises(
+        BenchError, match=r"line 3: \[datasets\.my-birds\] classes lists 4 names, but the data has 3 cla"
+    ):
+        open_only(tmp_path, START + 'classes = ["crow", "emu", "robin", "wren"]')
+    with pytest.raises(BenchError, match="is not my-birds: 1 of its 3 folders .wren. are not named after"):
+        open_only(tmp_path, START + 'classes = ["crow", "robin"]')
+
+
+def test_a_list_of_another_length_than_the_datas_own_is_refused(tmp_path, images, write_parquet):
+    write_parquet(tmp_path / "b.parquet", images[:2], [0, 1], ["crow", "wren"])
+    with pytest.raises(
+        BenchError, match="classes lists 3 names, but the data has 2 class names of its own; list those"
+    ):
+        open_only(tmp_path, f'[datasets.b]\nparquet = "b.parquet"\n{OWN}')
+    write_parquet(tmp_path / "b.parquet", images[:2], [0, 3])
+    with pytest.raises(BenchError, match="row 1 of .* has the label 3, but there are 3 classes"):
+        open_only(tmp_path, f'[datasets.b]\nparquet = "b.parquet"\n{OWN}')
+
+
+def test_data_that_is_not_there_is_absent(tmp_path):
+    for form in ("shards", "parquet"):
+        with pytest.raises(AbsentError, match=r"gone.* b"):
+            open_only(tmp_path, f'[datasets.b]\n{form} = "gone"\n{OWN}')
