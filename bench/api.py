@@ -61,9 +61,18 @@ def configure(**flags: Any) -> Config:
 
 
 def register_file(path: Path) -> list[Checkpoint]:
-    """Register the checkpoints of a user's TOML file; those registered from the same file before are kept."""
-    from bench.checkpoints.toml_file import read_registry
+    """Register what a user's TOML file holds: data sets, a suite of the same name for each, and checkpoints.
 
+    What was registered from the same file before is kept.
+    """
+    from bench.checkpoints.toml_file import read_registry
+    from bench.datasets.toml_file import read_datasets
+    from bench.scores import plain_suite
+
+    for dataset in read_datasets(path):
+        if dataset.name not in dataset_registry or dataset_registry.origin(dataset.name) != str(path):
+            dataset_registry.register(dataset, origin=str(path))
+            suite_registry.register(plain_suite(dataset), origin=str(path))
     entries = read_registry(path, lambda name: dataset_registry.get(name).class_space)
     for entry in entries:
         if entry.name not in checkpoint_registry or checkpoint_registry.get(entry.name) != entry:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from bench import metrics
 from bench.corruptions.builtin import GROUPS
-from bench.datasets import class_spaces
-from bench.records import Condition
-from bench.suite import Metric, Score
+from bench.datasets import Dataset, class_spaces
+from bench.records import Condition, Data, Protocol
+from bench.suite import Metric, Score, Suite
 
 TOP1 = Metric(name="top1", function=metrics.top1)
 TOP5 = Metric(name="top5", function=metrics.top5)
@@ -29,6 +29,22 @@ def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]
         Score(metric=NLL, conditions=(condition,), column="NLL"),
         Score(metric=BRIER, conditions=(condition,), column="Brier"),
         Score(metric=ECE, conditions=(condition,), column="ECE"),
+    )
+
+
+def plain_suite(dataset: Dataset) -> Suite:
+    """The suite of a user's data set: accuracy, likelihood and calibration, each checkpoint under its own crop."""
+    classes = len(dataset.class_space.classes)
+    condition = Condition(data=Data(dataset=dataset.name, split=dataset.splits[0]))
+    return Suite(
+        name=dataset.name,
+        version=1,
+        title=dataset.about or dataset.name,
+        paper=dataset.source,
+        track=dataset.name,
+        protocol=Protocol(terms=(f"{classes}-way", "each checkpoint's own crop")),
+        # Of five classes or fewer, every model has the right one among its first five.
+        scores=tuple(score for score in classification(condition) if score.metric is not TOP5 or classes > 5),
     )
 
 

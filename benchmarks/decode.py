@@ -24,8 +24,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench.cli.main` does
 import numpy as np
 import torch
 from _common import claim, clock, in_turn, table
-from timm.data import ImageDataset, create_transform
+from timm.data.dataset import ImageDataset
 from timm.data.loader import fast_collate
+from timm.data.transforms_factory import create_transform
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from bench.feed import make_images, tasks_of
@@ -83,7 +84,7 @@ class Work:
         transform = create_transform(
             (3, size, size), crop_pct=crop.ratio, interpolation=crop.interpolation, use_prefetcher=True
         )
-        once: Any = ImageDataset(str(self.photos), transform=transform)
+        once = photographs(self.photos, transform)
         repeated: Any = ConcatDataset([once] * -(-self.n // len(once)))
         loader: Any = DataLoader(
             Subset(repeated, range(self.n)), self.batch_size, num_workers=self.workers, collate_fn=fast_collate
@@ -133,7 +134,7 @@ class Work:
 
     def source(self, cached: bool = False) -> CropSource:
         """Gives our crops; the files are those of the peer, in its order."""
-        dataset = ImageDataset(str(self.photos))
+        dataset = photographs(self.photos)
         samples = Repeated([dataset.filename(i, absolute=True) for i in range(len(dataset))], self.n)
         file = self.cache.open(IMAGES.dataset, "0" * 64, self.crop, self.n) if cached else None
         return CropSource(samples, self.crop, file)
@@ -145,6 +146,14 @@ class Work:
             if batch.error:
                 raise SystemExit(batch.error)
             yield batch.images_NCHW[size]
+        if source.cache is not None:
+            source.cache.close()
+
+
+def photographs(folder: Path, transform: Any = None) -> Any:
+    """The class folders as a data set of timm, which has no types."""
+    make: Any = ImageDataset
+    return make(str(folder), transform=transform)
 
 
 def made(source: CropSource, indices: Array) -> torch.Tensor:
@@ -197,7 +206,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     crop = Crop(size=arguments.size, ratio=arguments.ratio, interpolation=arguments.interpolation)
     shared = {"photos": arguments.photos, "crop": crop, "workers": arguments.workers}
     cache = CropCache(folder / "crops", budget=2**40)
-    found = len(ImageDataset(str(arguments.photos)))
+    found = len(photographs(arguments.photos))
     work = Work(n=arguments.images, batch_size=arguments.batch_size, cache=cache, **shared)
     small = Work(n=min(found, arguments.images), batch_size=32, cache=CropCache(folder / "small", 2**40), **shared)
     names = ["peer", "decoding", "writing", "reading", "threads"]

@@ -31,7 +31,7 @@ store
 costs
 plan feed device sweep forecast
 executors index leaderboard
-config tables listings doctor train published
+config tables listings doctor train published verify
 api
 cli
 """
@@ -165,7 +165,8 @@ def stored(tmp_path_factory):
     "commands",
     [
         ["list suites", "list checkpoints", "list datasets", "list corruptions", "list tracks --json", "list recipes"],
-        ["plan --limit 3 --device cpu"],
+        ["data list"],
+        ["plan --limit 3 --device cpu --checkpoint digits-resnet"],
         ["table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"],
         ["store ls", "store verify", "cache ls --cache ."],
         ["run --limit 3 --device cpu --checkpoint digits-resnet --cache off"],
@@ -200,6 +201,8 @@ COMMANDS = {
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
     "table": f"--suite --track --checkpoint {CELLS} --store --format --columns --published --out",
     "outcomes": f"--suite --track --checkpoint {CELLS} --store --out",
+    "data list": "--registry",
+    "data verify": "DATA --workers --registry",
     "store ls": "--store",
     "store verify": "--store",
     "store merge": "SOURCE --store",

@@ -166,7 +166,7 @@ def test_a_device_that_only_torch_can_deny_is_refused(refused):
 def test_a_long_run_without_a_terminal_wants_yes(refused, monkeypatch):
     monkeypatch.setattr("bench.cli.evaluate.LONG_PLAN", 2)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert "add --yes, or --limit N" in refused(f"run {QUICK}")
+    assert "add --yes, or name fewer with --checkpoint, or give --limit N" in refused(f"run {QUICK}")
 
 
 # -- bench.toml -------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ input_size = 32
         ('arch = "digits_vit"', 'builder = "os:system"', "line 2: [mine] builder names code"),
         ('arch = "digits_vit"', "arch = digits_vit", "line 2: not valid TOML"),
         ("[mine]\n", "", "line 1: 'arch' stands outside a checkpoint's table"),
-        (ENTRY, "", "has no checkpoint; begin one"),
+        (ENTRY, "", "has no checkpoint and no data set; begin one"),
     ],
 )
 def test_a_mistake_in_a_registry_file_names_file_line_and_key(refused, tmp_path, old, new, says):

@@ -1,15 +1,21 @@
 """Scores against scikit-learn, statsmodels and formulas written out, all from the same logits."""
 
+import csv
 import math
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bench import metrics, stats
+from bench.datasets.imagenet import real_labels_of
 from bench.errors import BenchError, RunError
+from bench.measure.classify import describe
 from bench.records import Array, Estimate, Outcome
+from bench.scores import MCE_CORRUPTIONS
 
 EVERY = [
     metrics.top1,
@@ -389,3 +395,115 @@ def test_an_image_that_comes_twice_is_an_error() -> None:
 def test_relative_drop_from_nothing_is_an_error(shifted_ids: list[str] | None) -> None:
     with pytest.raises(BenchError, match="clean accuracy of 0"):
         metrics.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
+
+
+# -- the ImageNet family --------------------------------------------------------------------------------------
+
+
+def test_top1_and_top5_are_timms():
+    from timm.utils import AverageMeter, accuracy
+
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(700, 1000, generator=generator)
+    labels = torch.randint(0, 1000, (700,), generator=generator)
+    logits[torch.arange(700), labels] += 3
+    meters = AverageMeter(), AverageMeter()
+    for start in range(0, 700, 64):  # timm's validate.py averages over batches; the last is smaller
+        batch = slice(start, start + 64)
+        for meter, value in zip(meters, accuracy(logits[batch], labels[batch], topk=(1, 5)), strict=True):
+            meter.update(value.item(), len(labels[batch]))
+    columns = {name: column.numpy() for name, column in describe(logits, labels).items()}
+    outcome = Outcome(ids=np.arange(700), labels=labels.numpy(), columns=columns)
+    assert 100 * metrics.top1(outcome).value == pytest.approx(meters[0].avg, abs=1e-4)
+    assert 100 * metrics.top5(outcome).value == pytest.approx(meters[1].avg, abs=1e-4)
+    assert 10 < meters[0].avg < meters[1].avg < 90
+
+
+def test_accuracy_on_reassessed_labels_is_timms():
+    from timm.data import RealLabelsImagenet
+
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)]
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(3000, 1000, generator=generator)
+    for row, name in enumerate(names[:3000]):  # half of them right by some label
+        sets = real_labels_of(name)
+        if sets and row % 2:
+            logits[row, sets[-1]] += 9
+    timms = RealLabelsImagenet(names)
+    timms.add_result(logits)
+    ids = np.array([f"n00000000/{name}" for name in names[:3000]])
+    outcome = Outcome(ids=ids, labels=np.zeros(3000, int), columns={"prediction": logits.argmax(1).numpy()})
+    found = metrics.accuracy_in_sets(outcome, real_labels_of)
+    assert 100 * found.value == pytest.approx(timms.get_accuracy(k=1))
+    assert found.n == len(timms.is_correct[1]) < 3000
+    assert 0.4 < found.value < 0.6
+
+
+def test_mce_is_robustbenchs_from_its_own_numbers():
+    """Standard_R50 with the AlexNet that RobustBench measured on its 5,000 images: 76.38."""
+    rows = list(csv.DictReader((files("bench.reference") / "robustbench.csv").read_text().splitlines()))
+    n = 5_000
+
+    def accuracies(checkpoint):
+        found = {r["dataset"]: float(r["value"]) for r in rows if r["checkpoint"] == checkpoint}
+        return [[found[f"imagenet-c.{name}.{severity}"] for severity in range(1, 6)] for name in MCE_CORRUPTIONS]
+
+    def outcome(accuracy):
+        correct = np.arange(n) < round(accuracy * n)
+        return Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": correct})
+
+    alexnet = [[1 - accuracy for accuracy in severities] for severities in accuracies("AlexNet")]
+    outcomes = [outcome(accuracy) for severities in accuracies("Standard_R50") for accuracy in severities]
+    published = next(
+        float(row["value"]) for row in rows if (row["checkpoint"], row["metric"]) == ("Standard_R50", "corruptions_mce")
+    )
+    assert published == 76.38
+    assert 100 * metrics.mean_corruption_error(*outcomes, reference=alexnet).value == pytest.approx(published, abs=0.01)
+
+
+def test_mce_of_alexnet_is_one_and_its_interval_is_the_bootstraps():
+    rng = np.random.default_rng(5)
+    n, reference = 400, [[0.5, 0.7], [0.6, 0.9]]
+    wrong = rng.random((n, 4)) < np.ravel(reference)
+    outcomes = [Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in wrong.T]
+    found = metrics.mean_corruption_error(*outcomes, reference=reference)
+    picks = rng.integers(0, n, (4000, n))
+    errors = wrong[picks].mean(axis=1).reshape(4000, 2, 2)
+    draws = (errors.sum(2) / np.sum(reference, axis=1)).mean(axis=1)
+    assert found.value == pytest.approx((wrong.mean(0).reshape(2, 2).sum(1) / np.sum(reference, axis=1)).mean())
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=0.006)
+
+
+def test_relative_mce_has_its_value_and_interval_from_paired_images():
+    rng = np.random.default_rng(6)
+    n, reference, clean_reference = 400, [[0.6, 0.8]], 0.4
+    clean = rng.random(n) < 0.3
+    wrong = clean[:, None] | (rng.random((n, 2)) < [0.3, 0.5])  # what was wrong stays wrong
+    outcomes = [
+        Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in (clean, *wrong.T)
+    ]
+    found = metrics.relative_mean_corruption_error(*outcomes, reference=reference, reference_clean=clean_reference)
+    assert found.value == pytest.approx((wrong.mean(0).sum() - 2 * clean.mean()) / (1.4 - 0.8))
+    picks = rng.integers(0, n, (4000, n))
+    draws = (wrong[picks].mean(1).sum(1) - 2 * clean[picks].mean(1)) / 0.6
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.01)
+
+
+def test_reference_errors_must_fit_the_conditions():
+    outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"correct": np.ones(2, bool)})
+    with pytest.raises(BenchError, match="mCE has reference errors for 2 conditions, but 1 were given"):
+        metrics.mean_corruption_error(outcome, reference=[[0.5, 0.5]])
+
+
+def test_a_part_without_an_image_has_no_score():
+    columns = {"r/rank": np.array([-1, -1]), "r/correct": np.zeros(2, bool)}
+    outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns=columns)
+    with pytest.raises(BenchError, match="top1 within 'r' needs an image of one of its classes, but none"):
+        metrics.within(metrics.top1, "r", outcome)
+
+
+def test_labels_that_nobody_has_give_no_score():
+    outcome = Outcome(ids=np.array(["a"]), labels=np.zeros(1, int), columns={"prediction": np.zeros(1, int)})
+    with pytest.raises(BenchError, match="needs an image with a label, but none of these has one"):
+        metrics.accuracy_in_sets(outcome, {"a": ()}.get)

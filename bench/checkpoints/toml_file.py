@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, get_args
 
 from bench.checkpoints.fetch import check_address
 from bench.datasets import class_spaces
+from bench.datasets.toml_file import TABLE as DATASETS
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
 from bench.toml_lines import Locate, load_toml
@@ -55,7 +56,7 @@ class _Entry:
 
 
 def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
-    """Read a registry file.
+    """Read the checkpoints of a registry file; its table `datasets` is `bench.datasets.toml_file`'s.
 
     Args:
         path: the file; weights are looked for from its folder.
@@ -70,14 +71,15 @@ def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = 
     """
     table, locate = load_toml(path)
     if not table:
-        raise BenchError(f"{path} has no checkpoint; begin one with its name in brackets: [my-vit].")
-    for name, entry in table.items():
+        raise BenchError(f"{path} has no checkpoint and no data set; begin one with its name in brackets: [my-vit].")
+    tables = {name: entry for name, entry in table.items() if name != DATASETS}
+    for name, entry in tables.items():
         if not isinstance(entry, dict):
             raise BenchError(
                 f"{path}, line {locate(name)}: {name!r} stands outside a checkpoint's table; "
                 "put its name in brackets above: [my-vit]."
             )
-    entries = [_Entry(path, name, entry, locate) for name, entry in table.items()]
+    entries = [_Entry(path, name, entry, locate) for name, entry in tables.items()]
     return [_read(entry, of_dataset, allow_builder) for entry in entries]
 
 

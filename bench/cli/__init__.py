@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import evaluate, housekeeping, tables
+from bench.cli import data, evaluate, housekeeping, tables
 from bench.errors import BenchError
 
 INTERRUPTED = 130
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         evaluate.add_run,
         tables.add_table,
         tables.add_outcomes,
+        data.add_data,
         housekeeping.add_store,
         housekeeping.add_cache,
         housekeeping.add_doctor,

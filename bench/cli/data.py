@@ -19,23 +19,12 @@ def add_data(commands: Any) -> None:
         command.add_argument("--registry", metavar="FILE", help="a TOML file of your own data sets")
 
 
-def _configure(arguments: argparse.Namespace, **flags: Any) -> Any:
-    """The configuration, with the user's own data sets registered."""
-    from bench.config import load_config
-    from bench.datasets import datasets
-    from bench.datasets.toml_file import read_datasets
-
-    config = load_config({"registry": arguments.registry, **flags})
-    for dataset in read_datasets(config.registry) if config.registry else []:
-        datasets.register(dataset, origin=str(config.registry))
-    return config
-
-
 def _list(arguments: argparse.Namespace) -> int:
+    from bench import api
     from bench.datasets import datasets
     from bench.verify import some
 
-    config = _configure(arguments)
+    config = api.configure(registry=arguments.registry)
     blocks = []
     for dataset in datasets:
         rows = {
@@ -80,13 +69,14 @@ def _here(dataset: Any, config: Any) -> str:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from bench import api
     from bench.datasets import Library, datasets
     from bench.progress import for_stream
     from bench.verify import lines, verify
 
     given = dict([parse_place(arguments.data)]) if "=" in arguments.data else {}
     name = next(iter(given), arguments.data)
-    settings = _configure(arguments, data=given, workers=arguments.workers).settings
+    settings = api.configure(registry=arguments.registry, data=given, workers=arguments.workers).settings
     dataset = datasets.get(name)
     reports = verify(dataset, Library(settings.places), settings.workers, for_stream())
     print(f"{name}, {settings.places.get(name) or dataset.source or 'built in'}")

@@ -34,7 +34,7 @@ def crop_image(image_HWC: Array, crop: Crop) -> Array:
     # Python's rounding of halves to even, as torchvision's center_crop has it.
     top, left = round((shape[0] - crop.size) / 2), round((shape[1] - crop.size) / 2)
     if shape != (height, width):
-        # From version 13 on, Pillow resizes some pictures of more than this height downwards first, others never.
+        # Taller ones are left to Pillow, whose newer versions run the vertical pass first on some (Pillow#9524, #9549).
         if crop.interpolation != "nearest" and height <= 2 * width:
             # Here: its compiler takes a quarter of a second to import, and pictures that have the size need none.
             from bench.images.resample import resize_part

@@ -2,7 +2,7 @@
 
 Pillow resamples 8-bit pictures with weights in fixed point, across first and then down, rounding to 8 bits in between.
 Integer sums come out the same in any order, so kernels that the processor's vector units run give its bytes in a
-fifth of its time. Both passes are the same kernel: the first runs on the transposed picture.
+quarter of its time. Both passes are the same kernel: the first runs on the transposed picture.
 """
 
 import functools

@@ -165,7 +165,7 @@ def test_a_wrong_line_is_named_with_file_and_line(tmp_path: Path, line: str, mes
         ('\n[a]\narch = "x"\nweights = "w"', r"line 2: \[a\] does not say its classes; add dataset ="),
         (START + 'dataset = "digits"\nclasses = ["a"]', r"line 5: \[my-vit\] has both dataset and classes"),
         ('# x\narch = "x"', "line 2: 'arch' stands outside a checkpoint's table; put its name in brackets"),
-        ("# nothing", "mine.toml has no checkpoint; begin one with its name in brackets"),
+        ("# nothing", "mine.toml has no checkpoint and no data set; begin one with its name in brackets"),
         ("[a\n", "mine.toml, line 1: not valid TOML"),
     ],
 )
