@@ -1,6 +1,9 @@
 """The images of a sweep, batch by batch: read, cropped and perturbed in worker processes, in a fixed order."""
 
+import collections
+import concurrent.futures
 import contextlib
+import itertools
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +32,8 @@ class Task:
     """Samples of the condition that come in earlier batches."""
     sizes: tuple[int, ...]
     """Sides of the squares that models take, pixels."""
+    kept: bool = False
+    """Whether all its crops stand in the cache, and nothing is to be done to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class Made:
     def pin_memory(self) -> "Made":
         """Itself with its images in page-locked memory; DataLoader calls this, and pins nothing of a foreign type."""
         return replace(self, images_NCHW={size: images.pin_memory() for size, images in self.images_NCHW.items()})
+
+
+_THREADS = 2
+"""That read kept crops; reading and checking them leaves Python's lock free."""
 
 
 class _Maker(Dataset[Made]):
@@ -64,7 +73,8 @@ class _Maker(Dataset[Made]):
 
     def _make(self, task: Task) -> dict[int, torch.Tensor]:
         source, perturbation = self.sources[task.images.dataset, task.images.split], task.images.perturbation
-        images_NHWC = np.stack([source.get(int(index)) for index in task.indices])
+        images_NHWC = np.empty((len(task.indices), source.crop.size, source.crop.size, 3), dtype=np.uint8)
+        source.fill(task.indices, images_NHWC)
         if perturbation is not None:
             ids = [str(i) for i in source.samples.ids[task.indices]]
             images_NHWC = self._perturb(images_NHWC, perturbation, ids)
@@ -95,8 +105,31 @@ def make_images(
     Raises:
         RunError: a worker process died.
     """
+    maker = _Maker(sources, seed)
+    for kept, group in itertools.groupby(tasks, key=lambda task: task.kept and workers > 0):
+        yield from (_in_threads(maker, group, pin) if kept else _in_processes(maker, group, workers, pin))  # noqa: B031
+
+
+def _in_threads(maker: _Maker, tasks: Iterable[Task], pin: bool) -> Iterator[Made]:
+    """For crops that stand in the cache: bringing them from another process costs more than reading them."""
+    waiting: collections.deque[concurrent.futures.Future[Made]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(maker.__getitem__, task))
+                if len(waiting) > _THREADS:
+                    made = waiting.popleft().result()
+                    yield made.pin_memory() if pin else made
+            while waiting:
+                made = waiting.popleft().result()
+                yield made.pin_memory() if pin else made
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_processes(maker: _Maker, tasks: Iterable[Task], workers: int, pin: bool) -> Iterator[Made]:
     loader = DataLoader(
-        _Maker(sources, seed),
+        maker,
         batch_size=None,
         sampler=_Lazy(tasks),
         num_workers=workers,
@@ -144,7 +177,19 @@ class _Lazy:
         return iter(self._tasks)
 
 
-def tasks_of(images: ImageSet, indices: Array, batch_size: int, sizes: Iterable[int]) -> Iterator[Task]:
-    """Consecutive batches of at most `batch_size` samples; the last may be smaller."""
+def tasks_of(
+    images: ImageSet, source: CropSource, indices: Array, batch_size: int, sizes: Iterable[int]
+) -> Iterator[Task]:
+    """Consecutive batches of at most `batch_size` samples; the last may be smaller.
+
+    Args:
+        images: what is shown.
+        source: gives its crops.
+        indices: (n,) of the samples.
+        batch_size: samples in a batch.
+        sizes: that models take, pixels.
+    """
+    wanted = tuple(sorted(set(sizes)))
+    kept = images.perturbation is None and wanted == (source.crop.size,) and source.holds(indices)
     for start in range(0, len(indices), batch_size):
-        yield Task(images, indices[start : start + batch_size], start, tuple(sorted(set(sizes))))
+        yield Task(images, indices[start : start + batch_size], start, wanted, kept)

@@ -1,7 +1,7 @@
 """How long a plan would take, from a short timing on this device, and where the time will go."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -65,20 +65,24 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
         BenchError: torch cannot use the device.
     """
     check_device(settings.device)
-    models: Counter[str] = Counter()
-    images: Counter[str] = Counter()
+    models: dict[str, float] = defaultdict(float)
+    images: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
     for sweep in make_sweeps(_batch_cells(planned.missing, unknown)):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
         _time_models(sweep.cells, settings, models, unknown)
         _time_images(sweep, settings, library, images, unknown)
     return Forecast(
-        models=dict(models.most_common()),
-        images=dict(images.most_common()),
+        models=_longest_first(models),
+        images=_longest_first(images),
         workers=settings.workers,
         beside=settings.numerics.device != "cpu",
         unknown=unknown,
     )
+
+
+def _longest_first(hours: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(hours.items(), key=lambda item: -item[1]))
 
 
 def _batch_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
@@ -92,7 +96,7 @@ def _batch_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
     return kept
 
 
-def _time_models(cells: Iterable[Cell], settings: Settings, models: Counter[str], unknown: dict[str, str]) -> None:
+def _time_models(cells: Iterable[Cell], settings: Settings, models: dict[str, float], unknown: dict[str, str]) -> None:
     """Add the hours of every cell to its checkpoint."""
     seconds: dict[object, float] = {}
     for cell in cells:
@@ -126,7 +130,7 @@ def _seconds_an_image(cell: Cell, settings: Settings) -> float:
 
 
 def _time_images(
-    sweep: Sweep, settings: Settings, library: Library, images: Counter[str], unknown: dict[str, str]
+    sweep: Sweep, settings: Settings, library: Library, images: dict[str, float], unknown: dict[str, str]
 ) -> None:
     """Add the hours of making every set of images once: reading and cropping apart from corrupting."""
     plain: dict[tuple[str, str], float] = {}

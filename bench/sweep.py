@@ -163,7 +163,8 @@ class SweepRun:
             if all(self.store.has(cell.key) for cell in cells):
                 continue
             sizes = {models[model_key(cell)].size for cell in cells}
-            yield from tasks_of(images, self._part(images).indices, self.batch_size, sizes)
+            part = self._part(images)
+            yield from tasks_of(images, part.source, part.indices, self.batch_size, sizes)
 
     def _run_condition(self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]) -> None:
         recorders = self._recorders(cells, models)
@@ -299,7 +300,7 @@ class SplitLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         device, part = self._run.settings.device, self._part
-        tasks = tasks_of(self._images, part.indices, self._run.batch_size, [self._size])
+        tasks = tasks_of(self._images, part.source, part.indices, self._run.batch_size, [self._size])
         for made in self._run.images({(self._images.dataset, self._images.split): part}, tasks):
             if made.error:
                 raise RunError(made.error)

@@ -141,7 +141,7 @@ class Work:
 
     def _ours(self, source: CropSource) -> Iterator[torch.Tensor]:
         sources, size = {(IMAGES.dataset, IMAGES.split): source}, self.crop.size
-        tasks = tasks_of(IMAGES, np.arange(self.n), self.batch_size, [size])
+        tasks = tasks_of(IMAGES, source, np.arange(self.n), self.batch_size, [size])
         for batch in make_images(sources, tasks, seed=0, workers=self.workers, pin=False):
             if batch.error:
                 raise SystemExit(batch.error)

@@ -28,7 +28,7 @@ from bench.device import Model, run_in_chunks, to_unit_range
 from bench.feed import Made, make_images, tasks_of
 from bench.images.source import CropSource
 from bench.measure.classify import Classify
-from bench.records import Array, Checkpoint, Perturbation
+from bench.records import Array, Checkpoint, ImageSet, Perturbation
 
 BAR = 0.002
 """Share of predictions; issue 2, "Numbers to reach"."""
@@ -49,10 +49,12 @@ def made(
     source: CropSource, perturbation: Perturbation | None, order: Array, batch: int, workers: int
 ) -> Iterator[tuple[Made, torch.Tensor]]:
     """Batches as the engine makes them."""
-    for one in make_images(source, tasks_of(perturbation, order, batch), seed=0, workers=workers, pin=False):
-        if one.images_NCHW is None:
+    images, size = ImageSet(dataset="", split="", perturbation=perturbation), source.crop.size
+    tasks = tasks_of(images, source, order, batch, [size])
+    for one in make_images({("", ""): source}, tasks, seed=0, workers=workers, pin=False):
+        if one.error:
             raise SystemExit(one.error)
-        yield one, one.images_NCHW
+        yield one, one.images_NCHW[size]
 
 
 # -- model inputs -----------------------------------------------------------------------------------------------
@@ -64,7 +66,7 @@ def input_hashes(source: CropSource, order: Array, batch: int, workers: int) -> 
     for perturbation in PERTURBATIONS:
         samples: dict[int, bytes] = {}
         for one, images in made(source, perturbation, order, batch, workers):
-            for index, image in zip(one.task.indices, to_unit_range(images, "cpu", source.crop.size), strict=True):
+            for index, image in zip(one.task.indices, to_unit_range(images, "cpu"), strict=True):
                 samples[int(index)] = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
         found.append(hashlib.sha256(b"".join(samples[index] for index in sorted(samples))).hexdigest())
     return found
@@ -111,9 +113,9 @@ def flips(entry: Checkpoint, images: torch.Tensor) -> int:
     in_order, shuffled = orders(n)
 
     def run(order: Array, batch: int) -> Array:
-        tasks = tasks_of(None, order, batch)
+        parts = [order[start : start + batch] for start in range(0, n, batch)]
         model = Model(module, entry.input_size, batch)
-        return predictions(model, ((task.indices, images[task.indices]) for task in tasks), n)
+        return predictions(model, ((part, images[part]) for part in parts), n)
 
     reference = run(in_order, REFERENCE)
     others = [run(in_order, batch) for batch in BATCHES if batch != REFERENCE]

@@ -39,7 +39,7 @@ from bench.images.source import CropSource
 from bench.measure import measures
 from bench.plan import make_sweeps, resolve
 from bench.progress import Silent
-from bench.records import Array, Checkpoint, Condition, Data, Settings
+from bench.records import Array, Checkpoint, Condition, Data, ImageSet, Settings
 from bench.store import Store
 
 BAR = 0.03
@@ -116,10 +116,12 @@ class Work:
 def ready_batches(library: Library, settings: Settings, entry: Checkpoint) -> list[torch.Tensor]:
     """The data set as the bare module takes it: normalised float32, channels last."""
     samples = library.open("synthetic", "test").samples
-    tasks = tasks_of(None, np.arange(len(samples.ids)), settings.batch_size or 1)
+    source = CropSource(samples, entry.crop)
+    images = ImageSet(dataset="synthetic", split="test")
+    tasks = tasks_of(images, source, np.arange(len(samples.ids)), settings.batch_size or 1, [SIZE])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (entry.mean, entry.std))
-    made = make_images(CropSource(samples, entry.crop), tasks, seed=0, workers=0, pin=False)
-    return [(to_unit_range(one.images_NCHW, "cpu", SIZE) - mean) / std for one in made if one.images_NCHW is not None]
+    made = make_images({("synthetic", "test"): source}, tasks, seed=0, workers=0, pin=False)
+    return [(to_unit_range(one.images_NCHW[SIZE], "cpu") - mean) / std for one in made]
 
 
 def parse() -> argparse.Namespace:

@@ -89,7 +89,7 @@ def _assemble(
         _resize(model, size, checkpoint)
     module = _pixel_model_class()(model.float(), checkpoint.mean, checkpoint.std)
     module.to(device).eval().requires_grad_(False)
-    module.macs = _try_out(module, size, checkpoint)
+    module.macs = _try_out(module, size, checkpoint)  # type: ignore[assignment]  # torch types attributes as modules
     return module
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench import __version__
 from bench.cli import data, evaluate, housekeeping, tables
-from bench.errors import BenchError
+from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `bench … | head`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"bench: the output cannot be written ({error.strerror}); make room.", file=sys.stderr)
+        return RunError.exit_code
 
 
 def parser() -> argparse.ArgumentParser:

@@ -32,7 +32,11 @@ def decode(data: bytes, name: str) -> Array:
         if pixels is not None and pixels.shape[1::-1] == picture.size:
             return pixels
         return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    except UnidentifiedImageError:
+        raise RunError(
+            f"{name} does not decode as an image (of no format that Pillow knows); fetch it again."
+        ) from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise RunError(f"{name} does not decode as an image ({error}); fetch it again.") from error
 
 
