@@ -53,7 +53,13 @@ def register_synthetic(name: str, n: int, size: int) -> Dataset:
 
 
 def register_random(
-    name: str, arch: str, size: int, seed: int, folder: Path, prepare: Callable[..., None] | None = None
+    name: str,
+    arch: str,
+    size: int,
+    seed: int,
+    folder: Path,
+    prepare: Callable[..., None] | None = None,
+    class_space: ClassSpace = CLASSES,
 ) -> Checkpoint:
     """Register a timm architecture with random weights, kept as safetensors.
 
@@ -64,6 +70,7 @@ def register_random(
         seed: of the weights.
         folder: gets the weights file.
         prepare: changes the module before it is saved.
+        class_space: what it predicts.
     """
     import timm
     import torch
@@ -71,13 +78,13 @@ def register_random(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = timm.create_model(arch, num_classes=len(CLASSES.classes)).eval()
+        module = timm.create_model(arch, num_classes=len(class_space.classes)).eval()
     if prepare is not None:
         prepare(module)
     path = folder / f"{name}.safetensors"
     save_file(module.state_dict(), path)
     return checkpoints.register(
-        Checkpoint(name=name, class_space=CLASSES, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0)
+        Checkpoint(name=name, class_space=class_space, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0)
     )
 
 

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Brings results/cuda.md up to date, on a machine with a CUDA device: every check of the project that needs one.
+set -eu
+cd "$(dirname "$0")/.."
+python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("cuda.sh: torch finds no CUDA device here.")'
+python benchmarks/cuda.py "$@" > results/cuda.md.part
+mv results/cuda.md.part results/cuda.md
+cat results/cuda.md

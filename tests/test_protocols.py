@@ -1,0 +1,136 @@
+"""The page that explains the numbers says what the suites are: names, headings, metrics, papers, counts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.corruptions.builtin import GROUPS, UNSEEDED
+from bench.datasets import datasets
+from bench.datasets.imagenet import real_labels
+from bench.metrics import ECE_BINS
+from bench.published import SMALLEST_FAULT, TOLERANCE
+from bench.reference import ALEXNET_CLEAN_ERROR
+from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
+from bench.suite import Suite, suites
+from suites.imagenet_c_generated import JPEG_QUALITY
+
+PAGE = (Path(__file__).parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
+SECTIONS = {part.partition("\n")[0]: part.partition("\n")[2] for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)}
+COMMON = SECTIONS["Common rules"]
+HIDDEN = "*CSV only*"
+# What the project registers: others' suites have pages of their own.
+OURS = [suite for suite in suites if suites.origin(suite.name).startswith("suites.")]
+
+
+@pytest.fixture(params=OURS, ids=lambda suite: suite.name)
+def suite(request: pytest.FixtureRequest) -> Suite:
+    found: Suite = request.param
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each line of a table."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def words(text: str) -> str:
+    """One line, however the page is wrapped."""
+    return " ".join(text.split())
+
+
+def test_every_suite_has_a_section_and_every_section_a_suite() -> None:
+    others = {"", "Common rules", "Which published numbers go with which column"}
+    assert {name for name in SECTIONS if not name.startswith("# ")} - others == {suite.name for suite in OURS}
+
+
+def test_every_heading_of_the_leaderboard_stands_in_the_table_with_its_metric(suite: Suite) -> None:
+    shown = [pair for row in rows(SECTIONS[suite.name])[2:] if row[0] != HIDDEN for pair in _pairs(row, suite)]
+    assert shown == [(score.column, score.metric.name) for score in suite.board]
+
+
+def _pairs(row: list[str], suite: Suite) -> list[tuple[str, str]]:
+    """A row may stand for several columns, of one metric or of as many; the heading `clean, same 200` is one."""
+    headings = [row[0]] if any(score.column == row[0] for score in suite.board) else row[0].split(", ")
+    metrics = re.findall(r"`([^`]+)`", row[1])
+    return list(zip(headings, metrics * len(headings) if len(metrics) == 1 else metrics, strict=True))
+
+
+def test_every_metric_without_a_heading_is_named(suite: Suite) -> None:
+    hidden = {score.metric.name for score in suite.scores if not score.column}
+    text = "".join(" ".join(row) for row in rows(SECTIONS[suite.name]) if row[0] == HIDDEN)
+    assert set(re.findall(r"`([^`]+)`", text)) == hidden
+
+
+def test_paper_protocol_track_and_conditions_are_the_suites(suite: Suite) -> None:
+    text = words(SECTIONS[suite.name])
+    n = len(suite.conditions)
+    assert f"**Paper**: {suite.paper}" in text
+    assert f"`{suite.protocol.name}`" in text
+    assert f"**Track**: `{suite.track}`; {n} condition{'s' * (n > 1)}" in text
+
+
+def test_counts_and_sources_are_the_data_sets(suite: Suite) -> None:
+    text = SECTIONS[suite.name]
+    record = datasets.get(suite.headline.conditions[0].data.dataset)
+    split = suite.headline.conditions[0].image_set.split
+    if record.source:
+        images, classes = record.expected[split]
+        assert f"{images:,} " in text
+        assert re.search(rf"\b{classes:,} (of the 1,000 )?classes", words(text))
+    else:
+        assert f"{len(record.open(split, None).ids):,} " in text
+
+
+@pytest.mark.parametrize(
+    ("suite_name", "dataset"),
+    [
+        (name, name)
+        for name in ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch", "imagenet-c", "cifar10")
+    ],
+)
+def test_the_page_says_where_to_obtain_the_data(suite_name: str, dataset: str) -> None:
+    addresses = re.findall(r"https?://[^\s,)]+", datasets.get(dataset).source)
+    assert addresses
+    assert all(f"<{address}>" in SECTIONS[suite_name] for address in addresses)
+
+
+def test_every_metric_is_defined_with_its_unit_and_direction() -> None:
+    defined = {row[0].strip("`"): (row[2], row[3]) for row in rows(COMMON) if len(row) == 5}
+    defined.pop("metric")
+    defined = {name: how for name, how in defined.items() if not name.startswith("-")}
+    metrics = [score.metric for suite in OURS for score in suite.scores]
+    used = {m.name.partition("[")[0]: (m.unit, "higher" if m.higher_is_better else "lower") for m in metrics}
+    assert defined == used
+
+
+def test_the_groups_of_corruptions_are_those_registered() -> None:
+    table = {row[0]: re.findall(r"`(\w+)`", row[2]) for row in rows(SECTIONS["imagenet-c"])}
+    assert {group: tuple(table[group]) for group in GROUPS} == GROUPS
+
+
+def test_numbers_on_the_page_are_those_of_the_code() -> None:
+    sets = real_labels().values()
+    real, stored = SECTIONS["imagenet-real"], SECTIONS["imagenet-c"]
+    assert f"{sum(not labels for labels in sets):,} have no label" in words(real)
+    assert f"leaving {sum(map(bool, sets)):,}; {sum(len(labels) > 1 for labels in sets):,} have more" in words(real)
+    assert f"{len(CORRUPTIONS)} corruptions × 5 severities" in stored
+    assert f"the {len(MCE_CORRUPTIONS)} corruptions" in stored
+    assert f"the {5 * len(MCE_CORRUPTIONS)} conditions" in stored
+    assert f"all {5 * len(CORRUPTIONS)} conditions" in stored
+    assert f"clean error {ALEXNET_CLEAN_ERROR}" in stored
+    assert f"AlexNet's error_s − {ALEXNET_CLEAN_ERROR})" in COMMON
+    assert f"{ECE_BINS} equal bins" in COMMON
+    assert f"give or take {TOLERANCE} points" in COMMON
+    assert f"wider than {SMALLEST_FAULT} points" in COMMON
+    assert f"JPEG of quality {JPEG_QUALITY}" in words(SECTIONS["imagenet-c-generated"])
+    assert f"{len(CORRUPTIONS) - len(UNSEEDED)} of the {len(CORRUPTIONS)} are random" in words(
+        SECTIONS["imagenet-c-generated"]
+    )
+
+
+def test_corruptions_that_draw_nothing_are_named() -> None:
+    sentence = re.search(r"draw nothing: (.*?)\.\n", COMMON, flags=re.DOTALL)
+    assert sentence
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == set(UNSEEDED)
