@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.costs import Cost, cost, read_log
+from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.index import Index
 from bench.plan import versions
@@ -28,11 +29,13 @@ class Choice:
     seed: int
     device: str
     precision: Precision
+    subset: str = ""
+    """`100 of 50,000 images` where the data set is not whole; empty where it is, or has a limit."""
 
     @property
     def text(self) -> str:
         """In words."""
-        limit = "all samples" if self.limit is None else f"limit {self.limit}"
+        limit = (self.subset or "all samples") if self.limit is None else f"limit {self.limit}"
         return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
 
     @property
@@ -157,20 +160,35 @@ def make_board(
     found: dict[tuple[str, Condition], StoredCell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
         found.setdefault((cell.identity["model"], places[_stored_place(cell)]), cell)
-    choice = _as_shown(choice, found.values())
+    choice = replace(_as_shown(choice, found.values()), subset=_subset(suite, found))
     rows, undefined = _score(suite, index, entries, found)
     measured = {model for model, _ in found}
     shown = tuple(entry for entry in entries if entry.model in measured)
     return Board(
         suite=suite,
         choice=choice,
-        protocol=suite.protocol.taken_with(limit=choice.limit, seed=choice.seed, precision=choice.precision).name,
+        protocol=suite.protocol.taken_with(
+            limit=choice.limit, seed=choice.seed, precision=choice.precision, subset=choice.subset
+        ).name,
         rows=tuple(rows),
         cells=found,
         checkpoints=shown,
         notes=(*left_out, *other_data, *undefined),
         costs=_costs(store, shown, found),
     )
+
+
+def _subset(suite: Suite, found: Mapping[tuple[str, Condition], StoredCell]) -> str:
+    """How many of the images of the headline's data were there; empty where all were, or where that is not known."""
+    headline = set(suite.headline.conditions)
+    for (_, condition), cell in found.items():
+        images = condition.image_set
+        if condition not in headline or cell.identity["limit"] is not None or images.dataset not in datasets:
+            continue
+        whole, _ = datasets.get(images.dataset).expected.get(images.split, (cell.n, 0))
+        if cell.n < whole:
+            return f"{cell.n:,} of {whole:,} images"
+    return ""
 
 
 def _costs(

@@ -123,12 +123,12 @@ def _compare(board: Board, row: ScoredRow, number: Published, name: str) -> Comp
 
 
 def _interval(row: ScoredRow, number: Published) -> tuple[float, float]:
-    """Percent; where both measured every image nothing was sampled, and the interval is the value alone.
+    """Percent; where both measured the same images nothing was sampled, and the interval is the value alone.
 
     Where one of them measured fewer images, it is the interval of as many draws.
     """
     value, n = row.estimate.value, row.estimate.n
-    if n == number.images:
+    if n == number.images and not number.sample:
         return 100 * value, 100 * value
     if n < number.images and row.estimate.ci_low is not None and row.estimate.ci_high is not None:
         return 100 * row.estimate.ci_low, 100 * row.estimate.ci_high

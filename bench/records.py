@@ -370,9 +370,10 @@ class Protocol:
         """Canonical name: the terms in order."""
         return ", ".join(self.terms)
 
-    def taken_with(self, *, limit: int | None, seed: int | None, precision: Precision) -> "Protocol":
+    def taken_with(self, *, limit: int | None, seed: int | None, precision: Precision, subset: str = "") -> "Protocol":
         """The protocol of one table: the suite's terms and whatever departs from a full fp32 run with seed 0."""
         extra = [
+            *([subset] if subset else []),
             *([f"limit {limit}"] if limit is not None else []),
             *([f"seed {seed}"] if seed else []),
             *([precision] if precision != "fp32" else []),

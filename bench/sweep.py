@@ -5,6 +5,7 @@ A checkpoint that fails stops nobody else; a finished condition is stored before
 
 import contextlib
 import datetime
+import importlib.metadata
 import itertools
 import platform
 import shlex
@@ -330,8 +331,11 @@ def describe(cells: Sequence[Cell]) -> str:
     return " ".join(str(v) for k, v in columns.items() if v is not None and k not in ("split", "measure"))
 
 
+_PIXEL_PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug")
+
+
 def versions() -> dict[str, str]:
-    """Of what a number depends on."""
+    """Of what a number depends on: what runs models, and what makes pixels."""
     import timm
     import torchvision
 
@@ -344,6 +348,7 @@ def versions() -> dict[str, str]:
         "torchvision": torchvision.__version__,
         "timm": timm.__version__,
         "numpy": np.__version__,
+        **{name: importlib.metadata.version(name) for name in _PIXEL_PACKAGES},
     }
 
 

@@ -165,7 +165,7 @@ def bare_module(arguments: argparse.Namespace) -> float:
     module = timm.create_model(arguments.arch).to(device, torch.bfloat16).to(memory_format=torch.channels_last).eval()
     images = torch.randn(arguments.batch_size, 3, SIZE, SIZE, device=device, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
-    batches = max(arguments.images // arguments.batch_size, 2)
+    batches: int = max(arguments.images // arguments.batch_size, 2)
     with torch.inference_mode():
         for _ in range(2):  # to warm up
             module(images)
@@ -175,7 +175,7 @@ def bare_module(arguments: argparse.Namespace) -> float:
             module(images)
         wait(device)
     seconds = float((clock() - start)[0])
-    return batches * arguments.batch_size / seconds
+    return batches * int(arguments.batch_size) / seconds
 
 
 def wait(device: torch.device) -> None:

@@ -7,18 +7,19 @@ so its numbers are not comparable. Models of another input size get the corrupte
 from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
 from bench.scores import CORRUPTIONS, MEAN_ACCURACY, corrupted
 from bench.suite import Score, Suite, suites
-from suites.cifar10 import CLEAN
+
+DATA = Data(dataset="cifar10")
+WHOLE = Crop(size=32, ratio=1.0)
+CLEAN = Condition(data=DATA, images=Images(crop=WHOLE))
+"""Framed as the corrupted images are; a checkpoint's own crop may cut their rim."""
 
 
 def severities(corruption: str) -> tuple[Condition, ...]:
     """The five conditions of a corruption."""
     return tuple(
         Condition(
-            data=Data(dataset="cifar10"),
-            images=Images(
-                crop=Crop(size=32, ratio=1.0),
-                perturbation=Perturbation(corruption=corruption, severity=severity),
-            ),
+            data=DATA,
+            images=Images(crop=WHOLE, perturbation=Perturbation(corruption=corruption, severity=severity)),
         )
         for severity in range(1, 6)
     )

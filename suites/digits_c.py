@@ -1,8 +1,9 @@
 """Corrupted digits: 15 corruptions × 5 severities, as ImageNet-C (Hendrycks & Dietterich 2019, arXiv 1903.12261).
 
 The score is the mean accuracy over the 75 conditions. There is no mCE: its denominators are AlexNet's errors on
-ImageNet, which mean nothing here. The corruptions are those of the package `imagecorruptions-imaug`, made at 32×32,
-which differ from the original code in places, and are not saved as JPEG in between.
+ImageNet, which mean nothing here. The corruptions are those of the package `imagecorruptions-imaug`, made at each
+checkpoint's own size (32×32 for those that ship); they differ from the original code in places, and are not saved as
+JPEG in between.
 """
 
 from bench.records import Condition, Data, Images, Perturbation, Protocol

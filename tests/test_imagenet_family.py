@@ -169,6 +169,14 @@ def test_a_224_pixel_model_sees_the_stored_pixels_of_imagenet_c(imagenet_family)
         assert np.array_equal(source.get(index), np.asarray(Image.open(samples.path(index)).convert("RGB")))
 
 
+def test_a_part_of_a_data_set_is_named_in_the_protocol(run):
+    board = run("imagenet").boards[0]
+    assert board.choice.text.startswith("8 of 50,000 images")
+    assert board.protocol.endswith("each checkpoint's own crop, 8 of 50,000 images")
+    limited = run("imagenet", limit=3).boards[0]
+    assert limited.protocol.endswith("each checkpoint's own crop, limit 3")
+
+
 # -- what is not there ----------------------------------------------------------------------------------------
 
 

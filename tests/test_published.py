@@ -145,6 +145,11 @@ def test_a_number_published_for_fewer_images_is_as_uncertain() -> None:
     assert (found.verdict, found.half) == ("can't tell", pytest.approx(1.35, abs=0.02))
 
 
+def test_as_many_images_as_in_a_published_sample_are_not_the_same_ones() -> None:
+    found = one("imagenet-c", R50, "mean of 15", 39.2, 5_000)
+    assert found.verdict == "can't tell"
+
+
 def test_an_estimate_without_an_interval_is_given_one() -> None:
     (found,) = compare([board("imagenet", {(R50, "top-1"): Estimate(value=0.7, n=100)})])
     assert found.half == pytest.approx(8.85, abs=0.02)

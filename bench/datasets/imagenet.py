@@ -77,15 +77,18 @@ def _label_within(space: ClassSpace) -> Callable[[str], int | None]:
 
 def _check_validation_set(samples: FolderSamples) -> None:
     """Tell apart what has the same folders: the validation set's own file names settle it."""
-    if any(map(_VAL_NAME.search, samples.ids.tolist())):
-        return
+    if not any(map(_VAL_NAME.search, samples.ids.tolist())):
+        _check_for_relatives(samples)
+    _check_count("imagenet", 50_000)(samples)
+
+
+def _check_for_relatives(samples: FolderSamples) -> None:
     present = {str(sample_id).partition("/")[0] for sample_id in samples.ids}
     for space, name in ((IMAGENET_R, "imagenet-r"), (IMAGENET_A, "imagenet-a")):
         if present == set(space.classes):
             raise _mistaken(samples, f"the 200 classes of {name} and none of the validation set's files", name)
     if all(str(sample_id).partition("/")[2].startswith("sketch_") for sample_id in samples.ids):
         raise _mistaken(samples, "files named sketch_…", "imagenet-sketch")
-    _check_count("imagenet", 50_000)(samples)
 
 
 def _mistaken(samples: FolderSamples, sign: str, name: str) -> BenchError:

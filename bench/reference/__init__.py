@@ -32,6 +32,8 @@ class Published:
     images: int
     """Images that it was measured on."""
     source: str
+    sample: bool = False
+    """Whether these are some of a set's images, chosen by others: as many of ours are not the same ones."""
     crop: Crop | None = None
     """Where the source says how its images were cropped: another crop gives another number."""
     note: str = ""
@@ -45,6 +47,7 @@ class _Meaning:
     suite: str
     score: str
     images: int
+    sample: bool = False
     note: str = ""
 
 
@@ -80,7 +83,7 @@ _GSAM = {
 _ROBUSTBENCH = {
     # Its mCE is left out: the AlexNet in it was measured on the same 5,000 images, ours on all.
     ("imagenet-c(5000 imgs)", "corruptions_acc"): _Meaning(
-        suite="imagenet-c", score="mean of 15", images=5_000, note="a fixed list of 5,000 images"
+        suite="imagenet-c", score="mean of 15", images=5_000, sample=True, note="a fixed list of 5,000 images"
     ),
 }
 _MEANINGS: Mapping[str, Mapping[tuple[str, str], _Meaning]] = {
@@ -129,6 +132,7 @@ def _read(row: Mapping[str, str], meanings: Mapping[tuple[str, str], _Meaning]) 
         score=meaning.score,
         value=round(float(row["value"]) / _PER_UNIT[row["unit"]], 9),  # 76.156 / 100 is not 0.76156
         images=meaning.images,
+        sample=meaning.sample,
         source=row["source"],
         crop=_crop(row["source"]),
         note=meaning.note,
