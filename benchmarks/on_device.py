@@ -1,6 +1,6 @@
 """Every check of the project that needs a CUDA device; prints Markdown, which `cuda.sh` keeps in results/cuda.md.
 
-    python benchmarks/cuda.py
+    python benchmarks/on_device.py
 
 1. The tests that are skipped without a device.
 2. The digits track in fp32 on the CPU and on the device, and in bf16: predictions that differ.
