@@ -89,17 +89,17 @@ CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
 def corrupted(
     clean: Condition, severities: Callable[[str], tuple[Condition, ...]], names: Sequence[str]
 ) -> tuple[Score, ...]:
-    """Accuracy under corruptions: means over all, each group and each corruption, every condition, the clean one.
+    """Accuracy under corruptions: means over the 15, each group and each corruption, every condition, the clean one.
 
     Args:
         clean: the condition without corruption.
         severities: the name of a corruption to its five conditions.
-        names: the corruptions, of which the 15 of `MCE_CORRUPTIONS` make the mean over 15.
+        names: the corruptions; the 15 of `MCE_CORRUPTIONS` must be among them, and make the mean and the groups.
     """
     conditions = {name: severities(name) for name in names}
     fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
     every = tuple(condition for name in names for condition in conditions[name])
-    groups = {group: [name for name in members if name in conditions] for group, members in GROUPS.items()}
+    groups = {group: members for group, members in GROUPS.items() if group != "extra"}
     return (
         Score(metric=MEAN_ACCURACY, conditions=fifteen, column="mean of 15"),
         *(
@@ -109,7 +109,6 @@ def corrupted(
                 column=group,
             )
             for group, members in groups.items()
-            if members
         ),
         Score(metric=TOP1, conditions=(clean,), column="clean"),
         Score(metric=RELATIVE_DROP, conditions=(clean, *fifteen), column="rel. drop"),

@@ -203,7 +203,7 @@ def test_imagenet_c_without_two_corruptions_has_no_mce(run, imagenet_family, tmp
     assert not result.failures
     shown = values(result, "imagenet-c")
     assert not {"mCE", "rel. mCE", "mean of 15", "mean of 19", "weather"} & shown.keys()
-    assert {"noise", "blur", "digital", "extra", "clean"} <= shown.keys()
+    assert {"noise", "blur", "digital", "clean"} <= shown.keys()
     board = result.boards[0]
     assert f"{board.present(board.checkpoints[0])}/{len(board.suite.conditions)}" == "86/96"
 
@@ -214,7 +214,7 @@ def test_a_missing_extra_corruption_blocks_only_the_mean_over_19(run, imagenet_f
     result = run("imagenet-c", data={**imagenet_family, "imagenet-c": tmp_path / "c"})
     assert result.ok
     missing = {score.column for score in suites.get("imagenet-c").board} - values(result, "imagenet-c").keys()
-    assert missing == {"mean of 19", "extra"}
+    assert missing == {"mean of 19"}
 
 
 def test_a_track_is_measured_with_the_data_that_are_here(bench, registry, imagenet_family):
