@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.columns import class_places
+from bench.datasets.hub import HubSamples, HubSource
 from bench.datasets.parquet import ParquetSamples
 from bench.datasets.spaces import CIFAR10, CIFAR100
 from bench.errors import AbsentError, BenchError, RunError, one_line
@@ -61,6 +62,10 @@ _CIFAR100 = _Version(
 )
 
 
+HUB = "hf:"
+"""What a place on the hub begins with; as a path, `hf://OWNER/NAME` has it for its first part."""
+
+
 class CifarSamples:
     """Samples of the authors' files, numbered in their order, as the hub's Parquet files number them.
 
@@ -87,7 +92,7 @@ class CifarSamples:
 
 
 def open_cifar10(split: str, place: Path | None) -> Samples:
-    """CIFAR-10 from a folder of either version (or the folder around it), or from Parquet files.
+    """CIFAR-10 from a folder of either version (or the folder around it), from Parquet files, or from the hub.
 
     Raises:
         AbsentError: it is not there.
@@ -106,8 +111,12 @@ def _open(version: _Version, name: str, split: str, place: Path | None) -> Sampl
     if place is None:
         raise AbsentError(
             f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {_SOURCES[name]}, and "
-            f"give its folder with --data {name}=FOLDER or in bench.toml under [data]."
+            f"give its folder with --data {name}=FOLDER or in bench.toml under [data]; or fetch it with --data "
+            f"{name}={HUB}//uoft-cs/{name}."
         )
+    if place.parts[:1] == (HUB,):
+        source = HubSource(repo="/".join(place.parts[1:]), split=split)
+        return HubSamples(source, version.class_space, name)
     if place.name.endswith(".tar.gz"):
         raise BenchError(f"{place} is still packed; unpack it with `tar -xf` and give the folder that comes out.")
     for folder in (place, place / version.python):
@@ -241,7 +250,7 @@ def _dataset(name: str, version: _Version, title: str, size: str) -> Dataset:
         size=size,
         layout=(
             f"the unpacked archive ({version.python}/ or {version.binary}/, or the folder around it), or the hub's "
-            "Parquet files"
+            f"Parquet files; or {HUB}//OWNER/NAME in the place of a folder, which fetches these"
         ),
     )
 
