@@ -91,7 +91,7 @@ def select(
     Raises:
         BenchError: a name is unknown, or nothing is left.
     """
-    chosen = _select_suites(suites, track)
+    chosen = select_suites(suites, track)
     if checkpoints:
         entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
     else:
@@ -107,7 +107,12 @@ def select(
     return chosen, entries
 
 
-def _select_suites(names: Sequence[str], track: str | None) -> list[Suite]:
+def select_suites(names: Sequence[str] = (), track: str | None = None) -> list[Suite]:
+    """Suites by name, or those of a track.
+
+    Raises:
+        BenchError: a name is unknown, or both are given.
+    """
     if names and track is not None:
         raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
     if names:
@@ -118,9 +123,19 @@ def _select_suites(names: Sequence[str], track: str | None) -> list[Suite]:
     return every[track]
 
 
-def plan(suites: Sequence[Suite], checkpoints: Sequence[Checkpoint], settings: Settings) -> Plan:
-    """What a run would do: its cells, and which of them are stored."""
-    return make_plan(suites, checkpoints, Library(settings.places), settings, Store(settings.store))
+def plan(
+    suites: Sequence[Suite], checkpoints: Sequence[Checkpoint], settings: Settings, library: Library | None = None
+) -> Plan:
+    """What a run would do: its cells, and which of them are stored.
+
+    Args:
+        suites: what to measure.
+        checkpoints: what to evaluate.
+        settings: how.
+        library: data sets that are opened already; opening large ones takes a while.
+    """
+    library = library or Library(settings.places)
+    return make_plan(suites, checkpoints, library, settings, Store(settings.store))
 
 
 def run(
@@ -128,17 +143,22 @@ def run(
     checkpoints: Sequence[Checkpoint],
     settings: Settings,
     progress: Progress | None = None,
+    library: Library | None = None,
 ) -> RunResult:
     """Measure what the store lacks, store it, and score the suites.
+
+    Args:
+        suites: what to measure.
+        checkpoints: what to evaluate; weights that are not here are fetched.
+        settings: how.
+        progress: told of what is done.
+        library: data sets that are opened already.
 
     Raises:
         RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
-    progress = progress or Silent()
-    library, store = Library(settings.places), Store(settings.store)
-    suites, notes = with_data(suites, library)
-    for note in notes:
-        progress.note(note)
+    progress, library, store = progress or Silent(), library or Library(settings.places), Store(settings.store)
+    suites, _ = with_data(suites, library)
     unfetched = _fetch(checkpoints, progress)
     fetched = [checkpoint for checkpoint in checkpoints if checkpoint.name not in unfetched]
     planned = make_plan(suites, fetched, library, settings, store)
@@ -147,7 +167,8 @@ def run(
         name, reason = next(iter(planned.unavailable.items()))
         raise RunError(f"{name} cannot be evaluated ({reason}); nothing was measured, as --on-error stop asks.")
     _restore_records(planned, library, store)
-    failures = _measure(planned, settings, progress)
+    failures = _measure(planned, settings, progress, library)
+    _record_names(planned, store)
     models = {cell.model_digest for cell in planned.cells}
     want = Want(
         limit=settings.limit,
@@ -162,15 +183,30 @@ def run(
     return RunResult(plan=planned, boards=tuple(boards), want=want, failures=tuple(failures))
 
 
-def suites_here(suites: Sequence[Suite], settings: Settings) -> tuple[list[Suite], dict[str, str]]:
-    """Those suites of a track whose data are here, and the names of the others with the reason."""
+def suites_here(
+    suites: Sequence[Suite], library: Library, *, needed: bool
+) -> tuple[list[Suite], dict[str, str], list[str]]:
+    """Those suites whose data are here.
+
+    Args:
+        suites: what is asked for.
+        library: opens the data sets.
+        needed: whether a suite without its data is an error.
+
+    Returns:
+        The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
+        replaced and on conditions without data.
+
+    Raises:
+        AbsentError: nothing is left, or a suite that is needed lacks its data.
+    """
     left_out: dict[str, str] = {}
-    found, _ = with_data(suites, Library(settings.places), left_out)
+    found, notes = with_data(suites, library, None if needed else left_out)
     if not found:
         raise AbsentError(
             f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
         )
-    return found, left_out
+    return found, left_out, notes
 
 
 def _fetch(checkpoints: Sequence[Checkpoint], progress: Progress) -> dict[str, str]:
@@ -198,14 +234,22 @@ def _restore_records(planned: Plan, library: Library, store: Store) -> None:
     store.tidy()
 
 
-def _measure(planned: Plan, settings: Settings, progress: Progress) -> "list[Failure]":
+def _record_names(planned: Plan, store: Store) -> None:
+    """Give every checkpoint whose outcomes are stored its name there, also where another has the same weights."""
+    for model, entries in planned.models.items():
+        if any(cell.model_digest == model and store.has(cell.key) for cell in planned.cells):
+            for entry in entries:
+                store.record_checkpoint(model, entry)
+
+
+def _measure(planned: Plan, settings: Settings, progress: Progress, library: Library) -> "list[Failure]":
     if not planned.missing:
         return []
     from bench.executors.local import execute  # imports torch
 
     progress.begin(planned.images)
     try:
-        return execute(make_sweeps(planned.missing), settings, progress)
+        return execute(make_sweeps(planned.missing), settings, progress, library)
     finally:
         progress.end()
 
@@ -232,7 +276,12 @@ def boards(
     for name in checkpoints:
         if name not in known:
             raise UnknownNameError("checkpoint in the store", name, known)
-    found = _boards(suites, store, names=set(checkpoints) or None, models=None, want=want)
+    stand_ins = [suite_registry.get(suite.fallback) for suite in suites if suite.fallback]
+    every = {suite.name: suite for suite in (*suites, *stand_ins)}
+    scored = _boards(list(every.values()), store, names=set(checkpoints) or None, models=None, want=want)
+    by_name = {board.suite.name: board for board in scored}
+    shown = [board for suite in suites if (board := _or_fallback(suite, by_name))]
+    found = list({board.suite.name: board for board in shown}.values())
     if not found:
         names = ", ".join(suite.name for suite in suites)
         raise NothingStoredError(
@@ -240,6 +289,12 @@ def boards(
             "`bench run` measures it. (`bench store ls` shows what is there; outcomes of older code do not count.)"
         )
     return found
+
+
+def _or_fallback(suite: Suite, boards: Mapping[str, Board]) -> Board | None:
+    """The suite's board; its fallback's where that stood in for want of the suite's data."""
+    board, stand_in = boards.get(suite.name), boards.get(suite.fallback)
+    return stand_in if stand_in is not None and not (board and board.headed) else board
 
 
 def _boards(
@@ -311,17 +366,19 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
     return train_recipe(recipe, out, device=device, progress=progress)
 
 
-def forecast(planned: Plan, settings: Settings, progress: Progress | None = None) -> "Forecast":
+def forecast(
+    planned: Plan, settings: Settings, progress: Progress | None = None, library: Library | None = None
+) -> "Forecast":
     """How long the plan's missing cells would take here; times a few images, so it takes a while itself."""
     from bench.forecast import forecast as time_plan  # imports torch
 
-    return time_plan(planned, settings, Library(settings.places), (progress or Silent()).note)
+    return time_plan(planned, settings, library or Library(settings.places), (progress or Silent()).note)
 
 
 def cost(planned: Plan) -> Mapping[str, int]:
     """What a plan would take: cells, images, bytes on disk (of crops at most: some may be cached)."""
     cropped = {
-        (cell.condition.image_set.dataset, cell.condition.resolve_crop(cell.checkpoint)): cell.n
+        (replace(cell.condition.image_set, perturbation=None), cell.condition.resolve_crop(cell.checkpoint)): cell.n
         for cell in planned.missing
         if not cell.condition.image_set.stored
     }

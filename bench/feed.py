@@ -50,8 +50,8 @@ class Made:
         return replace(self, images_NCHW={size: images.pin_memory() for size, images in self.images_NCHW.items()})
 
 
-_THREADS = 2
-"""That read kept crops; reading and checking them leaves Python's lock free."""
+_AHEAD = 2
+"""Batches of kept crops that are read before they are wanted, while the models work."""
 
 
 class _Maker(Dataset[Made]):
@@ -107,17 +107,18 @@ def make_images(
     """
     maker = _Maker(sources, seed)
     for kept, group in itertools.groupby(tasks, key=lambda task: task.kept and workers > 0):
-        yield from (_in_threads(maker, group, pin) if kept else _in_processes(maker, group, workers, pin))  # noqa: B031
+        yield from (_in_a_thread(maker, group, pin) if kept else _in_processes(maker, group, workers, pin))  # noqa: B031
 
 
-def _in_threads(maker: _Maker, tasks: Iterable[Task], pin: bool) -> Iterator[Made]:
+def _in_a_thread(maker: _Maker, tasks: Iterable[Task], pin: bool) -> Iterator[Made]:
     """For crops that stand in the cache: bringing them from another process costs more than reading them."""
     waiting: collections.deque[concurrent.futures.Future[Made]] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    # One thread: where a kept crop turns out torn, samples are read, and nothing asks that of several at once.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
         try:
             for task in tasks:
                 waiting.append(pool.submit(maker.__getitem__, task))
-                if len(waiting) > _THREADS:
+                if len(waiting) > _AHEAD:
                     made = waiting.popleft().result()
                     yield made.pin_memory() if pin else made
             while waiting:

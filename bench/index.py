@@ -133,7 +133,13 @@ def _score_key(suite_version: str, metric: Metric, cells: Sequence[str]) -> str:
 
 
 def _describe(function: object) -> str:
-    """A function's code with its constants, defaults and what it closes over, and the modules it is computed by."""
+    """A function's code with its constants, defaults and what it closes over, and the modules it is computed by.
+
+    Of a partial one, its function and its arguments; of what is no function, what it prints as.
+    """
+    if isinstance(function, functools.partial):
+        given = [*function.args, *(part for item in sorted(function.keywords.items()) for part in item)]
+        return "\0".join(map(_describe, [function.func, *given]))
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return repr(function)

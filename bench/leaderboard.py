@@ -35,7 +35,9 @@ class Choice:
     @property
     def text(self) -> str:
         """In words."""
-        limit = (self.subset or "all samples") if self.limit is None else f"limit {self.limit}"
+        limit = "all samples" if self.limit is None else f"limit {self.limit}"
+        if self.subset:
+            limit = self.subset if self.limit is None else f"{limit} of {self.subset}"
         return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
 
     @property
@@ -110,9 +112,16 @@ class Board:
 
     @property
     def complete(self) -> bool:
-        """Whether every checkpoint has the cells of the headline."""
-        headline = self.suite.headline.conditions
-        return all((entry.model, condition) in self.cells for entry in self.checkpoints for condition in headline)
+        """Whether every checkpoint has the headline's score."""
+        return all(map(self._has_headline, self.checkpoints))
+
+    @property
+    def headed(self) -> bool:
+        """Whether some checkpoint has."""
+        return any(map(self._has_headline, self.checkpoints))
+
+    def _has_headline(self, checkpoint: StoredCheckpoint) -> bool:
+        return any(row.checkpoint == checkpoint and row.score is self.suite.headline for row in self.rows)
 
     @property
     def ranking(self) -> list[StoredCheckpoint]:
@@ -179,16 +188,19 @@ def make_board(
 
 
 def _subset(suite: Suite, found: Mapping[tuple[str, Condition], StoredCell]) -> str:
-    """How many of the images of the headline's data were there; empty where all were, or where that is not known."""
-    headline = set(suite.headline.conditions)
+    """How many images were there of each data set that was not whole; empty where all were, or it is not known."""
+    parts: dict[str, str] = {}
+    headline = {condition.data.dataset for condition in suite.headline.conditions}
     for (_, condition), cell in found.items():
         images = condition.image_set
-        if condition not in headline or cell.identity["limit"] is not None or images.dataset not in datasets:
+        if images.dataset in parts or images.dataset not in datasets:
             continue
-        whole, _ = datasets.get(images.dataset).expected.get(images.split, (cell.n, 0))
-        if cell.n < whole:
-            return f"{cell.n:,} of {whole:,} images"
-    return ""
+        here = cell.identity.get("of", cell.n)
+        whole, _ = datasets.get(images.dataset).expected.get(images.split, (here, 0))
+        if here < whole:
+            of = "" if images.dataset in headline else f" of {images.dataset}"
+            parts[images.dataset] = f"{here:,} of {whole:,} images{of}"
+    return " and ".join(parts.values())
 
 
 def _costs(
@@ -266,12 +278,18 @@ def _of_todays_data(cell: StoredCell, want: Want) -> bool:
 
 
 def _one_fingerprint(cells: Sequence[StoredCell], want: Want) -> tuple[list[StoredCell], list[str]]:
-    """Of each data set, only the version that is wanted, else the one that most cells saw."""
+    """Of each data set, only the version that is wanted, else the one that most cells saw, then the largest."""
     seen: dict[tuple[Scalar, Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    sizes: dict[tuple[str, ...], int] = {}
     candidates = [cell for cell in cells if _of_todays_data(cell, want)]
     for cell in candidates:
-        seen[_data(cell)][tuple(cell.identity["fingerprints"])] += 1
-    best = {data: max(counts, key=lambda f, c=counts: (c[f], f)) for data, counts in seen.items()}  # type: ignore[misc]
+        fingerprints = tuple(cell.identity["fingerprints"])
+        seen[_data(cell)][fingerprints] += 1
+        sizes[fingerprints] = cell.n
+    best = {
+        data: max(counts, key=lambda f, c=counts: (c[f], sizes[f], f))  # type: ignore[misc]
+        for data, counts in seen.items()
+    }
     kept = [cell for cell in candidates if tuple(cell.identity["fingerprints"]) == best[_data(cell)]]
     left_out = Counter(map(_data, cells)) - Counter(map(_data, kept))
     return kept, [f"left out: {n} cells with other contents of {data[0]}" for data, n in left_out.items()]

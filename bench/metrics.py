@@ -191,11 +191,12 @@ def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | 
     0.5
     """
     predictions = _column(outcome, "prediction", "accuracy in label sets").tolist()
-    sets = [sets_of(str(sample_id)) for sample_id in outcome.ids]
+    ids = [str(sample_id) for sample_id in outcome.ids]
+    sets = [sets_of(sample_id) for sample_id in ids]
     if None in sets:
         raise BenchError(
-            f"accuracy in label sets goes by file name, and {outcome.ids[sets.index(None)]!r} is none that the list of "
-            "labels knows: keep the files' own names."
+            f"accuracy in label sets goes by file name, and {ids[sets.index(None)]!r} is none that the list of labels "
+            "knows: keep the files' own names."
         )
     hits = [prediction in labels for prediction, labels in zip(predictions, sets, strict=True) if labels]
     if not hits:
@@ -306,7 +307,10 @@ def _mean(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
     mean, n = float(values.mean(dtype=np.float64)), len(values)
     if n < 2:
         return _estimate(mean, n)
-    low, high = stats.normal_interval(mean, stats.clustered_standard_error(values))
+    se = stats.clustered_standard_error(values)
+    if se < 1e-12:  # nothing varies, but for rounding: that says nothing of other images
+        return _estimate(mean, n)
+    low, high = stats.normal_interval(mean, se)
     return _estimate(mean, n, (max(low, lowest), min(high, highest)))
 
 

@@ -1,7 +1,8 @@
 """Suites × checkpoints → cells → sweeps, less the cells that the store has."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench import images
 from bench.checkpoints.loading import model_digest
@@ -27,6 +28,8 @@ class Plan:
     """Checkpoint name to the reason why it cannot be evaluated here."""
     to_fetch: tuple[Checkpoint, ...] = ()
     """Those whose weights are not here yet; their cells count as missing."""
+    models: Mapping[str, tuple[Checkpoint, ...]] = field(default_factory=dict)
+    """Model digest to the checkpoints that are this model: several names may stand for the same weights."""
     notes: tuple[str, ...] = ()
     """Suites replaced, and conditions left out because their data are not here."""
 
@@ -82,6 +85,7 @@ def make_plan(
     cells: dict[str, Cell] = {}
     unavailable: dict[str, str] = {}
     to_fetch: list[Checkpoint] = []
+    models: dict[str, list[Checkpoint]] = defaultdict(list)
     for checkpoint in checkpoints:
         try:
             model = model_digest(checkpoint)
@@ -91,6 +95,7 @@ def make_plan(
         except BenchError as error:
             unavailable[checkpoint.name] = str(error)
             continue
+        models[model].append(checkpoint)
         for condition in conditions:
             cell = resolve(checkpoint, model, condition, library, settings)
             cells.setdefault(cell.key, cell)
@@ -99,6 +104,7 @@ def make_plan(
         stored=frozenset(store.keys() & cells.keys()),
         unavailable=unavailable,
         to_fetch=tuple(to_fetch),
+        models={model: tuple(entries) for model, entries in models.items()},
         notes=tuple(notes),
     )
 
@@ -132,6 +138,7 @@ def with_data(
             left_out[suite.name] = str(error)
             continue
         found[chosen.name] = chosen
+        notes += filter(None, [_uneven(chosen, library)])
         lacking = [reason for reason in (_absent(condition, library) for condition in chosen.conditions) if reason]
         if lacking:
             notes.append(
@@ -142,16 +149,38 @@ def with_data(
 
 
 def _replaced(suite: Suite, library: Library, notes: list[str]) -> Suite:
-    """The suite, or its fallback where none of its headline's data are here."""
-    reasons = [_absent(condition, library) for condition in suite.headline.conditions]
+    """The suite, or its fallback where nothing of its headline's data sets is here."""
+    reasons = _absent_of_headline(suite, library)
     if not all(reasons):
         return suite
     if suite.fallback:
         fallback = suite_registry.get(suite.fallback)
-        if not all(_absent(condition, library) for condition in fallback.headline.conditions):
+        if not all(_absent_of_headline(fallback, library)):
             notes.append(f"{suite.name}: {reasons[0]} Until then {fallback.name} stands in: {fallback.title}.")
             return fallback
     raise AbsentError(f"suite {suite.name!r} cannot be measured: {reasons[0]}")
+
+
+def _absent_of_headline(suite: Suite, library: Library) -> list[str]:
+    """For each condition on a data set of the headline's, why its data are not here; empty where they are."""
+    data = {condition.data.dataset for condition in suite.headline.conditions}
+    return [_absent(condition, library) for condition in suite.conditions if condition.data.dataset in data]
+
+
+def _uneven(suite: Suite, library: Library) -> str:
+    """Which of a suite's stored folders holds other images than the rest; empty where they are alike."""
+    stored = {c.image_set for c in suite.conditions if c.image_set.stored and not _absent(c, library)}
+    ids = {images: library.open(images.dataset, images.split).samples.ids for images in stored}
+    counts = Counter(id(array) for array in ids.values())  # the same ids are one array: see FolderSamples
+    if len(counts) < 2:
+        return ""
+    usual = counts.most_common(1)[0][0]
+    odd = sorted(f"{images.split} ({len(array):,})" for images, array in ids.items() if id(array) != usual)
+    count = next(len(array) for array in ids.values() if id(array) == usual)
+    return (
+        f"{suite.name}: {', '.join(odd[:3])} hold other images than the rest ({count:,}): scores over several folders "
+        "need the same ones; unpack these again."
+    )
 
 
 def _absent(condition: Condition, library: Library) -> str:
@@ -183,6 +212,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         versions=versions(condition),
         seed=settings.seed if measure.seeded or corrupted else None,
         limit=limit,
+        of=total,
         numerics=settings.numerics,
     )
 

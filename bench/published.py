@@ -105,7 +105,7 @@ def _compare(board: Board, row: ScoredRow, number: Published, name: str) -> Comp
     measured, target = 100 * row.estimate.value, 100 * number.value
     verdict: Verdict = "agrees"
     if not low - TOLERANCE <= target <= high + TOLERANCE:
-        verdict = "WARNING"
+        verdict = "WARNING" if not board.choice.subset else "can't tell"
     elif (high - low) / 2 > SMALLEST_FAULT:
         verdict = "can't tell"
     return Comparison(

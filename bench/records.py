@@ -303,6 +303,8 @@ class Cell:
     """None where nothing in the condition is random."""
     limit: int | None
     """None where every sample is measured."""
+    of: int
+    """Samples in the split: a limit takes others from another part of a data set."""
     numerics: Numerics
 
     @property
@@ -316,6 +318,7 @@ class Cell:
             "n": self.n,
             "seed": self.seed,
             "limit": self.limit,
+            **({"of": self.of} if self.limit is not None else {}),
             "device": self.numerics.device,
             "precision": self.numerics.precision,
         }

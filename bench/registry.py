@@ -127,19 +127,21 @@ def _is_ours(entry: importlib.metadata.EntryPoint) -> bool:
 
 def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
     package = entry.dist.name if entry.dist else "an unknown distribution"
+    name = entry.value
     try:
-        module = importlib.import_module(entry.value)
+        module = importlib.import_module(name)
         if _is_ours(entry):
             _check_ours(module)
         for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            importlib.import_module(f"{entry.value}.{info.name}")
+            name = f"{entry.value}.{info.name}"
+            importlib.import_module(name)
     except ForeignModuleError:
         raise
     except Exception as error:
         ours = isinstance(error, BenchError)  # says itself what to do
         reason = str(error) if ours else f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
         raise BenchError(
-            f"the plug-in {entry.name!r} of {package} (module {entry.value}) failed to import: {reason}"
+            f"the plug-in {entry.name!r} of {package} (module {name}) failed to import: {reason}"
         ) from error
     return module
 

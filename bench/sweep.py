@@ -100,6 +100,7 @@ class SweepRun:
         self.batch_size = settings.batch_size or default_batch_size(settings.device)
         self.failures: list[Failure] = []
         self._files = contextlib.ExitStack()
+        self._cache = CropCache(settings.cache, settings.cache_budget) if settings.cache is not None else None
         self.parts = {
             (images.dataset, images.split): self._open(images.dataset, images.split, settings.limit, images.stored)
             for images in sweep.by_images
@@ -108,8 +109,20 @@ class SweepRun:
     def run(self) -> list[Failure]:
         """Measure every cell, as many checkpoints at a time as memory holds. Once: the crops are then closed."""
         with self._files:
+            self._warn_of_small_images()
             self._run()
         return self.failures
+
+    def _warn_of_small_images(self) -> None:
+        """A checkpoint of small images whose entry leaves out its size gives a plausible number, and a wrong one."""
+        for name, part in self.parts.items():
+            with contextlib.suppress(BenchError):  # a file that does not decode is reported with its condition
+                height, width = part.source.original_shape(int(part.indices[0]))
+                if 2 * max(height, width) <= self.sweep.crop.size:
+                    self.progress.note(
+                        f"{name[0]}: its images of {width}×{height} are enlarged to {self.sweep.crop.size} pixels; the "
+                        "entry of a checkpoint that was trained on smaller ones must say so (input_size, crop_ratio)."
+                    )
 
     def _run(self) -> None:
         for models, broken in load_models(self.sweep.cells, self.settings.device, self.batch_size):
@@ -128,11 +141,10 @@ class SweepRun:
         indices = subset(opened.samples.ids, limit)
         crops = None
         # Sets that are stored corrupted would fill any cache, and hardly need one: they are small JPEG files.
-        if self.settings.cache is not None and not stored:
-            cache = CropCache(self.settings.cache, self.settings.cache_budget)
-            crops = cache.open(dataset, opened.fingerprint, self.sweep.crop, len(indices))
+        if self._cache is not None and not stored:
+            crops = self._cache.open(dataset, opened.fingerprint, self.sweep.crop, len(indices))
             if crops is None:
-                self.progress.note(f"{dataset}: its crops are over the cache budget; they are not kept.")
+                self.progress.note(f"{dataset}: its crops would be over cache_budget_gb; they are not kept.")
             else:
                 self._files.callback(crops.close)
         return _Part(opened, indices, CropSource(opened.samples, self.sweep.crop, crops))
@@ -327,8 +339,9 @@ def describe(cells: Sequence[Cell]) -> str:
     conditions = {cell.condition for cell in cells}
     if len(conditions) != 1:
         return f"{len(cells)} cells"
-    columns = conditions.pop().columns()
-    return " ".join(str(v) for k, v in columns.items() if v is not None and k not in ("split", "measure"))
+    condition = conditions.pop()
+    hidden = {"split", "measure", *condition.measure.params}
+    return " ".join(str(v) for k, v in condition.columns().items() if v is not None and k not in hidden)
 
 
 _PIXEL_PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug")

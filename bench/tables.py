@@ -160,4 +160,8 @@ def _shown(score: Score, estimate: Estimate | None) -> str:
     text = f"{100 * estimate.value:.1f}"
     if estimate.ci_low is None or estimate.ci_high is None:
         return text
-    return f"{text} ±{50 * (estimate.ci_high - estimate.ci_low):.1f}"
+    half = (estimate.ci_high - estimate.ci_low) / 2
+    # Near 0 or 1 the interval reaches far to one side only: a single half width would be read wrongly.
+    if abs((estimate.ci_high + estimate.ci_low) / 2 - estimate.value) > half / 2:
+        return f"{text} ({100 * estimate.ci_low:.0f}–{100 * estimate.ci_high:.0f})"
+    return f"{text} ±{100 * half:.1f}"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+)?")
+_NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -140,7 +140,7 @@ def test_a_value_that_cannot_be_is_refused_before_anything_runs(refused, tmp_pat
         ("run --precision fp8", "choose from 'auto', 'fp32', 'bf16', 'fp16'"),
         ("run --on-error maybe", "choose from 'skip', 'stop'"),
         ("run --limit many", "invalid int value: 'many'"),
-        ("run --no-such-option", "unrecognized arguments: --no-such-option"),
+        ("run --no-such-option", "`bench run` does not take --no-such-option; suites go by --suite NAME"),
         ("table --format yaml", "choose from 'text', 'csv', 'md', 'json'"),
         ("outcomes", "required: --out"),
         ("list nonsense", "choose from 'suites'"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,11 @@ def run(registry, imagenet_family, tmp_path, monkeypatch, scratch_registries):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def _run(*names, data=None, **flags):
+    def _run(*names, data=None, checkpoint="small", **flags):
         places = {name: str(place) for name, place in (imagenet_family if data is None else data).items()}
         flags = {"store": "runs", "cache": "off", "workers": 0, "device": "cpu", "registry": str(registry), **flags}
         settings = api.configure(data=places, **flags).settings
-        return api.run([suites.get(name) for name in names], [checkpoints.get("small")], settings)
+        return api.run([suites.get(name) for name in names], [checkpoints.get(checkpoint)], settings)
 
     return _run
 
@@ -174,7 +175,51 @@ def test_a_part_of_a_data_set_is_named_in_the_protocol(run):
     assert board.choice.text.startswith("8 of 50,000 images")
     assert board.protocol.endswith("each checkpoint's own crop, 8 of 50,000 images")
     limited = run("imagenet", limit=3).boards[0]
-    assert limited.protocol.endswith("each checkpoint's own crop, limit 3")
+    assert limited.protocol.endswith("each checkpoint's own crop, 8 of 50,000 images, limit 3")
+    assert limited.choice.text.startswith("limit 3 of 8 of 50,000 images")
+
+
+def test_a_control_on_a_part_of_the_validation_set_is_named_too(run):
+    assert "8 of 50,000 images of imagenet" in run("imagenet-sketch").boards[0].protocol
+
+
+def test_a_folder_of_imagenet_c_that_lacks_an_image_is_named_before_the_run_and_has_no_mce(
+    run, imagenet_family, tmp_path
+):
+    shutil.copytree(imagenet_family["imagenet-c"], tmp_path / "c")
+    sorted((tmp_path / "c" / "weather" / "fog" / "3").glob("*/*"))[0].unlink()
+    result = run("imagenet-c", data={**imagenet_family, "imagenet-c": tmp_path / "c"})
+    assert not result.ok
+    assert any("fog/3 (7) hold other images than the rest (8)" in note for note in result.plan.notes)
+    assert "mCE" not in values(result, "imagenet-c")
+
+
+def test_the_larger_part_of_a_data_set_is_shown_where_both_are_stored(run, imagenet_family, tmp_path):
+    for number, wnid in enumerate(WNIDS, start=1):  # several: no order of fingerprints can be right by chance
+        shutil.copytree(imagenet_family["imagenet"] / wnid, tmp_path / f"part{number}" / wnid)
+        run("imagenet", data={"imagenet": tmp_path / f"part{number}"})
+    run("imagenet")
+    (board,) = api.boards([suites.get("imagenet")], Store(Path("runs")))
+    assert board.choice.text.startswith("8 of 50,000 images")
+
+
+def test_two_names_of_one_model_both_stand_in_the_table(run, registry, imagenet_family):
+    run("imagenet", limit=1)  # registers what the file holds
+    (registry.parent / "twin.toml").write_text(registry.read_text().replace("[small]", "[twin]"))
+    api.register_file(registry.parent / "twin.toml")
+    settings = api.configure(store="runs", cache="off", workers=0, device="cpu").settings
+    settings = replace(settings, places=imagenet_family)
+    entries = [checkpoints.get(name) for name in ("small", "twin")]
+    result = api.run([suites.get("imagenet")], entries, settings)
+    assert [entry.name for entry in result.boards[0].checkpoints] == ["small", "twin"]
+    names = [entry.name for entry in api.boards([suites.get("imagenet")], Store(Path("runs")))[0].checkpoints]
+    assert names == ["small", "twin"]
+
+
+def test_the_table_of_imagenet_c_shows_the_generated_one_where_that_stood_in(run, imagenet_family):
+    run("imagenet-c", data={"imagenet": imagenet_family["imagenet"]}, limit=1)
+    (board,) = api.boards([suites.get("imagenet-c")], Store(Path("runs")))
+    assert board.suite.name == "imagenet-c-generated"
 
 
 # -- what is not there ----------------------------------------------------------------------------------------
@@ -264,14 +309,13 @@ def test_a_file_that_does_not_decode_is_named_and_gives_no_score(
     assert "imagenet v1" not in done.stdout
 
 
-def test_a_checkpoint_with_21841_classes(run, registry, tmp_path, monkeypatch):
+def test_a_checkpoint_with_21841_classes(run, tmp_path):
     model = timm.create_model("test_resnet", num_classes=21_841)
     save_file(model.state_dict(), tmp_path / "large.safetensors")
     entry = f'arch = "test_resnet"\nweights = "large.safetensors"\ninput_size = {SIZE}\n'
     (tmp_path / "large.toml").write_text(f'[small-21k]\n{entry}dataset = "imagenet"\n')
     api.register_file(tmp_path / "large.toml")
-    monkeypatch.setattr(checkpoints, "get", {"small": checkpoints.get("small-21k")}.get)
-    result = run("imagenet")
+    result = run("imagenet", checkpoint="small-21k")
     assert "has 21841 outputs, but class space 'imagenet-1k' has 1000" in result.failures[0].message
 
 

@@ -69,6 +69,7 @@ class Filled:
             versions=Params(images=1, measure=1, corruption=1) if perturbed else Params(images=1, measure=1),
             seed=0 if perturbed else None,
             limit=None,
+            of=n,
             numerics=Numerics(),
         )
         cell = replace(cell, **changes)

@@ -27,6 +27,7 @@ def make_cell(**changes: object) -> Cell:
         versions=Params(measure=1),
         seed=None,
         limit=None,
+        of=3,
         numerics=Numerics(),
     )
     return replace(cell, **changes)

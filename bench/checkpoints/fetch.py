@@ -8,6 +8,7 @@ locates; `bench run` fetches. Importing this stays free of torch.
 """
 
 import json
+import logging
 import os
 import re
 import ssl
@@ -157,6 +158,22 @@ def _find(address: str) -> Path | None:
 # -- the Hugging Face hub ---------------------------------------------------------------------------------------
 
 
+_hub_is_out_of_reach: list[Exception] = []
+"""What the first attempt met: the client tries for 20 s, and would do so for every checkpoint."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the client's lines about each of its attempts; what they come to is said once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _from_hub(checkpoint: Checkpoint) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
@@ -167,9 +184,13 @@ def _from_hub(checkpoint: Checkpoint) -> Path:
     )
 
     repository, file = _hub_parts(checkpoint.weights)
+    if _hub_is_out_of_reach:
+        _unreachable(checkpoint, _hub_is_out_of_reach[0])
     try:
-        path = Path(hf_hub_download(repository, file))
+        with _quiet():
+            path = Path(hf_hub_download(repository, file))
     except LocalEntryNotFoundError as error:  # what the hub's client says offline; a kind of EntryNotFoundError
+        _hub_is_out_of_reach.append(ConnectionError("no connection"))
         _unreachable(checkpoint, error)
     except GatedRepoError as error:
         raise AbsentError(

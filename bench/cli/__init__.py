@@ -23,17 +23,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from
     # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    arguments = parser().parse_args(argv)
+    arguments, unknown = parser().parse_known_args(argv)
     try:
+        if unknown:
+            raise BenchError(
+                f"`{arguments.name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
+                f"--checkpoint NAME; `{arguments.name} --help` lists what it takes."
+            )
         return int(arguments.command(arguments))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "bench: interrupted; finished cells are stored, and the same command goes on from there.",
-            file=sys.stderr,
+        resume = "; finished cells are stored, and the same command goes on from there" * (
+            arguments.name == "bench run"
         )
+        print(f"bench: interrupted{resume}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `bench … | head`
         sys.stderr.close()

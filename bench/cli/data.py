@@ -62,7 +62,10 @@ def _here(dataset: Any, config: Any) -> str:
     if place is None:
         return f'no place given: --data {dataset.name}=PATH, or {dataset.name} = "PATH" under [data] in bench.toml'
     if place.is_dir():
-        return f"{place}, a folder of {sum(1 for _ in place.iterdir()):,} entries"
+        try:
+            return f"{place}, a folder of {sum(1 for _ in place.iterdir()):,} entries"
+        except OSError as error:
+            return f"{place}, a folder that can't be read ({error.strerror})"
     if place.is_file():
         return f"{place}, a file of {size(place.stat().st_size)}"
     return f"{place}, but nothing is there: correct it under [data] in bench.toml"

@@ -7,12 +7,22 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import cell_options, choice_options, data_option, new_command, settings_of, store_option, write
+from bench.cli.options import (
+    cell_options,
+    choice_options,
+    data_option,
+    new_command,
+    registry_option,
+    settings_of,
+    store_option,
+    write,
+)
 from bench.cli.tables import print_board
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.api import RunResult
+    from bench.datasets import Library
     from bench.forecast import Forecast
     from bench.plan import Plan
     from bench.records import Checkpoint, Settings
@@ -29,7 +39,7 @@ def add_list(commands: Any) -> None:
     """Declare `bench list`."""
     command = new_command(commands, "list", _list, "show what is registered")
     command.add_argument("kind", choices=KINDS)
-    command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
+    registry_option(command)
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -59,17 +69,19 @@ def add_plan(commands: Any) -> None:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import api, progress
+    from bench.datasets import Library
     from bench.text import render, size
 
     settings = api.configure(**settings_of(arguments)).settings
-    suites, checkpoints = _choice(arguments, settings)
+    library = Library(settings.places)
+    suites, checkpoints = _choice(arguments, library)
     rows = []
     for suite in suites:
-        part = api.cost(api.plan([suite], checkpoints, settings))
+        part = api.cost(api.plan([suite], checkpoints, settings, library))
         rows.append([suite.name, part["cells"], part["stored"], f"{part['images']:,}"])
-    planned = api.plan(suites, checkpoints, settings)
+    planned = api.plan(suites, checkpoints, settings, library)
     cost = api.cost(planned)
-    rows.append(["together", cost["cells"], cost["stored"], f"{cost['images']:,}"])
+    rows.append(["together, shared cells once", cost["cells"], cost["stored"], f"{cost['images']:,}"])
     print(render(["suite", "cells", "stored", "images to show"], rows))
     print(f"\n{_count(len(checkpoints), 'checkpoint')}: {', '.join(checkpoint.name for checkpoint in checkpoints)}")
     if planned.to_fetch:
@@ -80,10 +92,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     )
     for name, reason in planned.unavailable.items():
         print(f"not available: {name}: {reason}")
-    for note in planned.notes:
-        print(note)
     if planned.missing:
-        _print_forecast(api.forecast(planned, settings, progress.for_stream()), settings)
+        _print_forecast(api.forecast(planned, settings, progress.for_stream(), library), settings)
     return 0
 
 
@@ -109,18 +119,18 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
-def _choice(arguments: argparse.Namespace, settings: "Settings") -> "tuple[list[Suite], list[Checkpoint]]":
+def _choice(arguments: argparse.Namespace, library: "Library") -> "tuple[list[Suite], list[Checkpoint]]":
     """The suites and checkpoints that were asked for; of a track, those suites whose data are here."""
     from bench import api
 
-    suites, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
-    if not arguments.suite:
-        suites, left_out = api.suites_here(suites, settings)
-        if left_out:
-            print(
-                f"left out, for want of their data: {', '.join(left_out)} (`bench data list` says where to get them)",
-                file=sys.stderr,
-            )
+    asked, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite))
+    if left_out:
+        notes.append(
+            f"left out, for want of their data: {', '.join(left_out)} (`bench data list` says where to get them)"
+        )
+    for note in notes:
+        print(note, file=sys.stderr)
     return suites, checkpoints
 
 
@@ -142,12 +152,17 @@ def add_run(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
+    from bench.datasets import Library
 
     settings = api.configure(**settings_of(arguments)).settings
-    suites, checkpoints = _choice(arguments, settings)
+    library = Library(settings.places)
+    suites, checkpoints = _choice(arguments, library)
     if not arguments.yes:
-        _ask(api.plan(suites, checkpoints, settings), named=bool(arguments.checkpoint))
-    result = api.run(suites, checkpoints, settings, progress.for_stream())
+        _ask(api.plan(suites, checkpoints, settings, library), named=bool(arguments.checkpoint))
+    result = api.run(suites, checkpoints, settings, progress.for_stream(), library)
+    measured = len(result.plan.missing) - len(result.failures)
+    stored = len(result.plan.stored)
+    print(f"{_count(measured, 'cell')} measured, {stored:,} were stored in {settings.store}", file=sys.stderr)
     for board in result.boards:
         print_board(board)
     if result.boards:
@@ -164,7 +179,8 @@ def _ask(planned: "Plan", *, named: bool) -> None:
     if fetched:
         what = f"fetch the weights of {_count(fetched, 'checkpoint')} and {what}"
     if not sys.stdin.isatty():
-        raise BenchError(f"this run would {what}; add --yes, or name fewer with --checkpoint, or give --limit N.")
+        fewer = "name fewer with --checkpoint" + ", or give --limit N" * (planned.images > LONG_PLAN)
+        raise BenchError(f"this run would {what}; add --yes, or {fewer}.")
     answer = input(f"This run would {what}. Go on? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")

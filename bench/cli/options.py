@@ -13,7 +13,7 @@ from bench.errors import DISK_FULL, BenchError, RunError
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
     """Declare a command that calls `run` with the parsed arguments and exits with what it returns."""
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    command.set_defaults(command=run)
+    command.set_defaults(command=run, name=command.prog)
     return command
 
 
@@ -34,7 +34,12 @@ def choice_options(command: Any) -> None:
         help="a checkpoint; may be repeated (default: all that predict the suites' classes)",
     )
     command.add_argument("--family", metavar="NAME", help="only checkpoints of a family: vit, mixer, resnet, …")
-    command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints")
+    registry_option(command)
+
+
+def registry_option(command: Any) -> None:
+    """What the user brings."""
+    command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints and data sets")
 
 
 def cell_options(command: Any) -> None:

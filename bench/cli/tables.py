@@ -12,6 +12,7 @@ from bench.cli.options import (
     emit,
     new_command,
     out_option,
+    registry_option,
     store_option,
     suites_options,
     writing,
@@ -28,13 +29,13 @@ def add_table(commands: Any) -> None:
     command = new_command(commands, "table", _table, "score what is stored")
     suites_options(command)
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    registry_option(command)
     cell_options(command)
     store_option(command)
     command.add_argument(
         "--format",
         choices=("text", "csv", "md", "json"),
-        default="text",
-        help="text and md: a leaderboard; csv and json: a row a score",
+        help="text and md: a leaderboard; csv and json: a row a score (default: by the ending of --out, else text)",
     )
     command.add_argument("--columns", metavar="A,B,…", help="of csv and json: only these")
     command.add_argument(
@@ -44,9 +45,10 @@ def add_table(commands: Any) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    if arguments.columns and arguments.format in ("text", "md"):
+    style = arguments.format or _style_of(arguments.out)
+    if arguments.columns and style in ("text", "md"):
         raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
-    if arguments.published and (arguments.columns or arguments.format != "text"):
+    if arguments.published and (arguments.columns or style != "text"):
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = _stored_boards(arguments)
     if arguments.published:
@@ -54,12 +56,17 @@ def _table(arguments: argparse.Namespace) -> int:
 
         emit(render_comparisons(compare(boards)), arguments.out)
         return 0
-    if arguments.format in ("text", "md"):
-        text = "\n\n".join(_board_text(board, arguments.format) for board in boards)
+    if style in ("text", "md"):
+        text = "\n\n".join(_board_text(board, style) for board in boards)
     else:
-        text = _long_text(boards, arguments.format, arguments.columns)
+        text = _long_text(boards, style, arguments.columns)
     emit(text, arguments.out)
     return 0
+
+
+def _style_of(out: Path | None) -> str:
+    """The format that a file's ending asks for."""
+    return {".csv": "csv", ".md": "md", ".json": "json"}.get(out.suffix if out else "", "text")
 
 
 def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings]":
@@ -67,9 +74,13 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
     from bench.leaderboard import Want
 
     config = api.configure(
-        store=arguments.store, precision=arguments.precision, seed=arguments.seed, limit=arguments.limit
+        store=arguments.store,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        registry=arguments.registry,
     )
-    suites, _ = api.select(arguments.suite, arguments.track)
+    suites = api.select_suites(arguments.suite, arguments.track)
     from bench.store import Store
 
     # Not looked for here: the outcomes may be another machine's.
@@ -115,7 +126,10 @@ def _board_text(board: "Board", style: str) -> str:
     frame = leaderboard(board)
     rows = frame.astype(str).values.tolist()
     head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
-    about = f"{board.suite.protocol.name}; {board.choice.text}; fractions in percent, ± half the 95% interval"
+    lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
+    about = f"{board.suite.protocol.name}\n{board.choice.text}; fractions in percent, ± half the 95% interval" + (
+        f"; lower is better: {', '.join(lower)}" if lower else ""
+    )
     body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
     title = head if style == "text" else f"### {head}"
     notes = "".join(f"\n{'' if style == 'text' else '- '}{note}" for note in board.notes)
@@ -127,6 +141,7 @@ def add_outcomes(commands: Any) -> None:
     command = new_command(commands, "outcomes", _outcomes, "write the stored outcomes, one row a sample")
     suites_options(command)
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    registry_option(command)
     cell_options(command)
     store_option(command)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .parquet or .csv file")

@@ -80,6 +80,7 @@ class CifarSamples:
         self.labels = labels
         self.sizes: Array = np.full(len(labels), _PIXELS, dtype=np.int64)
         self._planes = planes
+        self.content = hashlib.blake2b(planes.tobytes(), digest_size=16).hexdigest()
 
     def read(self, index: int) -> Array:
         """(32, 32, 3) uint8."""

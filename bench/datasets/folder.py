@@ -117,7 +117,7 @@ def existing_folder(place: Path, what: str) -> Path:
     """
     if not place.is_dir():
         came = "is a file" if place.exists() else "does not exist"
-        raise BenchError(f"{what} must be a folder, but {place} {came}; give its folder with --data {what}=FOLDER.")
+        raise BenchError(f"{what} must be a folder, but {place} {came}; correct the path.")
     return place
 
 

@@ -120,6 +120,7 @@ def _open_v2(split: str, place: Path | None) -> Samples:
 
 def _variant_folder(place: Path, variant: str) -> Path:
     """The folder of a variant: the place itself where its name says so, or a folder in it."""
+    place = place.absolute()  # `.` has no name
     if _is_variant(place.name, variant):
         return place
     found = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
@@ -197,7 +198,7 @@ _register(
         licence="image-net.org's terms of access: non-commercial research",
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
         size="6.3 GB",
-        layout=f"{_WNID_FOLDERS}; the archive is flat, and must be sorted into folders first",
+        layout=f"{_WNID_FOLDERS}; the archive is flat: sort it into folders first (valprep.sh, known to the web, does)",
     )
 )
 _register(

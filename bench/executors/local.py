@@ -11,9 +11,11 @@ from bench.store import Store
 from bench.sweep import Failure, run_sweep
 
 
-def execute(sweeps: Sequence[Sweep], settings: Settings, progress: Progress) -> list[Failure]:
-    """Carry out the sweeps; what failed is returned, what succeeded is in the store."""
-    store, library = Store(settings.store), Library(settings.places)
+def execute(
+    sweeps: Sequence[Sweep], settings: Settings, progress: Progress, library: Library | None = None
+) -> list[Failure]:
+    """Carry out the sweeps; what failed is returned, what succeeded is in the store. `library` saves opening anew."""
+    store, library = Store(settings.store), library or Library(settings.places)
     check_device(settings.device)
     store.prepare()
     failures: list[Failure] = []

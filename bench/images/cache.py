@@ -140,6 +140,7 @@ class CropCache:
     def __init__(self, root: Path, budget: int) -> None:
         self.root = root
         self.budget = budget
+        self._in_use: dict[Path, int] = {}  # folders opened here to the bytes that they may grow to
 
     def open(self, dataset: str, fingerprint: str, crop: Crop, expected: int) -> CropFile | None:
         """The crop file of a data set under a recipe.
@@ -151,19 +152,20 @@ class CropCache:
             expected: samples that the run will read.
 
         Returns:
-            None where these samples alone are over the budget.
+            None where these samples, beside those opened before, are over the budget.
 
         Raises:
             RunError: the folder cannot be written, and not for want of room.
         """
-        needed = expected * crop.size * crop.size * 3
-        if needed > self.budget:
-            return None
         name = f"v{VERSION}-{crop.size}px-{float(crop.ratio)!r}-{crop.interpolation}"
         folder = self.root / f"{fingerprint[:20]}-{name}"
+        needed = {**self._in_use, folder: expected * crop.size * crop.size * 3}
+        if sum(needed.values()) > self.budget:
+            return None
+        self._in_use = needed
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._evict(keep=folder, needed=needed)
+            self._evict()
             (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "crop": name}))
         except OSError as error:
             if error.errno in DISK_FULL:
@@ -203,9 +205,10 @@ class CropCache:
             shutil.rmtree(entry.folder, ignore_errors=True)
         return sum(entry.bytes for entry in entries)
 
-    def _evict(self, keep: Path, needed: int) -> None:
-        others = [entry for entry in self.entries() if entry.folder != keep]
-        excess = sum(entry.bytes for entry in others) + needed - self.budget
+    def _evict(self) -> None:
+        """Make room for what is in use."""
+        others = [entry for entry in self.entries() if entry.folder not in self._in_use]
+        excess = sum(entry.bytes for entry in others) + sum(self._in_use.values()) - self.budget
         for entry in others:
             if excess <= 0:
                 return

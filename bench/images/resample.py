@@ -8,10 +8,12 @@ quarter of its time. Both passes are the same kernel: the first runs on the tran
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 
+from bench.places import user_cache
 from bench.records import Array
 
 _BITS = 22
@@ -84,10 +86,16 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     types = numba.types
     rows, places = types.Array(types.uint8, 2, "C", readonly=True), types.int64[::1]
     signature = types.void(rows, places, places, types.int32[:, ::1], types.uint8[:, ::1])
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    # Beside this module, numba's files would outlive the package: pip removes what it installed, and no more.
+    config.CACHE_DIR = str(user_cache() / "numba")
     try:
         return numba.njit(signature, nogil=True, cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written: compile anew each time
+    except (RuntimeError, OSError):  # the folder cannot be written: compile anew each time
         return numba.njit(signature, nogil=True)(function)
+    finally:
+        config.CACHE_DIR = before
 
 
 _run_average = _compiled(_average)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.datasets import Samples
+from bench.errors import BenchError
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode
@@ -43,7 +44,10 @@ class CropSource:
         """Whether every one of these crops stands in the cache, as far as its records tell; reads no crop."""
         if self.cache is None:
             return False
-        return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+        try:
+            return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+        except BenchError:  # a sample that has gone is reported when it is read
+            return False
 
     def _fill(self, index: int, image_HWC: Array) -> None:
         if self.cache is None:
@@ -54,7 +58,18 @@ class CropSource:
             image_HWC[:] = self._make(index)
             self.cache.put(index, stamp, image_HWC)
 
+    def original_shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of the sample before it is cropped.
+
+        Raises:
+            RunError: it does not decode.
+        """
+        height, width = self._read(index).shape[:2]
+        return height, width
+
     def _make(self, index: int) -> Array:
+        return crop_image(self._read(index), self.crop)
+
+    def _read(self, index: int) -> Array:
         data = self.samples.read(index)
-        image = decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data
-        return crop_image(image, self.crop)
+        return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data

@@ -37,6 +37,12 @@ HUB = entry("hf://owner/repository/model.safetensors")
 
 
 @pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the hub given up by another."""
+    monkeypatch.setattr(fetching, "_hub_is_out_of_reach", [])
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "rtbench" / "weights"

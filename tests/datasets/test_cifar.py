@@ -249,3 +249,13 @@ def test_a_place_on_the_hub_is_fetched_from_there(name, monkeypatch):
     settings = load_config({"data": {name: f"hf://uoft-cs/{name}"}}).settings
     datasets.get(name).open("test", settings.places[name])
     assert taken == [(HubSource(repo=f"uoft-cs/{name}", split="test"), datasets.get(name).class_space, name)]
+
+
+def test_other_pixels_under_the_same_labels_are_other_data(python10, tmp_path):
+    before = Library({"cifar10": python10}).open("cifar10", "test").fingerprint
+    batch = next(python10.rglob("test_batch"))
+    content = pickle.loads(batch.read_bytes(), encoding="bytes")
+    key = next(key for key in content if key in (b"data", "data"))
+    content[key] = 255 - content[key]
+    batch.write_bytes(pickle.dumps(content))
+    assert Library({"cifar10": python10}).open("cifar10", "test").fingerprint != before

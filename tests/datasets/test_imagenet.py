@@ -120,9 +120,7 @@ def test_data_that_nobody_named_are_absent_and_the_source_is_said():
 
 
 def test_a_place_that_is_not_there(tmp_path):
-    with pytest.raises(
-        BenchError, match=r"imagenet must be a folder, but .*nowhere does not exist; give its folder with"
-    ):
+    with pytest.raises(BenchError, match=r"imagenet must be a folder, but .*nowhere does not exist; correct the path"):
         opened("imagenet", tmp_path / "nowhere")
     (tmp_path / "val.tar").write_text("x")
     with pytest.raises(BenchError, match=r"imagenet-c must be a folder, but .*val\.tar is a file"):

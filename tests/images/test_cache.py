@@ -34,7 +34,7 @@ class Counted:
 
 @pytest.fixture
 def cache(tmp_path):
-    return CropCache(tmp_path / "cache", budget=10**6)
+    return CropCache(tmp_path / "cache", budget=10**7)
 
 
 def kept(file, index, stamp):
@@ -120,15 +120,26 @@ def test_other_contents_or_another_crop_are_kept_apart(cache):
     assert len(folders) == 6
 
 
+def test_what_one_run_uses_is_neither_evicted_by_it_nor_over_the_budget(tmp_path):
+    cache = CropCache(tmp_path, budget=2 * 64 * 64 * 3)
+    first, second = (opened(cache, fingerprint=name * 64, crop=Crop(size=64), expected=1) for name in "ab")
+    for file in (first, second):
+        file.put(0, 0, np.zeros((64, 64, 3), dtype=np.uint8))
+    assert opened(cache, fingerprint="c" * 64, crop=Crop(size=64), expected=1) is None
+    assert kept(first, 0, 0) is not None
+    assert kept(second, 0, 0) is not None
+    assert opened(cache, fingerprint="a" * 64, crop=Crop(size=64), expected=1) is not None
+
+
 def test_the_least_recently_used_goes_when_the_budget_is_passed(tmp_path):
-    cache = CropCache(tmp_path, budget=100_000)
     for number, name in enumerate("abc"):
+        cache = CropCache(tmp_path, budget=100_000)  # of a run of its own
         file = opened(cache, fingerprint=name * 64, crop=Crop(size=64), expected=1)
         file.put(0, 0, np.zeros((64, 64, 3), dtype=np.uint8))
         for _ in range(2):
             file.put(1, 0, np.zeros((64, 64, 3), dtype=np.uint8))
         os.utime(file.folder / "meta.json", (number, number))
-    opened(cache, fingerprint="d" * 64, crop=Crop(size=64), expected=2)
+    opened(CropCache(tmp_path, budget=100_000), fingerprint="d" * 64, crop=Crop(size=64), expected=2)
     left = {entry.folder.name[0] for entry in cache.entries()}
     assert "a" not in left
     assert "d" in left
