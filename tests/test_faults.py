@@ -46,7 +46,8 @@ class Ended:
     def sentence(self) -> str:
         """The only line of standard error that is not progress; no traceback is near it."""
         assert "Traceback" not in self.err, self.err
-        lines = [line for line in self.err.splitlines() if line.strip() and " images (" not in line]
+        told = (" images (", " were stored in ")
+        lines = [line for line in self.err.splitlines() if line.strip() and not any(word in line for word in told)]
         assert len(lines) == 1, self.err
         return lines[0]
 
