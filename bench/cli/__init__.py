@@ -1,6 +1,7 @@
 """The command line: parse, call `bench.api`, print. Imports wait until a command needs them."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"`{arguments.name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
                 f"--checkpoint NAME; `{arguments.name} --help` lists what it takes."
             )
-        return int(arguments.command(arguments))
+        status = int(arguments.command(arguments))
+        sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
+        return status
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -46,8 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
+        _drop_output()
         print(f"bench: the output cannot be written ({error.strerror}); make room.", file=sys.stderr)
         return RunError.exit_code
+
+
+def _drop_output() -> None:
+    """What still waits to be printed goes nowhere: Python would try again at its end, and complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -206,7 +206,7 @@ def _report_failures(result: "RunResult") -> int:
     faults = [f"{_count(len(result.failures), 'cell')} failed"] * bool(result.failures)
     faults += [f"{_count(len(unavailable), 'checkpoint')} could not be evaluated"] * bool(unavailable)
     faults += [
-        f"{board.suite.name} lacks the data of its headline, {board.suite.headline.column}"
+        f"{board.suite.name} has no {board.suite.headline.column} for some checkpoint (see the notes above)"
         for board in result.boards
         if not board.complete and not faults
     ]

@@ -94,7 +94,8 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
     )
     store = Store(config.settings.store)
     boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)
-    absent = sorted({suite.name for suite in suites} - {board.suite.name for board in boards})
+    shown = {board.suite.name for board in boards}
+    absent = sorted(suite.name for suite in suites if not {suite.name, suite.fallback} & shown)
     if absent:
         print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
     return boards, config.settings
