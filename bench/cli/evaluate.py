@@ -1,6 +1,7 @@
 """`bench list`, `bench plan` and `bench run`."""
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -73,7 +74,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from bench.text import render, size
 
     settings = api.configure(**settings_of(arguments)).settings
-    library = Library(settings.places)
+    library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
     suites, checkpoints = _choice(arguments, library)
     rows = []
     for suite in suites:
@@ -155,7 +156,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from bench.datasets import Library
 
     settings = api.configure(**settings_of(arguments)).settings
-    library = Library(settings.places)
+    library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
     suites, checkpoints = _choice(arguments, library)
     if not arguments.yes:
         _ask(api.plan(suites, checkpoints, settings, library), named=bool(arguments.checkpoint))

@@ -109,6 +109,15 @@ def test_reassessed_labels_go_by_file_number():
     assert real_labels_of("n01440764/n01440764_tench.JPEG") is None
 
 
+def test_listing_the_many_folders_of_imagenet_c_is_announced_once(imagenet_family):
+    notes = []
+    library = Library(imagenet_family, notes.append)
+    for split in ("fog/1", "fog/2"):
+        library.open("imagenet-c", split)
+    library.open("imagenet", "test")
+    assert notes == [f"listing the 95 folders of imagenet-c in {imagenet_family['imagenet-c']}"]
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------
 
 
