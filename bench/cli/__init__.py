@@ -26,23 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments, unknown = parser().parse_known_args(argv)
     try:
-        if unknown:
-            raise BenchError(
-                f"`{arguments.name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
-                f"--checkpoint NAME; `{arguments.name} --help` lists what it takes."
-            )
-        status = int(arguments.command(arguments))
-        sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
-        return status
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        resume = "; finished cells are stored, and the same command goes on from there" * (
-            arguments.name == "bench run"
-        )
-        print(f"bench: interrupted{resume}.", file=sys.stderr)
-        return INTERRUPTED
+        try:
+            return _carry_out(arguments, unknown)
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
     except BrokenPipeError:  # `bench … | head`
         sys.stderr.close()
         return 0
@@ -52,6 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         print(f"bench: the output cannot be written ({error.strerror}); make room.", file=sys.stderr)
         return RunError.exit_code
+
+
+def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
+    """Call the command; what a user did wrong, and Ctrl-C, become one sentence."""
+    try:
+        if unknown:
+            raise BenchError(
+                f"`{arguments.name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
+                f"--checkpoint NAME; `{arguments.name} --help` lists what it takes."
+            )
+        return int(arguments.command(arguments))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        resume = "; finished cells are stored, and the same command goes on from there"
+        print(f"bench: interrupted{resume if arguments.name == 'bench run' else ''}.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _drop_output() -> None:
