@@ -158,7 +158,7 @@ def run(
         RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
     progress, library, store = progress or Silent(), library or Library(settings.places), Store(settings.store)
-    suites, _ = with_data(suites, library)
+    suites, _ = with_data(suites, library)  # before weights are fetched: without data they are of no use
     unfetched = _fetch(checkpoints, progress)
     fetched = [checkpoint for checkpoint in checkpoints if checkpoint.name not in unfetched]
     planned = make_plan(suites, fetched, library, settings, store)
@@ -224,10 +224,9 @@ def _fetch(checkpoints: Sequence[Checkpoint], progress: Progress) -> dict[str, s
 
 def _restore_records(planned: Plan, library: Library, store: Store) -> None:
     """Write what tables need beside the stored cells, where it is gone or under another name, and tidy up."""
+    _record_names(planned, store)
     stored = [cell for cell in planned.cells if cell.key in planned.stored]
-    for model, checkpoint in dict.fromkeys((cell.model_digest, cell.checkpoint) for cell in stored):
-        store.record_checkpoint(model, checkpoint)
-    for images, limit in {(replace(c.condition.image_set, perturbation=None), c.limit) for c in stored}:
+    for images, limit in {(c.condition.image_set.plain, c.limit) for c in stored}:
         samples = library.open(images.dataset, images.split).samples
         indices = subset(samples.ids, limit)
         store.record_samples(samples.ids[indices], samples.labels[indices])
@@ -236,10 +235,10 @@ def _restore_records(planned: Plan, library: Library, store: Store) -> None:
 
 def _record_names(planned: Plan, store: Store) -> None:
     """Give every checkpoint whose outcomes are stored its name there, also where another has the same weights."""
-    for model, entries in planned.models.items():
-        if any(cell.model_digest == model and store.has(cell.key) for cell in planned.cells):
-            for entry in entries:
-                store.record_checkpoint(model, entry)
+    keys = store.keys()
+    for model in dict.fromkeys(cell.model_digest for cell in planned.cells if cell.key in keys):
+        for entry in planned.models[model]:
+            store.record_checkpoint(model, entry)
 
 
 def _measure(planned: Plan, settings: Settings, progress: Progress, library: Library) -> "list[Failure]":
@@ -378,7 +377,7 @@ def forecast(
 def cost(planned: Plan) -> Mapping[str, int]:
     """What a plan would take: cells, images, bytes on disk (of crops at most: some may be cached)."""
     cropped = {
-        (replace(cell.condition.image_set, perturbation=None), cell.condition.resolve_crop(cell.checkpoint)): cell.n
+        (cell.condition.image_set.plain, cell.condition.resolve_crop(cell.checkpoint)): cell.n
         for cell in planned.missing
         if not cell.condition.image_set.stored
     }

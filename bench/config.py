@@ -64,7 +64,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     cache = values.get("cache")
     settings = Settings(
         store=Path(values.get("store", "runs")),
-        cache=None if cache == "off" else Path(cache) if cache else default_cache(),
+        cache=None if cache == "off" else Path(cache) if cache else user_cache(),
         cache_budget=_bytes(values.get("cache_budget_gb", 20)),
         device=device,
         precision=resolve_precision(precision, device),
@@ -77,11 +77,6 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     )
     registry = values.get("registry")
     return Config(settings=settings, registry=Path(registry) if registry else None)
-
-
-def default_cache() -> Path:
-    """Where crops are kept if nothing else is said."""
-    return user_cache()
 
 
 def _read_file() -> dict[str, Any]:

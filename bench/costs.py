@@ -4,10 +4,12 @@ The papers compare checkpoints "at similar size and throughput". Speed and memor
 cell, on whatever device that was; they stand in the log and not in the outcomes, which hold only what repeats.
 """
 
+import functools
 import json
 import statistics
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.store import Store
@@ -27,13 +29,23 @@ class Cost:
 
 
 def read_log(store: Store) -> dict[str, dict[str, Any]]:
-    """The last line of the store's log for each cell; lines cut short by a kill are passed over."""
-    entries: dict[str, dict[str, Any]] = {}
+    """The last line of the store's log for each cell; lines cut short by a kill are passed over.
+
+    A log that has not changed is read once for all the boards of a command.
+    """
+    path = store.root / "log.jsonl"
     try:
-        text = (store.root / "log.jsonl").read_text(encoding="utf-8", errors="replace")
+        status = path.stat()
     except FileNotFoundError:
-        return entries
-    for line in text.splitlines():
+        return {}
+    return _read(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path: Path, size: int, mtime_ns: int) -> dict[str, dict[str, Any]]:
+    """Size and time of change are there for the cache alone."""
+    entries: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:

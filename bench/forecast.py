@@ -3,13 +3,12 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from bench.checkpoints.loading import load_untrained
-from bench.corruptions import corruptions
 from bench.datasets import Library
 from bench.device import Model, check_device, model_key, numerics, run_in_chunks
 from bench.errors import BenchError
@@ -68,9 +67,10 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
     models: dict[str, float] = defaultdict(float)
     images: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
+    seconds: dict[object, float] = {}
     for sweep in make_sweeps(_batch_cells(planned.missing, unknown)):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
-        _time_models(sweep.cells, settings, models, unknown)
+        _time_models(sweep.cells, settings, seconds, models, unknown)
         _time_images(sweep, settings, library, images, unknown)
     return Forecast(
         models=_longest_first(models),
@@ -96,9 +96,14 @@ def _batch_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
     return kept
 
 
-def _time_models(cells: Iterable[Cell], settings: Settings, models: dict[str, float], unknown: dict[str, str]) -> None:
-    """Add the hours of every cell to its checkpoint."""
-    seconds: dict[object, float] = {}
+def _time_models(
+    cells: Iterable[Cell],
+    settings: Settings,
+    seconds: dict[object, float],
+    models: dict[str, float],
+    unknown: dict[str, str],
+) -> None:
+    """Add the hours of every cell to its checkpoint; `seconds` an image are kept from sweep to sweep."""
     for cell in cells:
         name, key = cell.checkpoint.name, (model_key(cell), cell.condition.measure)
         if name in unknown:
@@ -140,15 +145,14 @@ def _time_images(
         name, n = (image_set.dataset, image_set.split), cells[0].n
         try:
             if name not in plain:
-                clean = replace(image_set, perturbation=None)
-                plain[name] = _seconds_to_make(clean, source, (sweep.crop.size,), settings.seed)
+                plain[name] = _seconds_to_make(image_set.plain, source, (sweep.crop.size,), settings.seed)
                 images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
             made = _seconds_to_make(image_set, source, tuple(sorted(sizes)), settings.seed)
         except BenchError as error:
             unknown[" ".join(name)] = str(error)
             continue
         perturbation = image_set.perturbation
-        what = corruptions.get(perturbation.corruption).name if perturbation else "resizing"
+        what = perturbation.corruption if perturbation else "resizing"
         images[what] += max(made - plain[name], 0.0) * n / 3600
 
 

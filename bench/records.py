@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -193,6 +193,11 @@ class ImageSet:
     """To be computed; None for plain crops, and for a split that is stored corrupted."""
     stored: bool = False
     """Whether the split is stored corrupted."""
+
+    @property
+    def plain(self) -> "ImageSet":
+        """The samples of the split as they are."""
+        return replace(self, perturbation=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

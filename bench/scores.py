@@ -7,7 +7,7 @@ from dataclasses import replace
 from bench import metrics
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, class_spaces
-from bench.records import Condition, Data, Protocol
+from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
 from bench.suite import Metric, Score, Suite
 
 TOP1 = Metric(name="top1", function=metrics.top1)
@@ -84,19 +84,38 @@ MCE_CORRUPTIONS = tuple(name for group, names in GROUPS.items() if group != "ext
 """The 15 that count in mCE and in the mean over 15 (Hendrycks & Dietterich 2019, arXiv 1903.12261)."""
 CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
 """All 19."""
+SEVERITIES = range(1, 6)
+
+
+def severities(
+    corruption: str, *, data: Data, crop: Crop | None = None, jpeg_quality: int | None = None, stored: bool = False
+) -> tuple[Condition, ...]:
+    """The five conditions of a corruption; the arguments are those of the records that they are made of."""
+    return tuple(
+        Condition(
+            data=data,
+            images=Images(
+                crop=crop,
+                perturbation=Perturbation(
+                    corruption=corruption, severity=severity, jpeg_quality=jpeg_quality, stored=stored
+                ),
+            ),
+        )
+        for severity in SEVERITIES
+    )
 
 
 def corrupted(
-    clean: Condition, severities: Callable[[str], tuple[Condition, ...]], names: Sequence[str]
+    clean: Condition, severities_of: Callable[[str], tuple[Condition, ...]], names: Sequence[str]
 ) -> tuple[Score, ...]:
     """Accuracy under corruptions: means over the 15, each group and each corruption, every condition, the clean one.
 
     Args:
         clean: the condition without corruption.
-        severities: the name of a corruption to its five conditions.
+        severities_of: the name of a corruption to its five conditions.
         names: the corruptions; the 15 of `MCE_CORRUPTIONS` must be among them, and make the mean and the groups.
     """
-    conditions = {name: severities(name) for name in names}
+    conditions = {name: severities_of(name) for name in names}
     fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
     every = tuple(condition for name in names for condition in conditions[name])
     groups = {group: members for group, members in GROUPS.items() if group != "extra"}

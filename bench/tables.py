@@ -113,7 +113,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
     total = len(board.suite.conditions)
     rows = []
     for rank, checkpoint in enumerate(board.ranking, start=1):
-        scored = (checkpoint, board.suite.board[0].column) in estimates
+        scored = (checkpoint, board.suite.headline.column) in estimates
         cells = board.present(checkpoint)
         rows.append(
             {
@@ -125,7 +125,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
                     score.column: _shown(score, estimates.get((checkpoint, score.column)))
                     for score in board.suite.board
                 },
-                "n": f"{estimates[checkpoint, board.suite.board[0].column].n:,}" if scored else "–",
+                "n": f"{estimates[checkpoint, board.suite.headline.column].n:,}" if scored else "–",
                 **_cost_columns(board.costs.get(checkpoint)),
                 "cells": "all" if cells == total else f"{cells}/{total} cells",
             }

@@ -4,6 +4,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +13,35 @@ from bench.errors import BenchError
 Keys: TypeAlias = tuple[str, ...]
 Locate: TypeAlias = Callable[..., int]
 """`locate("my-vit", "arch")`: the line, from 1, where that key of that table is written."""
+
+
+DATASETS = "datasets"
+"""The table of a registry file that holds data sets; every other one is a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One table of a user's file, which can complain of itself."""
+
+    path: Path
+    keys: Keys
+    """Where the table stands: `("my-vit",)`, `("datasets", "my-birds")`."""
+    table: Mapping[str, Any]
+    locate: Locate
+
+    @property
+    def name(self) -> str:
+        """What the table describes."""
+        return self.keys[-1]
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin."""
+        return self.path.absolute().parent
+
+    def error(self, message: str, key: str = "") -> BenchError:
+        """The complaint with file and line: of the key where it is written, else of the table."""
+        return BenchError(f"{self.path}, line {self.locate(*self.keys, key)}: [{'.'.join(self.keys)}] {message}")
 
 
 def load_toml(path: Path) -> tuple[dict[str, Any], Locate]:

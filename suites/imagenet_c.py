@@ -10,13 +10,12 @@ import functools
 from collections.abc import Callable
 
 from bench import metrics
-from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
+from bench.records import Condition, Crop, Data, Protocol
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
-from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, corrupted
+from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, SEVERITIES, corrupted, severities
 from bench.suite import Metric, Score, Suite, suites
 from suites.imagenet import CLEAN
 
-SEVERITIES = range(1, 6)
 ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES) for name in CORRUPTIONS}
 
 
@@ -35,33 +34,26 @@ RELATIVE_MCE = Metric(
     ),
     higher_is_better=False,
 )
+# 224 of 224: neither resized nor cut.
+stored = functools.partial(
+    severities,
+    data=Data(dataset="imagenet-c"),
+    crop=Crop(size=224, ratio=1.0, interpolation="bilinear"),
+    stored=True,
+)
+"""The five stored folders of a corruption."""
 
 
-def stored(corruption: str) -> tuple[Condition, ...]:
-    """The five stored folders of a corruption."""
-    return tuple(
-        Condition(
-            data=Data(dataset="imagenet-c"),
-            # 224 of 224: neither resized nor cut.
-            images=Images(
-                crop=Crop(size=224, ratio=1.0, interpolation="bilinear"),
-                perturbation=Perturbation(corruption=corruption, severity=severity, stored=True),
-            ),
-        )
-        for severity in SEVERITIES
-    )
-
-
-def scores(severities: Callable[[str], tuple[Condition, ...]]) -> tuple[Score, ...]:
+def scores(severities_of: Callable[[str], tuple[Condition, ...]]) -> tuple[Score, ...]:
     """MCE first, then what it is made of and what other papers report."""
-    conditions = {name: severities(name) for name in CORRUPTIONS}
+    conditions = {name: severities_of(name) for name in CORRUPTIONS}
     fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
     every = tuple(condition for name in CORRUPTIONS for condition in conditions[name])
     return (
         Score(metric=mce(MCE_CORRUPTIONS), conditions=fifteen, column="mCE"),
         Score(metric=RELATIVE_MCE, conditions=(CLEAN, *fifteen), column="rel. mCE"),
         Score(metric=MEAN_ACCURACY, conditions=every, column="mean of 19"),
-        *corrupted(CLEAN, severities, CORRUPTIONS),
+        *corrupted(CLEAN, severities_of, CORRUPTIONS),
         *(Score(metric=mce((name,)), conditions=conditions[name]) for name in CORRUPTIONS),
     )
 

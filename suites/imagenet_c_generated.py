@@ -6,26 +6,22 @@ original code in places, and draw other random numbers: errors differ from the s
 (hendrycks/robustness#14), so the two never share a table.
 """
 
-from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
+import functools
+
+from bench.records import Crop, Data, Protocol
+from bench.scores import severities
 from bench.suite import Suite, suites
-from suites.imagenet_c import SEVERITIES, scores
+from suites.imagenet_c import scores
 
 JPEG_QUALITY = 85  # of the stored files: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py
 
-
-def generated(corruption: str) -> tuple[Condition, ...]:
-    """The five severities of a corruption, to be computed."""
-    return tuple(
-        Condition(
-            data=Data(dataset="imagenet"),
-            images=Images(
-                crop=Crop(size=224, ratio=224 / 256, interpolation="bilinear"),
-                perturbation=Perturbation(corruption=corruption, severity=severity, jpeg_quality=JPEG_QUALITY),
-            ),
-        )
-        for severity in SEVERITIES
-    )
-
+generated = functools.partial(
+    severities,
+    data=Data(dataset="imagenet"),
+    crop=Crop(size=224, ratio=224 / 256, interpolation="bilinear"),
+    jpeg_quality=JPEG_QUALITY,
+)
+"""The five severities of a corruption, to be computed."""
 
 suites.register(
     Suite(

@@ -21,7 +21,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
-from bench.checkpoints.weights import weights_digest
+from bench.checkpoints.weights import is_web_page, weights_digest
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.places import user_cache
 from bench.records import Checkpoint
@@ -275,8 +275,8 @@ def _copy(checkpoint: Checkpoint, response: HTTPResponse, file: BinaryIO, note: 
 
 def _check_content(checkpoint: Checkpoint, path: Path) -> None:
     with path.open("rb") as file:
-        head = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        head = file.read(64)
+    if is_web_page(head):
         raise _web_page(checkpoint)
 
 

@@ -15,17 +15,16 @@ would cost its import of many seconds on every command. A ViT trained with mean 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from bench.checkpoints.fetch import check_address
 from bench.datasets import class_spaces
-from bench.datasets.toml_file import TABLE as DATASETS
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
-from bench.toml_lines import Locate, load_toml
+from bench.toml_lines import DATASETS, Entry, load_toml
 
 ClassSpaces: TypeAlias = Callable[[str], ClassSpace]
 
@@ -41,22 +40,8 @@ class _Key:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One table of the file."""
-
-    path: Path
-    name: str
-    table: Mapping[str, Any]
-    locate: Locate
-
-    def error(self, message: str, key: str = "") -> BenchError:
-        """The complaint with file and line: of the key where it is written, else of the table."""
-        return BenchError(f"{self.path}, line {self.locate(self.name, key)}: [{self.name}] {message}")
-
-
 def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
-    """Read the checkpoints of a registry file; its table `datasets` is `bench.datasets.toml_file`'s.
+    """Read the checkpoints of a registry file; its table `datasets` is for `bench.datasets.toml_file`.
 
     Args:
         path: the file; weights are looked for from its folder.
@@ -79,11 +64,11 @@ def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = 
                 f"{path}, line {locate(name)}: {name!r} stands outside a checkpoint's table; "
                 "put its name in brackets above: [my-vit]."
             )
-    entries = [_Entry(path, name, entry, locate) for name, entry in tables.items()]
+    entries = [Entry(path, (name,), entry, locate) for name, entry in tables.items()]
     return [_read(entry, of_dataset, allow_builder) for entry in entries]
 
 
-def _read(entry: _Entry, of_dataset: ClassSpaces, allow_builder: bool) -> Checkpoint:
+def _read(entry: Entry, of_dataset: ClassSpaces, allow_builder: bool) -> Checkpoint:
     values = {key: _value(entry, key) for key in entry.table}
     _check_architecture(entry, allow_builder)
     if "weights" not in values:
@@ -94,7 +79,7 @@ def _read(entry: _Entry, of_dataset: ClassSpaces, allow_builder: bool) -> Checkp
     return Checkpoint(name=entry.name, class_space=space, **fields)
 
 
-def _value(entry: _Entry, key: str) -> Any:
+def _value(entry: Entry, key: str) -> Any:
     """The value of a key, checked and converted."""
     value = entry.table[key]
     if key not in _KEYS:
@@ -111,7 +96,7 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _SHOWN_AT_MOST else f"{text[:_SHOWN_AT_MOST]}…"
 
 
-def _check_architecture(entry: _Entry, allow_builder: bool) -> None:
+def _check_architecture(entry: Entry, allow_builder: bool) -> None:
     if "builder" in entry.table and not allow_builder:
         raise entry.error(
             "builder names code, which only a plug-in may bring; use arch, or register the checkpoint in a plug-in.",
@@ -123,10 +108,10 @@ def _check_architecture(entry: _Entry, allow_builder: bool) -> None:
         raise entry.error('names no architecture; add arch = "NAME IN TIMM".')
 
 
-def _weights(entry: _Entry, weights: str) -> str:
+def _weights(entry: Entry, weights: str) -> str:
     """An address as it is, a path from the folder of the file."""
     if "://" not in weights:
-        return str(entry.path.absolute().parent / weights)
+        return str(entry.folder / weights)
     try:
         check_address(weights)
     except ValueError as error:
@@ -134,7 +119,7 @@ def _weights(entry: _Entry, weights: str) -> str:
     return weights
 
 
-def _class_space(entry: _Entry, of_dataset: ClassSpaces) -> ClassSpace:
+def _class_space(entry: Entry, of_dataset: ClassSpaces) -> ClassSpace:
     table = entry.table
     if "dataset" in table and "classes" in table:
         raise entry.error("has both dataset and classes; keep one.", "classes")
@@ -150,14 +135,14 @@ def _class_space(entry: _Entry, of_dataset: ClassSpaces) -> ClassSpace:
         raise entry.error(f"dataset: {error}", "dataset") from None
 
 
-def _named(entry: _Entry, name: str) -> ClassSpace:
+def _named(entry: Entry, name: str) -> ClassSpace:
     known = {space.name: space for space in class_spaces}
     if name not in known:
         raise entry.error(f"classes: {UnknownNameError('class space', name, known)}", "classes")
     return known[name]
 
 
-def _distinct(entry: _Entry, classes: list[str]) -> tuple[str, ...]:
+def _distinct(entry: Entry, classes: list[str]) -> tuple[str, ...]:
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
         raise entry.error(f"classes has {twice[0]!r} more than once; each class needs its own name.", "classes")

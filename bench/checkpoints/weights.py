@@ -91,14 +91,22 @@ def _is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins so is a page: what servers send in the place of a file that they don't have."""
+    return _start(head).startswith((b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml"))
+
+
+def _start(head: bytes) -> bytes:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
 def _not_weights(path: Path, head: bytes) -> str:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml")):
+    if is_web_page(head):
         return (
             f"weights were wanted, but {path} is a web page, likely the error page of a failed download; "
             "look into it and download the weights again."
         )
-    if start.startswith(b"version https://git-lfs"):
+    if _start(head).startswith(b"version https://git-lfs"):
         return f"{path} is a git-lfs pointer to weights, not the weights; run `git lfs pull` in its repository."
     return (
         f"{path} is neither safetensors nor a file of torch.save nor npz (it begins with {head[:12]!r}); "

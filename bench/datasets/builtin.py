@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+# These two register their sets.
 import bench.datasets.cifar
 import bench.datasets.imagenet  # noqa: F401
 from bench.datasets import Dataset, Samples, datasets

@@ -10,10 +10,8 @@ for the data set by flag or in bench.toml wins; for one of the hub it is a folde
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.datasets import Dataset, Samples, class_spaces
 from bench.datasets.folder import FolderSamples, class_folders
@@ -22,10 +20,8 @@ from bench.datasets.parquet import ParquetSamples
 from bench.datasets.shards import ShardSamples
 from bench.errors import BenchError, UnknownNameError
 from bench.records import ClassSpace
-from bench.toml_lines import Locate, load_toml
+from bench.toml_lines import DATASETS, Entry, load_toml
 
-TABLE = "datasets"
-"""The table of the registry file that holds data sets; every other one is a checkpoint."""
 FORMS = ("folder", "shards", "parquet", "hub")
 _TEXTS = ("about", "licence", "source")
 _COLUMNS = ("image", "label")
@@ -33,25 +29,6 @@ _HUB = ("revision", "config", "streaming")
 _OF = {"split": ("parquet", "hub"), **dict.fromkeys(_COLUMNS, ("parquet", "hub")), **dict.fromkeys(_HUB, ("hub",))}
 """Keys that only some forms take."""
 _KEYS = (*FORMS, "classes", *_OF, *_TEXTS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One data set's table."""
-
-    path: Path
-    name: str
-    table: Mapping[str, Any]
-    locate: Locate
-
-    def error(self, message: str, key: str = "") -> BenchError:
-        """The complaint with file and line: of the key where it is written, else of the table."""
-        line = self.locate(TABLE, self.name, key)
-        return BenchError(f"{self.path}, line {line}: [{TABLE}.{self.name}] {message}")
-
-    def beside(self, text: str) -> Path:
-        """A path as the file means it."""
-        return self.path.absolute().parent / Path(text).expanduser()
 
 
 def read_datasets(path: Path) -> list[Dataset]:
@@ -63,21 +40,27 @@ def read_datasets(path: Path) -> list[Dataset]:
         BenchError: the file can't be read or an entry is wrong; the message names file, line and key.
     """
     table, locate = load_toml(path)
-    entries = table.get(TABLE, {})
+    entries = table.get(DATASETS, {})
     if not isinstance(entries, dict):
         raise BenchError(
-            f"{path}, line {locate(TABLE)}: {TABLE} must be tables, one a data set: [{TABLE}.NAME], not {entries!r}."
+            f"{path}, line {locate(DATASETS)}: {DATASETS} must be tables, one a data set: [{DATASETS}.NAME], "
+            f"not {entries!r}."
         )
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise BenchError(
-                f"{path}, line {locate(TABLE, name)}: {name!r} stands outside a data set's table; "
-                f"put its name in brackets above: [{TABLE}.NAME]."
+                f"{path}, line {locate(DATASETS, name)}: {name!r} stands outside a data set's table; "
+                f"put its name in brackets above: [{DATASETS}.NAME]."
             )
-    return [_read(_Entry(path, name, entry, locate)) for name, entry in entries.items()]
+    return [_read(Entry(path, (DATASETS, name), entry, locate)) for name, entry in entries.items()]
 
 
-def _read(entry: _Entry) -> Dataset:
+def _beside(entry: Entry, text: str) -> Path:
+    """A path as the file means it."""
+    return entry.folder / Path(text).expanduser()
+
+
+def _read(entry: Entry) -> Dataset:
     for key in entry.table:
         _check_key(entry, key)
     forms = [form for form in FORMS if form in entry.table]
@@ -110,10 +93,10 @@ _LAYOUTS = {
 }
 
 
-def _check_key(entry: _Entry, key: str) -> None:
+def _check_key(entry: Entry, key: str) -> None:
     value = entry.table[key]
     if key not in _KEYS:
-        hint = f' A name with a dot needs quotes: [{TABLE}."{entry.name}.{key}"].' if isinstance(value, dict) else ""
+        hint = f' A name with a dot needs quotes: [{DATASETS}."{entry.name}.{key}"].' if isinstance(value, dict) else ""
         raise entry.error(f"{UnknownNameError('key', key, _KEYS)}{hint}", key)
     if key == "streaming":
         if not isinstance(value, bool):
@@ -128,7 +111,7 @@ def _check_key(entry: _Entry, key: str) -> None:
         raise entry.error(f"{key} must be text in quotes, not {value!r}.", key)
 
 
-def _class_space(entry: _Entry) -> ClassSpace:
+def _class_space(entry: Entry) -> ClassSpace:
     wanted = entry.table.get("classes")
     if wanted is None:
         raise entry.error(
@@ -140,7 +123,7 @@ def _class_space(entry: _Entry) -> ClassSpace:
     if wanted in class_spaces:
         return class_spaces.get(wanted)
     try:
-        text = entry.beside(wanted).read_text(encoding="utf-8-sig")
+        text = _beside(entry, wanted).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         known = ", ".join(space.name for space in class_spaces)
         raise entry.error(
@@ -154,7 +137,7 @@ def _class_space(entry: _Entry) -> ClassSpace:
     return _own(entry, [line.strip() for line in text.splitlines() if line.strip()])
 
 
-def _own(entry: _Entry, names: Sequence[str]) -> ClassSpace:
+def _own(entry: Entry, names: Sequence[str]) -> ClassSpace:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
         reason = f"name {twice[0]!r} more than once" if twice else "name none"
@@ -162,32 +145,32 @@ def _own(entry: _Entry, names: Sequence[str]) -> ClassSpace:
     return ClassSpace(name=entry.name, classes=tuple(names))
 
 
-def _open(entry: _Entry, form: str, space: ClassSpace, split: str, place: Path | None) -> Samples:
+def _open(entry: Entry, form: str, space: ClassSpace, split: str, place: Path | None) -> Samples:
     samples = _OPENERS[form](entry, space, split, place)
     if space.name == entry.name:
         _check_count(entry, space, samples)
     return samples
 
 
-def _open_folder(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    return class_folders(place or entry.beside(entry.table["folder"]), space, entry.name)
+def _open_folder(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    return class_folders(place or _beside(entry, entry.table["folder"]), space, entry.name)
 
 
-def _open_shards(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    return ShardSamples(place or entry.beside(entry.table["shards"]), space, entry.name)
+def _open_shards(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    return ShardSamples(place or _beside(entry, entry.table["shards"]), space, entry.name)
 
 
-def _open_parquet(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    place = place or entry.beside(entry.table["parquet"])
+def _open_parquet(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+    place = place or _beside(entry, entry.table["parquet"])
     image, label = (entry.table.get(key, "") for key in _COLUMNS)
     return ParquetSamples(place, space, split, entry.name, image, label)
 
 
-def _open_hub(entry: _Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
+def _open_hub(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
     image, label = (entry.table.get(key, "") for key in _COLUMNS)
     if place is not None:
         return ParquetSamples(place, space, split, entry.name, image, label)
-    beside = entry.beside(entry.table["hub"])
+    beside = _beside(entry, entry.table["hub"])
     source = HubSource(
         repo=str(beside) if beside.is_dir() else entry.table["hub"],
         split=split,
@@ -199,7 +182,7 @@ def _open_hub(entry: _Entry, space: ClassSpace, split: str, place: Path | None) 
     return (open_stream if entry.table.get("streaming") else HubSamples)(source, space, entry.name)
 
 
-_OPENERS: dict[str, Callable[[_Entry, ClassSpace, str, Path | None], Samples]] = {
+_OPENERS: dict[str, Callable[[Entry, ClassSpace, str, Path | None], Samples]] = {
     "folder": _open_folder,
     "shards": _open_shards,
     "parquet": _open_parquet,
@@ -207,7 +190,7 @@ _OPENERS: dict[str, Callable[[_Entry, ClassSpace, str, Path | None], Samples]] =
 }
 
 
-def _check_count(entry: _Entry, space: ClassSpace, samples: Samples) -> None:
+def _check_count(entry: Entry, space: ClassSpace, samples: Samples) -> None:
     """A list that was written for this data set is as long as the data's own, where the data has one."""
     if isinstance(samples, FolderSamples):
         count, of = len(set(samples.labels.tolist())), "class folders"
