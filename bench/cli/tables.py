@@ -127,8 +127,9 @@ def _board_text(board: "Board", style: str) -> str:
     frame = leaderboard(board)
     rows = frame.astype(str).values.tolist()
     head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
+    apart = "\n" if style == "text" else "; "  # Markdown would run two lines together
     lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
-    about = f"{board.suite.protocol.name}\n{board.choice.text}; fractions in percent, ± half the 95% interval" + (
+    about = f"{board.suite.protocol.name}{apart}{board.choice.text}; fractions in percent, ± half the 95% interval" + (
         f"; lower is better: {', '.join(lower)}" if lower else ""
     )
     body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
