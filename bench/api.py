@@ -1,7 +1,7 @@
 """Everything that the command line can do, as functions that take and return records and data frames."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,11 @@ from bench.suite import suites as suite_registry
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
+    from bench.corruptions import Corruption
     from bench.forecast import Forecast
+    from bench.make_c import MadeC
     from bench.sweep import Failure
 
 DEFAULT_TRACK = "digits"
@@ -85,13 +88,15 @@ def select(
     track: str | None = None,
     checkpoints: Sequence[str] = (),
     family: str | None = None,
+    *,
+    reference: bool = False,
 ) -> tuple[list[Suite], list[Checkpoint]]:
     """Suites and checkpoints by name. Without checkpoints: every one that predicts the suites' classes.
 
     Raises:
         BenchError: a name is unknown, or nothing is left.
     """
-    chosen = select_suites(suites, track)
+    chosen = select_suites(suites, track, reference=reference)
     if checkpoints:
         entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
     else:
@@ -107,20 +112,24 @@ def select(
     return chosen, entries
 
 
-def select_suites(names: Sequence[str] = (), track: str | None = None) -> list[Suite]:
+def select_suites(names: Sequence[str] = (), track: str | None = None, *, reference: bool = False) -> list[Suite]:
     """Suites by name, or those of a track.
+
+    Args:
+        names: of the suites.
+        track: instead of names.
+        reference: their corruptions are those of imagecorruptions-imaug; see `Suite.by_reference`.
 
     Raises:
         BenchError: a name is unknown, or both are given.
     """
     if names and track is not None:
         raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
-    if names:
-        return [suite_registry.get(name) for name in dict.fromkeys(names)]
     every, track = tracks(), track or DEFAULT_TRACK
-    if track not in every:
+    if not names and track not in every:
         raise UnknownNameError("track", track, every, see="bench list tracks")
-    return every[track]
+    chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
+    return [suite.by_reference() for suite in chosen] if reference else chosen
 
 
 def plan(
@@ -275,7 +284,7 @@ def boards(
     for name in checkpoints:
         if name not in known:
             raise UnknownNameError("checkpoint in the store", name, known)
-    stand_ins = [suite_registry.get(suite.fallback) for suite in suites if suite.fallback]
+    stand_ins = [stand_in for suite in suites if (stand_in := suite.stand_in)]
     every = {suite.name: suite for suite in (*suites, *stand_ins)}
     scored = _boards(list(every.values()), store, names=set(checkpoints) or None, models=None, want=want)
     by_name = {board.suite.name: board for board in scored}
@@ -292,7 +301,7 @@ def boards(
 
 def _or_fallback(suite: Suite, boards: Mapping[str, Board]) -> Board | None:
     """The suite's board; its fallback's where that stood in for want of the suite's data."""
-    board, stand_in = boards.get(suite.name), boards.get(suite.fallback)
+    board, stand_in = boards.get(suite.name), boards.get(suite.stand_in.name if suite.stand_in else "")
     return stand_in if stand_in is not None and not (board and board.headed) else board
 
 
@@ -363,6 +372,48 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
     from bench.train import train_recipe
 
     return train_recipe(recipe, out, device=device, progress=progress)
+
+
+def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
+    """Corruptions by name, without names all that are registered; group by group.
+
+    Raises:
+        BenchError: a name is unknown.
+    """
+    from bench.gallery import in_groups
+
+    return in_groups(names)
+
+
+def corrupt(
+    picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
+) -> "Iterator[tuple[Corruption, int, Image.Image]]":
+    """A picture at its own size under each corruption and severity; see `bench.gallery.corrupted`."""
+    from bench.gallery import corrupted
+
+    return corrupted(picture, chosen, severities, seed=seed)
+
+
+def contact_sheet(
+    picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
+) -> "Image.Image":
+    """A picture's crop under each corruption (a row) and severity (a column); see `bench.gallery.contact_sheet`."""
+    from bench.gallery import contact_sheet as lay_out
+
+    return lay_out(picture, chosen, severities, seed=seed)
+
+
+def make_c(
+    out: Path,
+    settings: Settings,
+    names: Sequence[str] = (),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    progress: Progress | None = None,
+) -> "MadeC":
+    """Write the files of a generated ImageNet-C that are not there yet; see `bench.make_c.make_c`."""
+    from bench.make_c import make_c as make
+
+    return make(out, Library(settings.places), settings, progress or Silent(), names, severities)
 
 
 def forecast(

@@ -175,7 +175,7 @@ def run_in_chunks(
     Args:
         measure: gives rows.
         model: its `chunk` shrinks for good when a batch does not fit.
-        images_NCHW: uint8.
+        images_NCHW: uint8, on the CPU or the device.
         labels_N: int64.
         device: where to run.
         fixed: the user chose the batch size: running out of memory is an error.
@@ -198,7 +198,7 @@ def run_in_chunks(
         except BenchError:
             raise
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
             if fixed or model.chunk == 1:
                 raise RunError(
@@ -218,7 +218,8 @@ def _storable(column: torch.Tensor) -> torch.Tensor:
     return (column.float() if column.dtype == torch.bfloat16 else column).cpu()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the machine, had no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # Of torch's CPU allocator, on Windows and elsewhere.

@@ -1,4 +1,7 @@
-"""The images of a sweep, batch by batch: read, cropped and perturbed in worker processes, in a fixed order."""
+"""The crops of a sweep, batch by batch: read and cut in worker processes, in a fixed order.
+
+A corruption that is made one image at a time is made there too; batched ones follow in `bench.prepare`.
+"""
 
 import collections
 import concurrent.futures
@@ -13,11 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench.corruptions import corrupt, corruptions
+from bench.corruptions import corruption_of
 from bench.errors import BenchError, RunError, one_line
-from bench.images.jpeg import round_trip
-from bench.images.resize import resize
 from bench.images.source import CropSource
+from bench.prepare import perturb
 from bench.records import Array, ImageSet, Perturbation
 
 
@@ -30,10 +32,19 @@ class Task:
     """(n,) int64 into the split."""
     start: int
     """Samples of the condition that come in earlier batches."""
-    sizes: tuple[int, ...]
-    """Sides of the squares that models take, pixels."""
     kept: bool = False
-    """Whether all its crops stand in the cache, and nothing is to be done to them."""
+    """Whether all its crops stand in the cache, and nothing is to be done to them here."""
+
+    @property
+    def at_once(self) -> Perturbation | None:
+        """What is to be done to the whole batch, after it has been made."""
+        perturbation = self.images.perturbation
+        return perturbation if perturbation is not None and corruption_of(perturbation).batched else None
+
+    @property
+    def one_by_one(self) -> Perturbation | None:
+        """What is to be done where the crops are made."""
+        return None if self.at_once is not None else self.images.perturbation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +52,16 @@ class Made:
     """One batch as made, or why it could not be."""
 
     task: Task
-    images_NCHW: Mapping[int, torch.Tensor]
-    """By size: uint8, channels last in memory. Empty where they could not be made."""
+    crops_NCHW: torch.Tensor
+    """uint8, channels last in memory. Of no images where they could not be made."""
     error: str = ""
 
     def pin_memory(self) -> "Made":
         """Itself with its images in page-locked memory; DataLoader calls this, and pins nothing of a foreign type."""
-        return replace(self, images_NCHW={size: images.pin_memory() for size, images in self.images_NCHW.items()})
+        return replace(self, crops_NCHW=self.crops_NCHW.pin_memory())
 
 
+_NO_IMAGES = torch.empty(0, 3, 0, 0, dtype=torch.uint8)
 _AHEAD = 2
 """Batches of kept crops that are read before they are wanted, while the models work."""
 
@@ -65,29 +77,19 @@ class _Maker(Dataset[Made]):
         try:
             return Made(task, self._make(task))
         except BenchError as error:
-            return Made(task, {}, str(error))
+            return Made(task, _NO_IMAGES, str(error))
         except Exception as error:
-            perturbation = task.images.perturbation
-            where = f" under {perturbation.corruption!r}" if perturbation else ""
-            return Made(task, {}, f"making images{where} failed: {type(error).__name__}: {one_line(error)}")
+            return Made(task, _NO_IMAGES, f"making images failed: {type(error).__name__}: {one_line(error)}")
 
-    def _make(self, task: Task) -> dict[int, torch.Tensor]:
-        source, perturbation = self.sources[task.images.dataset, task.images.split], task.images.perturbation
-        images_NHWC = np.empty((len(task.indices), source.crop.size, source.crop.size, 3), dtype=np.uint8)
-        source.fill(task.indices, images_NHWC)
-        if perturbation is not None:
-            ids = [str(i) for i in source.samples.ids[task.indices]]
-            images_NHWC = self._perturb(images_NHWC, perturbation, ids)
-        # Here and not on the device, whose arithmetic may differ from another's in the last bit.
-        sized = {size: resize(images_NHWC, size) for size in task.sizes}
-        return {size: torch.from_numpy(images).permute(0, 3, 1, 2) for size, images in sized.items()}
-
-    def _perturb(self, images_NHWC: Array, perturbation: Perturbation, ids: list[str]) -> Array:
-        corruption = corruptions.get(perturbation.corruption)
-        images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
-        corrupted = corrupt(corruption, images_NCHW, perturbation.severity, seed=self.seed, ids=ids)
-        images = np.ascontiguousarray(corrupted.permute(0, 2, 3, 1).numpy())
-        return images if perturbation.jpeg_quality is None else round_trip(images, perturbation.jpeg_quality)
+    def _make(self, task: Task) -> torch.Tensor:
+        source = self.sources[task.images.dataset, task.images.split]
+        crops_NHWC = np.empty((len(task.indices), source.crop.size, source.crop.size, 3), dtype=np.uint8)
+        source.fill(task.indices, crops_NHWC)
+        crops_NCHW = torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
+        if task.one_by_one is None:
+            return crops_NCHW
+        ids = [str(i) for i in source.samples.ids[task.indices]]
+        return perturb(crops_NCHW, task.one_by_one, seed=self.seed, ids=ids)
 
 
 def make_images(
@@ -178,9 +180,7 @@ class _Lazy:
         return iter(self._tasks)
 
 
-def tasks_of(
-    images: ImageSet, source: CropSource, indices: Array, batch_size: int, sizes: Iterable[int]
-) -> Iterator[Task]:
+def tasks_of(images: ImageSet, source: CropSource, indices: Array, batch_size: int) -> Iterator[Task]:
     """Consecutive batches of at most `batch_size` samples; the last may be smaller.
 
     Args:
@@ -188,9 +188,8 @@ def tasks_of(
         source: gives its crops.
         indices: (n,) of the samples.
         batch_size: samples in a batch.
-        sizes: that models take, pixels.
     """
-    wanted = tuple(sorted(set(sizes)))
-    kept = images.perturbation is None and wanted == (source.crop.size,) and source.holds(indices)
+    task = Task(images, indices[:0], 0)
+    kept = task.one_by_one is None and source.holds(indices)
     for start in range(0, len(indices), batch_size):
-        yield Task(images, indices[start : start + batch_size], start, wanted, kept)
+        yield replace(task, indices=indices[start : start + batch_size], start=start, kept=kept)

@@ -16,6 +16,7 @@ from bench.feed import Task, make_images
 from bench.images.source import CropSource
 from bench.measure import measures
 from bench.plan import Plan, Sweep, make_sweeps
+from bench.prepare import prepare
 from bench.records import Cell, ImageSet, Settings
 
 _IMAGES_MADE = 4
@@ -24,6 +25,7 @@ _IMAGES_SHOWN = {"cpu": 4, "cuda": 64}
 """In the batch that is timed, by device type."""
 _ROUNDS = 3
 """Timed; the fastest counts, as other work on the machine only ever slows one down."""
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,20 +34,23 @@ class Forecast:
 
     models: dict[str, float]
     """Checkpoint to the hours of its forward passes."""
+    prepared: dict[str, float]
+    """What is done to whole batches before the models see them (a corruption, resizing) to its hours."""
     images: dict[str, float]
-    """What is done to images (reading and cropping a set, a corruption) to the hours of one process doing it."""
+    """What is done where crops are made (reading a set, a corruption of one image at a time) to one process's hours."""
     workers: int
-    """Processes that make images."""
+    """Processes that make crops."""
     beside: bool
-    """Whether images are made beside the models (an accelerator) or by the same cores."""
+    """Whether crops are made beside the models (an accelerator) or by the same cores."""
     unknown: dict[str, str]
     """What could not be timed, with the reason."""
 
     @property
     def hours(self) -> float:
-        """Of all: the longer of models and images where they run beside each other, else their sum."""
-        models, images = sum(self.models.values()), sum(self.images.values()) / max(self.workers, 1)
-        return max(models, images) if self.beside and self.workers else models + images
+        """Of all: the longer of the device's and the crops' where they run beside each other, else their sum."""
+        device = sum(self.models.values()) + sum(self.prepared.values())
+        crops = sum(self.images.values()) / max(self.workers, 1)
+        return max(device, crops) if self.beside and self.workers else device + crops
 
 
 def forecast(planned: Plan, settings: Settings, library: Library, note: Callable[[str], None]) -> Forecast:
@@ -66,14 +71,16 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
     check_device(settings.device)
     models: dict[str, float] = defaultdict(float)
     images: dict[str, float] = defaultdict(float)
+    prepared: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
     seconds: dict[object, float] = {}
     for sweep in make_sweeps(_batch_cells(planned.missing, unknown)):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
         _time_models(sweep.cells, settings, seconds, models, unknown)
-        _time_images(sweep, settings, library, images, unknown)
+        _time_images(sweep, settings, library, images, prepared, unknown)
     return Forecast(
         models=_longest_first(models),
+        prepared=_longest_first(prepared),
         images=_longest_first(images),
         workers=settings.workers,
         beside=settings.numerics.device != "cpu",
@@ -135,31 +142,36 @@ def _seconds_an_image(cell: Cell, settings: Settings) -> float:
 
 
 def _time_images(
-    sweep: Sweep, settings: Settings, library: Library, images: dict[str, float], unknown: dict[str, str]
+    sweep: Sweep,
+    settings: Settings,
+    library: Library,
+    images: dict[str, float],
+    prepared: dict[str, float],
+    unknown: dict[str, str],
 ) -> None:
-    """Add the hours of making every set of images once: reading and cropping apart from corrupting."""
+    """Add the hours of making every set of images once: reading and cropping apart from what is done to crops."""
     plain: dict[tuple[str, str], float] = {}
     for image_set, cells in sweep.by_images.items():
         sizes = {cell.condition.model.input_size or cell.checkpoint.input_size for cell in cells}
         source = CropSource(library.open(image_set.dataset, image_set.split).samples, sweep.crop)
         name, n = (image_set.dataset, image_set.split), cells[0].n
+        what = image_set.perturbation.corruption if image_set.perturbation else "resizing"
         try:
             if name not in plain:
-                plain[name] = _seconds_to_make(image_set.plain, source, (sweep.crop.size,), settings.seed)
+                plain[name] = _seconds_to_make(image_set.plain, source, settings.seed)
                 images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
-            made = _seconds_to_make(image_set, source, tuple(sorted(sizes)), settings.seed)
+            if Task(image_set, _NONE, 0).one_by_one is not None:
+                made = _seconds_to_make(image_set, source, settings.seed)
+                images[what] += max(made - plain[name], 0.0) * n / 3600
+            prepared[what] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
         except BenchError as error:
             unknown[" ".join(name)] = str(error)
-            continue
-        perturbation = image_set.perturbation
-        what = perturbation.corruption if perturbation else "resizing"
-        images[what] += max(made - plain[name], 0.0) * n / 3600
 
 
-def _seconds_to_make(image_set: ImageSet, source: CropSource, sizes: tuple[int, ...], seed: int) -> float:
+def _seconds_to_make(image_set: ImageSet, source: CropSource, seed: int) -> float:
     """Seconds of one process for one image of a set, without the cache."""
     indices = np.linspace(0, len(source.samples.ids) - 1, min(_IMAGES_MADE, len(source.samples.ids))).astype(np.int64)
-    tasks = [Task(image_set, indices[i : i + 1], i, sizes) for i in range(len(indices))]
+    tasks = [Task(image_set, indices[i : i + 1], i) for i in range(len(indices))]
     sources = {(image_set.dataset, image_set.split): source}
     seconds, start = [], time.perf_counter()
     for made in make_images(sources, tasks, seed=seed, workers=0, pin=False):
@@ -168,3 +180,18 @@ def _seconds_to_make(image_set: ImageSet, source: CropSource, sizes: tuple[int, 
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
     return float(np.mean(seconds[1:] or seconds))
+
+
+def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int], settings: Settings) -> float:
+    """Seconds on the device for one image of a batch."""
+    count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
+    ids, perturbation = [str(i) for i in range(count)], Task(image_set, _NONE, 0).at_once
+    crops = torch.full((count, 3, source.crop.size, source.crop.size), 128, dtype=torch.uint8)
+    rounds = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        shown = prepare(crops, perturbation, seed=settings.seed, ids=ids, sizes=sizes, device=settings.device)
+        for images in shown.values():
+            images[-1, -1, -1, -1].item()  # waits for the device
+        rounds.append(time.perf_counter() - start)
+    return min(rounds) / count

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 
 from bench import images
 from bench.checkpoints.loading import model_digest
-from bench.corruptions import corruptions
+from bench.corruptions import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.errors import AbsentError, BenchError
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Crop, ImageSet, Params, Scalar, Settings, digest
 from bench.store import Store
 from bench.suite import Suite
-from bench.suite import suites as suite_registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,11 +152,10 @@ def _replaced(suite: Suite, library: Library, notes: list[str]) -> Suite:
     reasons = _absent_of_headline(suite, library)
     if not all(reasons):
         return suite
-    if suite.fallback:
-        fallback = suite_registry.get(suite.fallback)
-        if not all(_absent_of_headline(fallback, library)):
-            notes.append(f"{suite.name}: {reasons[0]} Until then {fallback.name} stands in: {fallback.title}.")
-            return fallback
+    fallback = suite.stand_in
+    if fallback is not None and not all(_absent_of_headline(fallback, library)):
+        notes.append(f"{suite.name}: {reasons[0]} Until then {fallback.name} stands in: {fallback.title}.")
+        return fallback
     raise AbsentError(f"suite {suite.name!r} cannot be measured: {reasons[0]}")
 
 
@@ -200,7 +198,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     splits = [library.open(images.dataset, split) for split in (images.split, *condition.data.fit)]
     _check_classes(checkpoint, splits[0])
     measure, perturbation = measures.get(condition.measure.name), images.perturbation
-    corrupted = perturbation is not None and corruptions.get(perturbation.corruption).seeded
+    corrupted = perturbation is not None and corruption_of(perturbation).seeded
     total = len(splits[0].samples.ids)
     limit = settings.limit if settings.limit is not None and settings.limit < total else None
     return Cell(
@@ -222,7 +220,7 @@ def versions(condition: Condition) -> Params:
     found: dict[str, Scalar] = {"images": images.VERSION, "measure": measures.get(condition.measure.name).version}
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
-        found["corruption"] = corruptions.get(perturbation.corruption).version
+        found["corruption"] = corruption_of(perturbation).version
     return Params(found)
 
 

@@ -168,6 +168,8 @@ class Perturbation:
     """Saved as JPEG of this quality and read again, as the files of ImageNet-C were; None leaves the pixels alone."""
     stored: bool = False
     """Whether the data set holds the corrupted images, as split `CORRUPTION/SEVERITY`; nothing is then computed."""
+    reference: bool = False
+    """Whether imagecorruptions-imaug makes them, one image at a time."""
 
     def __post_init__(self) -> None:
         if self.severity not in (1, 2, 3, 4, 5):
@@ -219,7 +221,7 @@ class Measurement:
 _TABLE_COLUMNS = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size", "crop_ratio",
     "interpolation", "corruption", "severity", "jpeg_quality", "input_size", "measure", "score", "metric", "value",
-    "ci_low", "ci_high", "n", "id", "label",
+    "ci_low", "ci_high", "n", "id", "label", "maker",
 }  # fmt: skip
 """Names that tables give to other things than a measure's parameters."""
 
@@ -253,6 +255,7 @@ class Condition:
             "corruption": perturbation.corruption if perturbation else None,
             "severity": perturbation.severity if perturbation else None,
             "jpeg_quality": perturbation.jpeg_quality if perturbation else None,
+            **({"maker": "imagecorruptions-imaug"} if perturbation and perturbation.reference else {}),
             "input_size": self.model.input_size,
             "measure": self.measure.name,
             **self.measure.params,
@@ -404,7 +407,7 @@ class Settings:
     batch_size: int | None = None
     """None: chosen for the device, halved when memory runs out."""
     workers: int = 0
-    """Processes that decode, crop and corrupt beside the one that runs the models."""
+    """Processes that decode and crop beside the one that corrupts and runs the models."""
     seed: int = 0
     limit: int | None = None
     places: Mapping[str, Path] = field(default_factory=dict)

@@ -11,21 +11,24 @@ numbers: as easy as 1, 2, 3", SC 2011 (doi:10.1145/2063384.2063405). It adds, ro
 which int32 tensors do natively; Philox needs 64-bit products and was slower. What follows the bits is only
 +, -, ×, comparison and conversion, one eager tensor operation each, which IEEE 754 rounds in one way. Library
 functions differ between devices: even `torch.sqrt` on a CPU gets the last bit of one float32 in six wrong.
+On a CPU `bench.rng_cpu` does the same steps compiled.
 
-Legend: N samples, M elements of a sample, B blocks of two words, R rows and C columns of a table, X any axes.
+Legend: N samples, M elements of a sample, R rows of a tile, L levels and C counts of a table, X any axes.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 
 import torch
 from torch import Tensor
+
+from bench.rng_cpu import BITS, COS, LOG, MINUS_2_LOG_2, NORMAL, SIN, UNIFORM, fill, fill_poisson, poisson_guide
 
 MAX_RATE = 700
 """Largest rate of `poisson`: its table holds weights up to exp(rate), and float64 ends near exp(709)."""
@@ -35,23 +38,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # bits to the left; R_32x2 in 
 _RIGHT = {left: torch.tensor(32 - left, dtype=torch.int32, device="cpu") for left in sum(_ROTATIONS, ())}
 _MASK = {left: torch.tensor((1 << left) - 1, dtype=torch.int32, device="cpu") for left in _RIGHT}
 _PARITY = 0x1BD11BDA  # SKEIN_KS_PARITY32 in Random123's threefry.h
-_CPU_TILE = 1 << 18  # blocks at once: of 2^14 to 2^19 the fastest that keeps temporaries near 1 MiB
-_GPU_TILE = 1 << 21  # long enough to hide the launch of a kernel
-_GRID = 8  # tabulated Poisson rates in a unit of rate
-_TERMS = 6  # P(Poisson(1 / _GRID) > 6) = 1e-10
-
-# Near-minimax polynomials, highest power first; in brackets the largest error before float32 rounds.
-# fmt: off
-_LOG = (-0.288698746, 0.3080646555, -0.2780692955, 0.328255685, -0.4003558181, 0.500160553, -0.6666607754,
-        0.9999986423, -2.000000016)  # -2 log(1 + f) / f for |f| <= 1/3 [5e-8]
-_COS = (-2.382491853e-05, 9.177248396e-04, -0.02086268839, 0.2536693228, -1.233700534,
-        1.0)  # cos(πv/2) in v² for |v| <= 1 [2e-10]
-_SIN = (1.516785318e-04, -4.674157496e-03, 0.07968992687, -0.6459637613,
-        1.57079632)  # sin(πv/2) / v in v² for |v| <= 1 [7e-9]
-# fmt: on
-
-
-_Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_TILE = 1 << 21  # blocks at once: long enough to hide the launch of a kernel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,12 +92,12 @@ def threefry(key0: Tensor, key1: Tensor, counter0: Tensor, counter1: Tensor) -> 
 
 def bits(keys: Keys, shape: Sequence[int], stream: int = 0) -> Tensor:
     """(n, *shape) int32, all 2^32 words equally likely: element j is word j % 2 of block j // 2."""
-    return _draw(keys, shape, stream, torch.int32, lambda word0, word1: (word0, word1))
+    return _draw(keys, shape, stream, BITS)
 
 
 def uniform(keys: Keys, shape: Sequence[int], stream: int = 0) -> Tensor:
     """(n, *shape) float32 in [0, 1): multiples of 2^-24, equally likely."""
-    return _draw(keys, shape, stream, torch.float32, lambda word0, word1: (_unit(word0), _unit(word1)))
+    return _draw(keys, shape, stream, UNIFORM)
 
 
 def integers(keys: Keys, low: int, high: int, shape: Sequence[int], stream: int = 0) -> Tensor:
@@ -131,44 +118,75 @@ def normal(keys: Keys, shape: Sequence[int], stream: int = 0) -> Tensor:
     The transform of Box and Muller, "A note on the generation of random normal deviates", 1958, with 31 bits
     for the radius r and 33 for the angle; values are within 1.5e-6 + 2^-25 / r of the exact transform.
     """
-    return _draw(keys, shape, stream, torch.float32, _box_muller)
+    return _draw(keys, shape, stream, NORMAL)
 
 
-def poisson(keys: Keys, rate_NX: Tensor, stream: int = 0) -> Tensor:
-    """Poisson counts by inversion; each probability is off by less than 1e-8.
-
-    Independent Poisson counts add up to a Poisson count, so the rate is cut into a multiple of 1/8, whose
-    distribution is tabulated, and a rest, which needs few terms of its series. Element j takes block j: a
-    word for each part.
+def poisson(keys: Keys, level_NX: Tensor, rates: Sequence[float], stream: int = 0) -> Tensor:
+    """Poisson counts by inversion, one word each; every probability is off by less than 2^-32.
 
     Args:
         keys: keys of n samples.
-        rate_NX: (n, ...) rates in [0, 700], used as float32, on the device of the keys, in any memory layout.
+        level_NX: (n, ...) uint8, which of the rates each element has, on the device of the keys.
+        rates: at most 256 of them, in [0, 700].
         stream: 0 to 2^31 - 1.
 
     Returns:
-        Counts as float32, in the shape of `rate_NX`.
+        Counts as float32, in the shape of `level_NX`.
 
     Raises:
-        ValueError: if there is not one row of rates a key, or a rate is negative, above 700 or not a number.
+        ValueError: if there is not one row of levels a key, or a rate is negative, above 700 or not a number.
     """
-    n, shape = len(keys.words_N2), rate_NX.shape
+    n, shape = len(keys.words_N2), level_NX.shape
     if shape[:1] != (n,):
-        raise ValueError(f"poisson needs a row of rates for each of {n} keys, got shape {tuple(shape)}")
-    rate_NM = rate_NX.detach().reshape(n, math.prod(shape[1:])).float()
-    count_NM = torch.empty(rate_NM.shape, dtype=torch.float32, device=rate_NM.device)
-    low, high = (bound.item() for bound in rate_NM.aminmax()) if rate_NM.numel() else (0, 0)
-    if not 0 <= low <= high <= MAX_RATE:
-        raise ValueError(f"poisson needs rates in [0, {MAX_RATE}], got {low:g} to {high:g}")
-    # Rounded up, so that a few tables serve all batches; a larger one gives the same counts.
-    table_RC = _poisson_table(min(1 << int(high).bit_length(), MAX_RATE), rate_NM.device)
-    for rows, columns in _tiles(n, rate_NM.shape[1], rate_NM.device):
-        word0, word1 = _blocks(keys, rows, columns, stream)
-        rate = rate_NM[rows, columns]
-        row = (rate * _GRID).int()
-        count = _series(rate - row.float() * (1 / _GRID), word1)
-        count_NM[rows, columns] = count.add_(_search(row, word0, table_RC))
+        raise ValueError(f"poisson needs a row of levels for each of {n} keys, got shape {tuple(shape)}")
+    if not all(0 <= rate <= MAX_RATE for rate in rates):
+        raise ValueError(f"poisson needs rates in [0, {MAX_RATE}], got {min(rates):g} to {max(rates):g}")
+    level_NM = level_NX.reshape(n, math.prod(shape[1:]))
+    last_LC = _poisson_table(tuple(rates), level_NX.device)
+    count_NM = torch.empty(level_NM.shape, dtype=torch.float32, device=level_NM.device)
+    if level_NM.is_cpu:
+        fill_poisson(keys.words_N2, _checked(stream), level_NM, last_LC, _poisson_guide(tuple(rates)), count_NM)
+    else:
+        word_NM = bits(keys, level_NM.shape[1:], stream)
+        for rows, columns in _tiles(n, level_NM.shape[1]):
+            count_NM[rows, columns] = _search(level_NM[rows, columns], word_NM[rows, columns], last_LC)
     return count_NM.view(shape)
+
+
+class Draws:
+    """The draws of one condition, for n samples: each call takes the next stream.
+
+    Args:
+        keys: of the samples; draws are made on their device.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self._stream = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self.keys.words_N2)
+
+    @property
+    def device(self) -> torch.device:
+        """Where draws are made."""
+        return self.keys.words_N2.device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(n, *shape) float32 in [0, 1)."""
+        return uniform(self.keys, shape, next(self._stream))
+
+    def normal(self, *shape: int) -> Tensor:
+        """(n, *shape) float32, standard normal."""
+        return normal(self.keys, shape, next(self._stream))
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """(n, *shape) int64 in [low, high)."""
+        return integers(self.keys, low, high, shape, next(self._stream))
+
+    def poisson(self, level_NX: Tensor, rates: Sequence[float]) -> Tensor:
+        """Counts in the shape of `level_NX`, which says which of the rates each has; see `poisson`."""
+        return poisson(self.keys, level_NX, rates, next(self._stream))
 
 
 def _utf8(text: str) -> bytes:
@@ -181,39 +199,49 @@ def _words(digest: bytes) -> tuple[int, int]:
     return first, second
 
 
-def _tiles(n: int, blocks: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
-    """Cut (n, blocks) into pieces whose temporaries stay in a cache: they decide the speed and no number."""
-    tile = _CPU_TILE if device.type == "cpu" else _GPU_TILE
-    width = min(max(blocks, 1), tile)
-    height = tile // width
-    for row in range(0, n, height):
-        for column in range(0, blocks, width):
-            yield slice(row, row + height), slice(column, min(column + width, blocks))
-
-
-def _blocks(keys: Keys, rows: slice, columns: slice, stream: int) -> tuple[Tensor, Tensor]:
-    """Both words of the blocks `columns` of the samples `rows`."""
+def _checked(stream: int) -> int:
     if not 0 <= stream < 1 << 31:
         raise ValueError(f"a stream is a number from 0 to 2^31 - 1, got {stream}")
-    key_R2 = keys.words_N2[rows]
-    index = torch.arange(columns.start, columns.stop, dtype=torch.int32, device=key_R2.device)
-    return threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_tensor(stream))
+    return stream
 
 
-def _draw(keys: Keys, shape: Sequence[int], stream: int, dtype: torch.dtype, transform: _Transform) -> Tensor:
-    """Fill (n, *shape) with what `transform` makes of the two words of each block."""
-    n, size = len(keys.words_N2), math.prod(shape)
-    value_NB2 = torch.empty(n, -(-size // 2), 2, dtype=dtype, device=keys.words_N2.device)
-    for rows, columns in _tiles(n, value_NB2.shape[1], value_NB2.device):
+def _draw(keys: Keys, shape: Sequence[int], stream: int, law: int) -> Tensor:
+    """(n, *shape): compiled loops on a CPU, tensor operations elsewhere, the same numbers."""
+    n, size, device = len(keys.words_N2), math.prod(shape), keys.words_N2.device
+    value_NM = torch.empty(n, size, dtype=torch.int32 if law == BITS else torch.float32, device=device)
+    if keys.words_N2.is_cpu:
+        fill(law, keys.words_N2, _checked(stream), value_NM)
+    else:
+        _fill_by_tensors(law, keys.words_N2, _checked(stream), value_NM)
+    return value_NM.view(n, *shape)
+
+
+def _fill_by_tensors(law: int, words_N2: Tensor, stream: int, out_NM: Tensor) -> None:
+    """What `bench.rng_cpu.fill` does, on any device."""
+    transform = {BITS: lambda *words: words, UNIFORM: _units, NORMAL: _box_muller}[law]
+    size = out_NM.shape[1]
+    for rows, blocks in _tiles(len(out_NM), -(-size // 2)):
+        key_R2 = words_N2[rows]
+        index = torch.arange(blocks.start, blocks.stop, dtype=torch.int32, device=key_R2.device)
+        words = threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_tensor(stream))
+        even, odd = transform(*words)
         # Two strided copies: `torch.stack` takes five times as long.
-        even, odd = transform(*_blocks(keys, rows, columns, stream))
-        value_NB2[rows, columns, 0], value_NB2[rows, columns, 1] = even, odd
-    return value_NB2.flatten(1)[:, :size].reshape(n, *shape)
+        out_NM[rows, 2 * blocks.start : 2 * blocks.stop : 2] = even
+        out_NM[rows, 2 * blocks.start + 1 : 2 * blocks.stop : 2] = odd[:, : min(blocks.stop, size // 2) - blocks.start]
 
 
-def _unit(word: Tensor) -> Tensor:
+def _tiles(n: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (n, columns) into pieces, to bound the temporaries: they decide no number."""
+    width = min(max(columns, 1), _TILE)
+    height = _TILE // width
+    for row in range(0, n, height):
+        for column in range(0, columns, width):
+            yield slice(row, row + height), slice(column, min(column + width, columns))
+
+
+def _units(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
     # An arithmetic shift leaves [-2^23, 2^23), so every step is exact in float32.
-    return (word >> 8).float().mul_(2.0**-24).add_(0.5)
+    return (word0 >> 8).float().mul_(2.0**-24).add_(0.5), (word1 >> 8).float().mul_(2.0**-24).add_(0.5)
 
 
 def _positive_unit(word: Tensor) -> Tensor:
@@ -234,7 +262,7 @@ def _minus_2_log(x: Tensor) -> Tensor:
     word = x.view(torch.int32)
     exponent = (word - 0x3F2AAAAB) >> 23  # the bits of 2/3: the mantissa falls in [2/3, 4/3)
     f = torch.sub(word, exponent, alpha=1 << 23).view(torch.float32).sub_(1.0)
-    return _polynomial(f, _LOG).mul_(f).add_(exponent.float().mul_(-2.0 * math.log(2.0)))
+    return _polynomial(f, LOG).mul_(f).add_(exponent.float().mul_(MINUS_2_LOG_2))
 
 
 def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,42 +272,35 @@ def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
     radius.view(torch.int32).bitwise_or_(word0.bitwise_and_(-(1 << 31)))
     quarter_turns = word1.float().mul_(2.0**-31)
     square = quarter_turns * quarter_turns
-    sine = _polynomial(square, _SIN).mul_(quarter_turns)
-    return _polynomial(square, _COS).mul_(radius), sine.mul_(radius)
+    sine = _polynomial(square, SIN).mul_(quarter_turns)
+    return _polynomial(square, COS).mul_(radius), sine.mul_(radius)
 
 
-@lru_cache(maxsize=4)
-def _poisson_table(ceiling: int, device: torch.device) -> Tensor:
-    """Row r, column c: the last int32 word that gives a Poisson(r / _GRID) count of at most c."""
-    columns = 1 << math.ceil(math.log2(ceiling + 7 * math.sqrt(ceiling) + 16))  # beyond: less than 2^-33
-    rate_R1 = torch.arange(ceiling * _GRID + 1, dtype=torch.float64, device="cpu")[:, None] / _GRID
-    ratio_RC = rate_R1 / torch.arange(columns, dtype=torch.float64, device="cpu").clamp_(min=1)
-    ratio_RC[:, 0] = 1.0
+@lru_cache(maxsize=16)
+def _poisson_table(rates: tuple[float, ...], device: torch.device) -> Tensor:
+    """Row l, column c: the last int32 word that gives a Poisson(rates[l]) count of at most c."""
+    most = max(rates)
+    columns = 1 << math.ceil(math.log2(most + 7 * math.sqrt(most) + 16))  # beyond: less than 2^-33
+    rate_L1 = torch.tensor(rates, dtype=torch.float64, device="cpu")[:, None]
+    ratio_LC = rate_L1 / torch.arange(columns, dtype=torch.float64, device="cpu").clamp_(min=1)
+    ratio_LC[:, 0] = 1.0
     # On the CPU, where a scan runs in order: the table is the same everywhere, and needs no exponential.
-    weight_RC = ratio_RC.cumprod(1).cumsum(1)
-    last_RC = (weight_RC / weight_RC[:, -1:]).mul_(2.0**32).round_().sub_(1 + 2.0**31).clamp_(min=-(2.0**31))
-    return last_RC.to(device, torch.int32)
+    weight_LC = ratio_LC.cumprod(1).cumsum(1)
+    last_LC = (weight_LC / weight_LC[:, -1:]).mul_(2.0**32).round_().sub_(1 + 2.0**31).clamp_(min=-(2.0**31))
+    return last_LC.to(device, torch.int32)
 
 
-def _search(row: Tensor, word: Tensor, table_RC: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _poisson_guide(rates: tuple[float, ...]) -> Tensor:
+    return poisson_guide(_poisson_table(rates, torch.device("cpu")))
+
+
+def _search(level: Tensor, word: Tensor, last_LC: Tensor) -> Tensor:
     """The column that a word falls in, in its row of the table."""
-    columns = table_RC.shape[1]
-    position = row * columns
+    columns = last_LC.shape[1]
+    position = level.int() * columns
     # A bisection without branches: `torch.searchsorted` took three times as long, on mispredicted ones.
     for step in (columns >> k for k in range(1, columns.bit_length())):
-        last = table_RC.view(-1).index_select(0, (position + (step - 1)).view(-1)).view_as(position)
+        last = last_LC.view(-1).index_select(0, (position + (step - 1)).view(-1)).view_as(position)
         position.add_(last.lt_(word), alpha=step)
     return position.bitwise_and_(columns - 1)
-
-
-def _series(rate: Tensor, word: Tensor) -> Tensor:
-    """Poisson counts of rates below 1 / _GRID: how many tails P(count >= k) hold the uniform of `word`."""
-    terms = [torch.ones_like(rate)]
-    for k in range(1, _TERMS + 1):
-        terms.append(terms[-1] * rate * (1 / k))
-    tails = list(accumulate(reversed(terms)))  # from the small end, so that each is precise for its size
-    mark = _positive_unit(word).mul_(tails.pop())  # the sum of all terms stands for exp(rate)
-    count = torch.zeros_like(rate)
-    for tail in tails:
-        count.add_(tail.gt_(mark))
-    return count

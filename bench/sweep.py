@@ -36,6 +36,7 @@ from bench.images.cache import CropCache
 from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
 from bench.plan import Sweep
+from bench.prepare import prepare
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Settings
 from bench.store import Store
@@ -163,31 +164,34 @@ class SweepRun:
 
     def _run_batch_measures(self, sweep: Sweep, models: Mapping[ModelKey, Model]) -> None:
         groups = sweep.by_images
-        made = self.images(self.parts, self._tasks(groups, models))
+        made = self.images(self.parts, self._tasks(groups))
         # Sets that another run finishes meanwhile never come out of `made`.
         with deaths_of_workers():
             for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
-                self._run_condition(groups.pop(images), batches, models)
+                self._run_condition(images, groups.pop(images), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
-    def _tasks(self, groups: Mapping[ImageSet, Sequence[Cell]], models: Mapping[ModelKey, Model]) -> Iterator[Task]:
+    def _tasks(self, groups: Mapping[ImageSet, Sequence[Cell]]) -> Iterator[Task]:
         for images, cells in list(groups.items()):
             if all(self.store.has(cell.key) for cell in cells):
                 continue
-            sizes = {models[model_key(cell)].size for cell in cells}
             part = self._part(images)
-            yield from tasks_of(images, part.source, part.indices, self.batch_size, sizes)
+            yield from tasks_of(images, part.source, part.indices, self.batch_size)
 
-    def _run_condition(self, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]) -> None:
-        recorders = self._recorders(cells, models)
+    def _run_condition(
+        self, images: ImageSet, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]
+    ) -> None:
+        recorders, part = self._recorders(cells, models), self._part(images)
         for made in batches:
-            if made.error:
-                self._fail([recorder.cell for recorder in recorders], made.error, done=made.task.start)
+            try:
+                shown = self.prepare(made, {recorder.model.size for recorder in recorders}, part)
+            except BenchError as error:
+                self._fail([recorder.cell for recorder in recorders], str(error), done=made.task.start)
                 return
             for recorder in list(recorders):
                 try:
-                    self._show(recorder, made)
+                    self._show(recorder, part, made.task, shown[recorder.model.size])
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
                     recorders.remove(recorder)
@@ -214,11 +218,22 @@ class SweepRun:
                 self._fail([cell], str(error))
         return recorders
 
-    def _show(self, recorder: _Recorder, made: Made) -> None:
+    def prepare(self, made: Made, sizes: Iterable[int], part: _Part) -> dict[int, torch.Tensor]:
+        """What models of each size are shown of a batch.
+
+        Raises:
+            RunError: its crops could not be made, or what is to be done to them fails.
+        """
+        if made.error:
+            raise RunError(made.error)
+        task, settings = made.task, self.settings
+        ids = [str(i) for i in part.opened.samples.ids[task.indices]]
+        return prepare(made.crops_NCHW, task.at_once, seed=settings.seed, ids=ids, sizes=sizes, device=settings.device)
+
+    def _show(self, recorder: _Recorder, part: _Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
-        start, model = time.perf_counter(), recorder.model
-        images, indices = made.images_NCHW[model.size], made.task.indices
-        labels = torch.from_numpy(self._part(made.task.images).opened.samples.labels[indices])
+        start, model, indices = time.perf_counter(), recorder.model, task.indices
+        labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
         with torch.inference_mode(), numerics(self.settings.device, self.settings.precision), recorder.peak:
             rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
@@ -313,15 +328,14 @@ class SplitLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         device, part = self._run.settings.device, self._part
-        tasks = tasks_of(self._images, part.source, part.indices, self._run.batch_size, [self._size])
+        tasks = tasks_of(self._images, part.source, part.indices, self._run.batch_size)
         for made in self._run.images({(self._images.dataset, self._images.split): part}, tasks):
-            if made.error:
-                raise RunError(made.error)
+            shown = self._run.prepare(made, [self._size], part)[self._size]
             samples, indices = part.opened.samples, made.task.indices
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
                 labels_N=torch.from_numpy(samples.labels[indices]).to(device),
-                images_NCHW=to_unit_range(made.images_NCHW[self._size], device),
+                images_NCHW=to_unit_range(shown, device),
             )
 
 

@@ -140,12 +140,12 @@ class Work:
         return CropSource(samples, self.crop, file)
 
     def _ours(self, source: CropSource) -> Iterator[torch.Tensor]:
-        sources, size = {(IMAGES.dataset, IMAGES.split): source}, self.crop.size
-        tasks = tasks_of(IMAGES, source, np.arange(self.n), self.batch_size, [size])
+        sources = {(IMAGES.dataset, IMAGES.split): source}
+        tasks = tasks_of(IMAGES, source, np.arange(self.n), self.batch_size)
         for batch in make_images(sources, tasks, seed=0, workers=self.workers, pin=False):
             if batch.error:
                 raise SystemExit(batch.error)
-            yield batch.images_NCHW[size]
+            yield batch.crops_NCHW
         if source.cache is not None:
             source.cache.close()
 

@@ -28,6 +28,7 @@ from bench.device import Model, run_in_chunks, to_unit_range
 from bench.feed import Made, make_images, tasks_of
 from bench.images.source import CropSource
 from bench.measure.classify import Classify
+from bench.prepare import prepare
 from bench.records import Array, Checkpoint, ImageSet, Perturbation
 
 BAR = 0.002
@@ -49,12 +50,14 @@ def made(
     source: CropSource, perturbation: Perturbation | None, order: Array, batch: int, workers: int
 ) -> Iterator[tuple[Made, torch.Tensor]]:
     """Batches as the engine makes them."""
-    images, size = ImageSet(dataset="", split="", perturbation=perturbation), source.crop.size
-    tasks = tasks_of(images, source, order, batch, [size])
+    images = ImageSet(dataset="", split="", perturbation=perturbation)
+    tasks = tasks_of(images, source, order, batch)
     for one in make_images({("", ""): source}, tasks, seed=0, workers=workers, pin=False):
         if one.error:
             raise SystemExit(one.error)
-        yield one, one.images_NCHW[size]
+        ids = [str(i) for i in source.samples.ids[one.task.indices]]
+        size = source.crop.size
+        yield one, prepare(one.crops_NCHW, one.task.at_once, seed=0, ids=ids, sizes=[size], device="cpu")[size]
 
 
 # -- model inputs -----------------------------------------------------------------------------------------------

@@ -118,10 +118,10 @@ def ready_batches(library: Library, settings: Settings, entry: Checkpoint) -> li
     samples = library.open("synthetic", "test").samples
     source = CropSource(samples, entry.crop)
     images = ImageSet(dataset="synthetic", split="test")
-    tasks = tasks_of(images, source, np.arange(len(samples.ids)), settings.batch_size or 1, [SIZE])
+    tasks = tasks_of(images, source, np.arange(len(samples.ids)), settings.batch_size or 1)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (entry.mean, entry.std))
     made = make_images({("synthetic", "test"): source}, tasks, seed=0, workers=0, pin=False)
-    return [(to_unit_range(one.images_NCHW[SIZE], "cpu") - mean) / std for one in made]
+    return [(to_unit_range(one.crops_NCHW, "cpu") - mean) / std for one in made]
 
 
 def parse() -> argparse.Namespace:

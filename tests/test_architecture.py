@@ -21,7 +21,7 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-registry rng reference metrics stats hardware text toml_lines progress places
+registry compiled rng_cpu rng threads reference metrics stats hardware text toml_lines progress places
 images
 corruptions training
 checkpoints datasets
@@ -29,9 +29,9 @@ images.source measure
 suite scores
 store
 costs
-plan feed device sweep forecast
+plan prepare feed device sweep forecast
 executors index leaderboard
-config tables listings doctor train published verify
+config tables listings doctor train published verify gallery make_c
 api
 cli
 """
@@ -193,16 +193,19 @@ def test_help_imports_next_to_nothing(arguments):
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-CHOICE = "--suite --track --checkpoint --family --registry"
+CHOICE = "--suite --track --corruptions --checkpoint --family --registry"
 CELLS = "--limit --seed --device --precision"
+STORED = f"--suite --track --corruptions --checkpoint --registry {CELLS}"
 COMMANDS = {
     "list": "KIND --registry --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
-    "table": f"--suite --track --checkpoint --registry {CELLS} --store --format --columns --published --out",
-    "outcomes": f"--suite --track --checkpoint --registry {CELLS} --store --out",
+    "table": f"{STORED} --store --format --columns --published --out",
+    "outcomes": f"{STORED} --store --out",
     "data list": "--registry",
     "data verify": "DATA --workers --registry",
+    "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache",
+    "corrupt": "IMAGE --corruption --severity --out --seed --sheet",
     "store ls": "--store",
     "store verify": "--store",
     "store merge": "SOURCE --store",

@@ -270,7 +270,7 @@ def test_a_track_is_measured_with_the_data_that_are_here(bench, registry, imagen
     assert (
         "left out, for want of their data: imagenet-a, imagenet-sketch, imagenet-v2 (`bench data list`" in done.stderr
     )
-    for name in ("imagenet v1", "imagenet-r v1", "imagenet-real v1", "imagenet-c-generated v1"):
+    for name in ("imagenet v1", "imagenet-r v1", "imagenet-real v1", "imagenet-c-generated v2"):
         assert name in done.stdout
 
 

@@ -66,7 +66,7 @@ class Filled:
             model_digest=changes.pop("model", checkpoint.name),
             fingerprints=("f",),
             n=n,
-            versions=Params(images=1, measure=1, corruption=1) if perturbed else Params(images=1, measure=1),
+            versions=Params(images=1, measure=1, corruption=2) if perturbed else Params(images=1, measure=1),
             seed=0 if perturbed else None,
             limit=None,
             of=n,

@@ -19,6 +19,7 @@ from bench.corruptions import corruptions
 from bench.datasets import Library, subset
 from bench.feed import Task, make_images
 from bench.images.source import CropSource
+from bench.prepare import prepare
 from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
 from bench.scores import TOP1
 from bench.store import Store
@@ -146,13 +147,14 @@ def test_images_do_not_depend_on_the_order_of_samples(name, workers):
     images = ImageSet(dataset="digits", split="test", perturbation=perturbation)
 
     def made(*batches):
-        tasks = [Task(images, np.array(batch), 0, (32, 48)) for batch in batches]
-        every = make_images({("digits", "test"): source}, tasks, seed=3, workers=workers, pin=False)
-        return {
-            int(index): (image.numpy().tobytes(), larger.numpy().tobytes())
-            for batch in every
-            for index, image, larger in zip(batch.task.indices, *batch.images_NCHW.values(), strict=True)
-        }
+        tasks = [Task(images, np.array(batch), 0) for batch in batches]
+        found = {}
+        for batch in make_images({("digits", "test"): source}, tasks, seed=3, workers=workers, pin=False):
+            ids = samples.ids[batch.task.indices]
+            shown = prepare(batch.crops_NCHW, batch.task.at_once, seed=3, ids=ids, sizes=(32, 48), device="cpu")
+            for index, *sizes in zip(batch.task.indices, shown[32], shown[48], strict=True):
+                found[int(index)] = tuple(image.numpy().tobytes() for image in sizes)
+        return found
 
     forwards = made(range(12))
     assert made([11, 3], [0, 5, 9, 10, 1], [7, 6, 8, 2, 4]) == forwards

@@ -16,8 +16,15 @@ DRAWS = {
     "uniform": rng.uniform,
     "normal": rng.normal,
     "integers": lambda keys, shape, stream=0: rng.integers(keys, -3, 1000, shape, stream),
-    "poisson": lambda keys, shape, stream=0: rng.poisson(keys, torch.full((len(keys.words_N2), *shape), 7.3), stream),
+    "poisson": lambda keys, shape, stream=0: rng.poisson(keys, levels(keys, shape), [0.0, 7.3], stream),
 }
+
+
+def levels(keys, shape, level=1):
+    """Which of the rates of `poisson` each element has."""
+    return torch.full((len(keys.words_N2), *shape), level, dtype=torch.uint8)
+
+
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 
@@ -93,8 +100,17 @@ def test_a_sample_does_not_depend_on_batch_order_or_tile(draw, keys, monkeypatch
     expected = draw(keys, (5, 31))
     for some in ([4], [9, 2, 4], list(reversed(range(12)))):
         assert torch.equal(draw(rng.keys(3, "noise", [IDS[i] for i in some]), (5, 31)), expected[some])
-    monkeypatch.setattr(rng, "_CPU_TILE", 29)
+    monkeypatch.setattr(rng, "_TILE", 29)
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
     assert torch.equal(draw(keys, (5, 31)), expected)
+
+
+@every_draw
+@pytest.mark.parametrize("size", [1, 2, 2047, 2048, 2049, 5001])
+def test_compiled_loops_and_tensor_operations_give_the_same_numbers(draw, keys, size, monkeypatch):
+    compiled = draw(keys, (size,), 11)
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)  # every choice between the two goes by it
+    assert torch.equal(draw(keys, (size,), 11), compiled)
 
 
 def test_threads_do_not_change_a_number():
@@ -163,7 +179,7 @@ def test_numbers_stay_as_they_were_when_results_were_stored():
     assert rng.integers(keys, 0, 100, (4,)).tolist() == [[75, 50, 47, 16], [98, 24, 51, 36]]
     normals = [["-0x1.e0b56ap-6", "0x1.286a28p+0"], ["-0x1.8f2684p-3", "-0x1.806b02p-3"]]
     assert rng.normal(keys, (2,)).tolist() == [[float.fromhex(value) for value in row] for row in normals]
-    assert rng.poisson(keys, torch.full((2, 4), 12.3)).tolist() == [[11, 19, 7, 15], [12, 6, 9, 11]]
+    assert rng.poisson(keys, levels(keys, (4,), 0), [12.3]).tolist() == [[10, 5, 19, 14], [12, 14, 6, 16]]
 
 
 def test_uniform_is_the_top_24_bits(keys):
@@ -175,7 +191,7 @@ def test_uniform_is_the_top_24_bits(keys):
 
 
 def test_uniform_stays_in_its_interval_at_the_ends():
-    ends = rng._unit(torch.tensor([-(2**31), 2**31 - 1], dtype=torch.int32))
+    ends, _ = rng._units(torch.tensor([-(2**31), 2**31 - 1], dtype=torch.int32), torch.zeros(2, dtype=torch.int32))
     assert ends.tolist() == [0.0, 1 - 2.0**-24]
 
 
@@ -225,7 +241,8 @@ def test_the_logarithm_is_never_negative_up_to_one():
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 3.0, 12.0, 60.0, 300.0, 699.9])
 def test_poisson_counts_follow_their_distribution(rate):
-    counts = rng.poisson(rng.keys(0, "shot", ["a", "b"]), torch.full((2, 40_000), rate)).numpy().ravel()
+    level = torch.zeros(2, 40_000, dtype=torch.uint8)
+    counts = rng.poisson(rng.keys(0, "shot", ["a", "b"]), level, [rate]).numpy().ravel()
     if rate == 0:
         assert not counts.any()
         return
@@ -238,31 +255,30 @@ def test_poisson_counts_follow_their_distribution(rate):
     assert abs(counts.var() / rate - 1) < 4 * np.sqrt((2 + 1 / rate) / counts.size)
 
 
-def test_poisson_of_a_tabulated_rate_is_the_quantile_of_its_word():
-    keys, rate = rng.keys(0, "quantile", ["a"]), torch.arange(5601).div(8)[None]
-    word = rng.bits(keys, (2 * 5601,)).numpy()[:, ::2].astype(np.float64)
-    expected = stats.poisson.ppf((word + 2.0**31 + 0.5) / 2.0**32, rate.double().numpy())
-    np.testing.assert_array_equal(rng.poisson(keys, rate).numpy(), expected)
-
-
-def test_the_series_gives_each_tail_its_probability():
-    # Every 2^9-th uniform: the share of those above k is the tail, to one step.
-    word = torch.arange(0, 2**31, 2**9, dtype=torch.int64).int()
-    for rate in (0.0, 1e-4, 0.01, 0.1249):
-        counts = rng._series(torch.full(word.shape, rate), word)
-        for k in range(5):
-            share = (counts > k).double().mean().item()
-            assert share == pytest.approx(stats.poisson.sf(k, rate), abs=3e-7)
+def test_a_poisson_count_is_the_quantile_of_its_word():
+    rates = [value / 255 * 60 for value in range(256)]
+    keys, level = rng.keys(0, "quantile", ["a"]), torch.arange(256, dtype=torch.uint8).repeat(1, 40)
+    word = rng.bits(keys, (256 * 40,)).numpy().astype(np.float64)
+    expected = stats.poisson.ppf((word + 2.0**31 + 0.5) / 2.0**32, np.array(rates)[level.numpy()])
+    np.testing.assert_array_equal(rng.poisson(keys, level, rates).numpy(), expected)
 
 
 def test_poisson_does_not_depend_on_the_other_rates_or_on_the_layout(keys):
-    rate = rng.uniform(keys, (3, 8, 9), stream=1) * 50
-    expected = rng.poisson(keys, rate)
-    assert torch.equal(rng.poisson(keys, rate.to(memory_format=torch.channels_last)), expected)
-    assert torch.equal(rng.poisson(keys, rate.double()), expected)
-    mixed = torch.cat([rate[..., :4], torch.full((12, 3, 8, 1), 650.0), rate[..., 5:]], -1)
-    kept = torch.arange(9) != 4
-    assert torch.equal(rng.poisson(keys, mixed)[..., kept], expected[..., kept])
+    level = rng.integers(keys, 0, 3, (3, 8, 9), stream=1).to(torch.uint8)
+    expected = rng.poisson(keys, level, [1.5, 20.0, 3.0])
+    last = level.to(memory_format=torch.channels_last)
+    assert torch.equal(rng.poisson(keys, last, [1.5, 20.0, 3.0]), expected)
+    assert torch.equal(rng.poisson(keys, level, [1.5, 20.0, 3.0, 650.0]), expected)
+
+
+def test_each_call_of_draws_takes_the_next_stream(keys):
+    draws = rng.Draws(keys)
+    assert (len(draws), draws.device) == (12, keys.words_N2.device)
+    assert torch.equal(draws.uniform(3, 5), rng.uniform(keys, (3, 5), 0))
+    assert torch.equal(draws.normal(7), rng.normal(keys, (7,), 1))
+    assert torch.equal(draws.integers(-2, 9, 4), rng.integers(keys, -2, 9, (4,), 2))
+    level = levels(keys, (6,), 0)
+    assert torch.equal(draws.poisson(level, [3.0]), rng.poisson(keys, level, [3.0], 3))
 
 
 def test_integers_cover_their_interval_evenly(keys):
@@ -304,13 +320,11 @@ def test_integers_refuse_an_empty_or_too_wide_interval(keys, low, high):
 
 @pytest.mark.parametrize("wrong", [-0.1, 700.1, float("inf"), float("nan")])
 def test_poisson_refuses_a_rate_out_of_range(keys, wrong):
-    rate = torch.ones(12, 5)
-    rate[3, 2] = wrong
     with pytest.raises(ValueError, match=r"rates in \[0, 700\], got"):
-        rng.poisson(keys, rate)
+        rng.poisson(keys, levels(keys, (5,)), [1.0, wrong])
 
 
 @pytest.mark.parametrize("shape", [(), (11, 5)])
 def test_poisson_refuses_rates_that_do_not_match_the_keys(keys, shape):
-    with pytest.raises(ValueError, match="a row of rates for each of 12 keys, got shape"):
-        rng.poisson(keys, torch.ones(shape))
+    with pytest.raises(ValueError, match="a row of levels for each of 12 keys, got shape"):
+        rng.poisson(keys, torch.zeros(shape, dtype=torch.uint8), [1.0])

@@ -7,11 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import data, evaluate, housekeeping, tables
+from bench.cli import corrupt, data, evaluate, housekeeping, tables
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+_RESUME = {
+    "bench run": "; finished cells are stored, and the same command goes on from there",
+    "bench data make-c": "; finished files are kept, and the same command goes on from there",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +58,7 @@ def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        resume = "; finished cells are stored, and the same command goes on from there"
-        print(f"bench: interrupted{resume if arguments.name == 'bench run' else ''}.", file=sys.stderr)
+        print(f"bench: interrupted{_RESUME.get(arguments.name, '')}.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -81,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
         tables.add_table,
         tables.add_outcomes,
         data.add_data,
+        corrupt.add_corrupt,
         housekeeping.add_store,
         housekeeping.add_cache,
         housekeeping.add_doctor,

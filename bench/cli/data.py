@@ -1,9 +1,11 @@
-"""`bench data`: which data sets there are and where to obtain them, and whether those here are sound."""
+"""`bench data`: which data sets there are and where to obtain them, whether those here are sound, and making one."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from bench.cli.options import new_command, parse_place
+from bench.cli.options import corruption_options, names_of, new_command, parse_place, severities_of
+from bench.errors import BenchError
 
 _SHOWN_AT_MOST = 4  # splits; ImageNet-C has 95
 
@@ -15,6 +17,18 @@ def add_data(commands: Any) -> None:
     verify = new_command(actions, "verify", _verify, "decode every image of a data set and name what is wrong")
     verify.add_argument("data", metavar="NAME[=PATH]", help="a data set, and its place where bench.toml has none")
     verify.add_argument("--workers", type=int, metavar="N", help="processes that decode (default: one a core, up to 8)")
+    make_c = new_command(
+        actions, "make-c", _make_c, "make ImageNet-C from the validation set, as JPEG files in the original's folders"
+    )
+    make_c.add_argument("data", metavar="imagenet[=PATH]", help="the validation set; its place, if bench.toml has none")
+    corruption_options(make_c)
+    make_c.add_argument("--limit", type=int, metavar="N", help="N images of it, as `bench run --limit` takes them")
+    make_c.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
+    make_c.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="gets GROUP/CORRUPTION/SEVERITY/WNID/NAME.JPEG"
+    )
+    make_c.add_argument("--workers", type=int, metavar="N", help="processes that write (default: one a core, up to 8)")
+    make_c.add_argument("--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)")
     for command in (listing, verify):
         command.add_argument("--registry", metavar="FILE", help="a TOML file of your own data sets")
 
@@ -77,8 +91,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from bench.progress import for_stream
     from bench.verify import lines, verify
 
-    given = dict([parse_place(arguments.data)]) if "=" in arguments.data else {}
-    name = next(iter(given), arguments.data)
+    name, given = _named(arguments.data)
     settings = api.configure(registry=arguments.registry, data=given, workers=arguments.workers).settings
     dataset = datasets.get(name)
     reports = verify(dataset, Library(settings.places), settings.workers, for_stream())
@@ -86,3 +99,31 @@ def _verify(arguments: argparse.Namespace) -> int:
     for report in reports:
         print("\n".join(lines(report)))
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _named(text: str) -> tuple[str, dict[str, str]]:
+    """A data set's name, and its place where NAME=PATH gives one."""
+    if "=" not in text:
+        return text, {}
+    name, place = parse_place(text)
+    return name, {name: place}
+
+
+def _make_c(arguments: argparse.Namespace) -> int:
+    from bench import api
+    from bench.progress import for_stream
+
+    name, given = _named(arguments.data)
+    if name != "imagenet":
+        raise BenchError(f"make-c takes imagenet or imagenet=PATH, not {name!r}: ImageNet-C is made of nothing else.")
+    names, severities = names_of(arguments.corruption), severities_of(arguments.severity)
+    settings = api.configure(
+        data=given, limit=arguments.limit, seed=arguments.seed, workers=arguments.workers, cache=arguments.cache
+    ).settings
+    made = api.make_c(arguments.out, settings, names, severities, for_stream())
+    print(f"{made.written:,} files written, {made.found:,} were there: {arguments.out}")
+    print(
+        f"read them with --data imagenet-c={arguments.out}; numbers from them are those of imagenet-c-generated, and "
+        "not of the published files"
+    )
+    return 0

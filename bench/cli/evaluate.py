@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
+    by_reference,
     cell_options,
     choice_options,
     data_option,
@@ -103,6 +104,7 @@ def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
     from bench.text import render
 
     rows = [["models", name, _hours(hours)] for name, hours in list(forecast.models.items())[:_SHOWN]]
+    rows += [["batches", name, _hours(hours)] for name, hours in list(forecast.prepared.items())[:_SHOWN]]
     workers = max(forecast.workers, 1)
     rows += [["images", name, _hours(hours / workers)] for name, hours in list(forecast.images.items())[:_SHOWN]]
     print(f"\ntimed on {settings.device} in {settings.precision}, {_count(workers, 'process')} making images:")
@@ -124,7 +126,13 @@ def _choice(arguments: argparse.Namespace, library: "Library") -> "tuple[list[Su
     """The suites and checkpoints that were asked for; of a track, those suites whose data are here."""
     from bench import api
 
-    asked, checkpoints = api.select(arguments.suite, arguments.track, arguments.checkpoint, arguments.family)
+    asked, checkpoints = api.select(
+        arguments.suite,
+        arguments.track,
+        arguments.checkpoint,
+        arguments.family,
+        reference=by_reference(arguments),
+    )
     suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite))
     if left_out:
         notes.append(

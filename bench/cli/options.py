@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from bench.errors import DISK_FULL, BenchError, RunError
 
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
     """Declare a command that calls `run` with the parsed arguments and exits with what it returns."""
-    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
     command.set_defaults(command=run, name=command.prog)
     return command
 
@@ -21,6 +21,18 @@ def suites_options(command: Any) -> None:
     """Which suites."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
     command.add_argument("--track", metavar="NAME", help="every suite of a track, instead of --suite (default: digits)")
+    command.add_argument(
+        "--corruptions",
+        choices=("batched", "reference"),
+        default="batched",
+        help="who makes the pictures of generated suites: ours (default), or imagecorruptions-imaug, slower by ten "
+        "times and with other random draws; the two never share a table",
+    )
+
+
+def by_reference(arguments: argparse.Namespace) -> bool:
+    """Whether `--corruptions reference` is asked for."""
+    return bool(arguments.corruptions == "reference")
 
 
 def choice_options(command: Any) -> None:
@@ -80,6 +92,47 @@ def parse_place(text: str) -> tuple[str, str]:
 def store_option(command: Any) -> None:
     """Where outcomes are."""
     command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
+
+
+def corruption_options(command: Any) -> None:
+    """Which corruptions, and how strong."""
+    command.add_argument(
+        "--corruption",
+        action="append",
+        default=[],
+        metavar="A,B,…",
+        help="one or several of `bench list corruptions`; may be repeated (default: all)",
+    )
+    command.add_argument(
+        "--severity", action="append", default=[], metavar="1,2,…", help="1 to 5, one or several (default: all five)"
+    )
+
+
+def names_of(values: Sequence[str]) -> list[str]:
+    """The names in comma lists, each once.
+
+    >>> names_of(["fog,snow", "fog"])
+    ['fog', 'snow']
+    """
+    return list(dict.fromkeys(name.strip() for value in values for name in value.split(",")))
+
+
+def severities_of(values: Sequence[str]) -> list[int]:
+    """The severities in comma lists, ascending; all five where there are none.
+
+    Raises:
+        BenchError: one is not a whole number from 1 to 5.
+
+    >>> severities_of(["3,1"]), severities_of([])
+    ([1, 3], [1, 2, 3, 4, 5])
+    """
+    from bench.corruptions import SEVERITIES
+
+    texts = names_of(values)
+    for text in texts:
+        if text not in map(str, SEVERITIES):
+            raise BenchError(f"--severity wants 1 to 5, or several as in 1,3,5, not {text!r}.")
+    return sorted(map(int, texts)) or list(SEVERITIES)
 
 
 def out_option(command: Any) -> None:

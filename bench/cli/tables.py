@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
+    by_reference,
     cell_options,
     emit,
     new_command,
@@ -80,7 +81,7 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
         limit=arguments.limit,
         registry=arguments.registry,
     )
-    suites = api.select_suites(arguments.suite, arguments.track)
+    suites = api.select_suites(arguments.suite, arguments.track, reference=by_reference(arguments))
     from bench.store import Store
 
     # Not looked for here: the outcomes may be another machine's.
@@ -95,7 +96,8 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
     store = Store(config.settings.store)
     boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)
     shown = {board.suite.name for board in boards}
-    absent = sorted(suite.name for suite in suites if not {suite.name, suite.fallback} & shown)
+    possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
+    absent = sorted(name for name, names in possible.items() if not names & shown)
     if absent:
         print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
     return boards, config.settings

@@ -13,7 +13,7 @@ import torch
 
 from bench.errors import RunError
 from bench.records import Array
-from bench.rng import Keys
+from bench.rng import Draws
 
 _TAKES_SEED = ("glass_blur", "impulse_noise")
 
@@ -32,10 +32,10 @@ class Reference:
         self.name = name
         self._package = _import_package()
 
-    def __call__(self, images_NCHW: torch.Tensor, severity: int, keys: Keys) -> torch.Tensor:
+    def __call__(self, images_NCHW: torch.Tensor, severity: int, draws: Draws) -> torch.Tensor:
         """Corrupt a batch: uint8 in, uint8 out, at least 32 × 32."""
         images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
-        corrupted = [self._one(image, severity, seed) for image, seed in zip(images_NHWC, _seeds(keys), strict=True)]
+        corrupted = [self._one(image, severity, seed) for image, seed in zip(images_NHWC, _seeds(draws), strict=True)]
         return torch.from_numpy(np.stack(corrupted)).permute(0, 3, 1, 2)
 
     def _one(self, image_HWC: Array, severity: int, seed: int) -> Array:
@@ -62,9 +62,9 @@ def _import_package() -> Any:
     return imagecorruptions
 
 
-def _seeds(keys: Keys) -> list[int]:
+def _seeds(draws: Draws) -> list[int]:
     """One seed in [0, 2³²) a sample, all that NumPy's old generator takes."""
-    return [int(word) & 0xFFFFFFFF for word in keys.words_N2[:, 0].tolist()]
+    return [int(word) & 0xFFFFFFFF for word in draws.keys.words_N2[:, 0].tolist()]
 
 
 @contextlib.contextmanager

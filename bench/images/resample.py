@@ -8,34 +8,41 @@ quarter of its time. Both passes are the same kernel: the first runs on the tran
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 
-from bench.places import user_cache
+from bench.compiled import compiled
 from bench.records import Array
 
-_BITS = 22
+BITS = 22
 """Of the weights' fractions: 32, less 8 of a pixel and 2 for weights that sum to more than 1 (Pillow's Resample.c)."""
 
 
+def _box(x: Array) -> Array:
+    return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
+
+
 def _triangle(x: Array) -> Array:
-    return np.where(x < 1, 1 - x, 0.0)
+    return np.where(np.abs(x) < 1, 1 - np.abs(x), 0.0)
 
 
 def _cubic(x: Array) -> Array:
     """Keys, "Cubic convolution interpolation for digital image processing" (1981), a = −1/2."""
+    x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-_KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}
-"""The weight at a distance of x ≥ 0 pixels, and the distance from which on it is 0."""
+_KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
+    "box": (_box, 0.5),
+    "bilinear": (_triangle, 1.0),
+    "bicubic": (_cubic, 2.0),
+}
+"""The weight at a distance of x pixels, and the distance from which on it is 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Taps:
+class Taps:
     """Which input pixels make each output pixel of one axis, and how much of each."""
 
     first: Array
@@ -52,7 +59,7 @@ class _Taps:
 
 
 @functools.lru_cache(maxsize=512)
-def _taps(before: int, after: int, start: int, count: int, interpolation: str) -> _Taps:
+def taps(before: int, after: int, start: int, count: int, interpolation: str) -> Taps:
     """Weights for output pixels `start` … `start + count − 1` of an axis resized from `before` to `after` pixels."""
     kernel, reach = _KERNELS[interpolation]
     scale = before / after
@@ -61,50 +68,32 @@ def _taps(before: int, after: int, start: int, count: int, interpolation: str) -
     first = np.maximum((centre - reach * stretch + 0.5).astype(np.int64), 0)
     counts = np.minimum((centre + reach * stretch + 0.5).astype(np.int64), before) - first
     offsets = np.arange(counts.max())
-    distances = np.abs((offsets + first[:, None] - centre[:, None] + 0.5) * (1.0 / stretch))
+    distances = (offsets + first[:, None] - centre[:, None] + 0.5) * (1.0 / stretch)
     weights = np.where(offsets < counts[:, None], kernel(distances), 0.0)
     # One after the other, as Pillow sums them: numpy's pairwise sum may differ in the last bit.
     weights /= functools.reduce(np.add, weights.T)[:, None]
-    fixed = weights * (1 << _BITS)
-    return _Taps(first, np.trunc(fixed + np.copysign(0.5, fixed)).astype(np.int32), counts)
+    fixed = weights * (1 << BITS)
+    return Taps(first, np.trunc(fixed + np.copysign(0.5, fixed)).astype(np.int32), counts)
 
 
+@compiled
 def _average(rows: Array, first: Array, counts: Array, weights: Array, out: Array) -> None:
-    """Each row of `out` is a weighted sum of consecutive `rows`. Compiled below: this form is the specification."""
+    """Each row of `out` is a weighted sum of consecutive `rows`."""
     total = np.empty(rows.shape[1], np.int32)
     for y in range(out.shape[0]):
-        total[:] = 1 << (_BITS - 1)
+        total[:] = 1 << (BITS - 1)
         for k in range(counts[y]):
             weight, row = weights[y, k], rows[first[y] + k]
             for x in range(row.shape[0]):
                 total[x] += weight * row[x]
         for x in range(total.shape[0]):
-            out[y, x] = min(max(total[x] >> _BITS, 0), 255)
+            out[y, x] = min(max(total[x] >> BITS, 0), 255)
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    types = numba.types
-    rows, places = types.Array(types.uint8, 2, "C", readonly=True), types.int64[::1]
-    signature = types.void(rows, places, places, types.int32[:, ::1], types.uint8[:, ::1])
-    config: Any = numba.config
-    before = config.CACHE_DIR
-    # Beside this module, numba's files would outlive the package: pip removes what it installed, and no more.
-    config.CACHE_DIR = str(user_cache() / "numba")
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(function)
-    except (RuntimeError, OSError):  # the folder cannot be written: compile anew each time
-        return numba.njit(signature, nogil=True)(function)
-    finally:
-        config.CACHE_DIR = before
-
-
-_run_average = _compiled(_average)
-
-
-def _resize_rows(rows: Array, taps: _Taps) -> Array:
+def _resize_rows(rows: Array, taps: Taps) -> Array:
     """Resize the first axis of (rows, bytes), which holds the rows of the span only."""
     out = np.empty((len(taps.first), rows.shape[1]), dtype=np.uint8)
-    _run_average(rows, taps.first - taps.first[0], taps.counts, taps.weights, out)
+    _average(rows, taps.first - taps.first[0], taps.counts, taps.weights, out)
     return out
 
 
@@ -124,8 +113,8 @@ def resize_part(
         (size, size, 3) uint8.
     """
     height, width, channels = image_HWC.shape
-    down = _taps(height, shape[0], corner[0], size, interpolation)
-    across = _taps(width, shape[1], corner[1], size, interpolation)
+    down = taps(height, shape[0], corner[0], size, interpolation)
+    across = taps(width, shape[1], corner[1], size, interpolation)
     part = image_HWC[down.span, across.span]
     h, w = part.shape[:2]
     columns = np.ascontiguousarray(part.reshape(h, w * channels).T).reshape(w, channels * h)

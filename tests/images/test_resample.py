@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.compiled import compiled as compile_kernel
 from bench.images import resample
 from bench.images.resample import resize_part
 
@@ -71,13 +72,13 @@ def test_a_picture_may_be_read_only_or_a_view():
 def test_the_kernel_compiles_where_nothing_can_be_kept(monkeypatch):
     compiler = numba.njit
 
-    def homeless(signature, *, nogil, cache=False):
+    def homeless(*, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return compiler(signature, nogil=nogil)
+        return compiler(**options)
 
     monkeypatch.setattr(numba, "njit", homeless)
-    compiled = resample._compiled(resample._average)
+    compiled = compile_kernel(resample._average.py_func)
     rows, out = np.array([[10, 0], [20, 255]], dtype=np.uint8), np.empty((1, 2), dtype=np.uint8)
     half = np.full((1, 2), 1 << 21, dtype=np.int32)
     compiled(rows, np.array([0]), np.array([2]), half, out)

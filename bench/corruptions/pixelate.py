@@ -1,0 +1,45 @@
+"""Coarser pixels: Pillow's BOX filter down and NEAREST up; its bytes on every device.
+
+But for images twice as high as wide, on a GPU: newer Pillows average those down first and across then, which moves some
+values by one.
+
+Legend: N images, C channels, H × W pixels.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.images.resize import average
+
+
+def pixelated(images_NCHW: Tensor, share: float) -> Tensor:
+    """Average over boxes and repeat the averages.
+
+    Args:
+        images_NCHW: uint8.
+        share: of the side that remains; the smaller side is cut off to whole pixels.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    if not images_NCHW.is_cpu:
+        return _by_tensors(images_NCHW, share)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    out_NHWC = np.empty_like(images_NHWC)
+    height, width = images_NCHW.shape[2:]
+    for image, out in zip(images_NHWC, out_NHWC, strict=True):
+        coarse = Image.fromarray(image).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
+        out[:] = np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST))
+    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+
+
+def _by_tensors(images_NCHW: Tensor, share: float) -> Tensor:
+    height, width = images_NCHW.shape[2:]
+    coarse = average(average(images_NCHW, 3, int(width * share), "box"), 2, int(height * share), "box")
+    for axis, size in ((2, height), (3, width)):
+        step = coarse.shape[axis] / size
+        place = np.cumsum(np.r_[0.5 * step, np.full(size - 1, step)])  # added up, as Pillow does: ties fall as there
+        coarse = coarse.index_select(axis, torch.from_numpy(place.astype(np.int64)).to(coarse.device))
+    return coarse

@@ -1,0 +1,75 @@
+"""The middle step of glass_blur: pixels take the place of near ones, in turn.
+
+The reference means to swap two pixels, but both names stand for one array, so it copies: the pixel at p becomes what
+stands at p + move by then. The sequence runs from the last pixel to the first. A pixel is written once a round, so
+what p gets is known without the sequence: follow the moves from p on for as long as they lead to pixels that
+had been written before.
+
+Legend: N images, C channels, H × W pixels, X = W·C values of a row, T rounds, P = H·W pixels.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from bench.compiled import compiled
+from bench.corruptions.filters import as_images, as_rows
+from bench.records import Array
+
+
+def shuffle(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:
+    """Copy pixels in the order of the reference.
+
+    Args:
+        images_NCHW: uint8; on a CPU overwritten where it is channels-last.
+        reach: pixels nearer than this to the left and upper edge, or to the others, keep their place.
+        moves_NTHW2: integers, (n, rounds, h − 2 reach, w − 2 reach, 2): how far across and down each pixel's source
+            is, in the order of the copies.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    if not images_NCHW.is_cpu:
+        return _follow(images_NCHW, reach, moves_NTHW2)
+    images_NHX, channels = as_rows(images_NCHW)
+    _copy(images_NHX, channels, reach, moves_NTHW2.numpy())
+    return as_images(images_NHX, images_NCHW)
+
+
+@compiled
+def _copy(images_NHX: Array, channels: int, reach: int, moves_NTHW2: Array) -> None:
+    height, width = images_NHX.shape[1], images_NHX.shape[2] // channels
+    for n in range(len(images_NHX)):
+        for t in range(moves_NTHW2.shape[1]):
+            for y in range(moves_NTHW2.shape[2]):
+                for x in range(moves_NTHW2.shape[3]):
+                    h, w = height - reach - y, width - reach - x
+                    across, down = moves_NTHW2[n, t, y, x]
+                    for c in range(channels):
+                        source = images_NHX[n, h + down, (w + across) * channels + c]
+                        images_NHX[n, h, w * channels + c] = source
+
+
+def _follow(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:
+    """The same for a whole batch at once: each round, the pointers jump twice as far."""
+    n, _, height, width = images_NCHW.shape
+    inside = torch.zeros(height, width, dtype=torch.bool, device=images_NCHW.device)
+    inside[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1] = True
+    inside_P, place_P = inside.flatten(), torch.arange(height * width, device=images_NCHW.device)
+    for t in range(moves_NTHW2.shape[1]):
+        move_NHW = (moves_NTHW2[:, t, ..., 1] * width + moves_NTHW2[:, t, ..., 0]).flip(1, 2)
+        source_NP = place_P.repeat(n, 1)
+        source_NP[:, inside_P] += move_NHW.flatten(1)
+        # Later places are written earlier.
+        earlier_NP = (source_NP > place_P) & inside_P[source_NP]
+        last_NP = torch.where(earlier_NP, source_NP, place_P)
+        for _ in range(math.ceil(math.log2(height * width))):
+            last_NP = last_NP.gather(1, last_NP)
+        whole_NP = source_NP.gather(1, last_NP)
+        images_NCHW = (
+            images_NCHW.flatten(2)
+            .gather(2, whole_NP[:, None].expand(-1, images_NCHW.shape[1], -1))
+            .view_as(images_NCHW)
+        )
+    return images_NCHW

@@ -1,0 +1,397 @@
+"""ImageNet-C made from the validation set at hand, as files: the pictures that `imagenet-c-generated` shows to models.
+
+    OUT/GROUP/CORRUPTION/SEVERITY/WNID/NAME.JPEG    as the archives of the original unpack
+    OUT/protocol.json                               what decides the pixels; every later call must agree with it
+    OUT/.half-written-…/                            a folder a running call, on the same file system as its files
+    OUT/.lock                                       held by every running call, so that what a killed one left can go
+
+A file is written beside its place and moved there whole. It depends on the protocol and its own name alone, so any
+number of calls, killed at any moment or at work at once, end with the same bytes.
+"""
+
+import collections
+import contextlib
+import errno
+import fcntl
+import importlib.metadata
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench import __version__
+from bench.corruptions import corrupt, corruptions
+from bench.datasets import Library, OpenedSplit, subset
+from bench.errors import DISK_FULL, BenchError, RunError, one_line
+from bench.images import VERSION
+from bench.images.cache import CropCache
+from bench.images.source import CropSource
+from bench.progress import Progress
+from bench.records import Array, Condition, Crop, Perturbation, Settings
+from bench.suite import Suite, suites
+
+SUITE = "imagenet-c-generated"
+NOTE = "protocol.json"
+_HALF_WRITTEN = ".half-written-"
+_FORMAT = 1
+_BATCH = 64
+"""Images corrupted together."""
+_AHEAD = 2
+"""Batches a process that wait for it."""
+_PACKAGES = ("numpy", "pillow", "simplejpeg", "torch")
+_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"  # of every JPEG file: SOI and EOI in ITU-T T.81, table B.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeC:
+    """What a call did."""
+
+    written: int
+    """Files."""
+    found: int
+    """Files that were there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Some images under one corruption and severity."""
+
+    perturbation: Perturbation
+    indices: Array
+    """(n,) int64 into the split."""
+
+
+def make_c(
+    out: Path,
+    library: Library,
+    settings: Settings,
+    progress: Progress,
+    names: Sequence[str] = (),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+) -> MadeC:
+    """Write what is not there yet.
+
+    Args:
+        out: a folder that is empty, does not exist, or was begun by an earlier call of the same protocol.
+        library: opens the validation set.
+        settings: seed, limit, workers and cache count.
+        progress: told of every batch.
+        names: of corruptions; all where none is given.
+        severities: of each.
+
+    Raises:
+        BenchError: a name is unknown, or `out` holds something else or can't be made.
+        RunError: the disk is full, an image does not decode, or a process died.
+    """
+    suite = suites.get(SUITE)
+    conditions = _conditions(suite, names, severities)
+    first = conditions[0]
+    opened = library.open(first.data.dataset, first.data.split)
+    indices = subset(opened.samples.ids, settings.limit)
+    crop = first.images.crop
+    assert crop is not None  # the suite fixes it
+    note = _note(suite, opened, settings, crop)
+    with contextlib.ExitStack() as stack:
+        half_written = stack.enter_context(_begun(out, note))
+        source = stack.enter_context(_source(opened, crop, len(indices), settings, progress))
+        writer = _Writer(source, out, half_written, settings.seed)
+        progress.begin(len(indices) * len(conditions))
+        stack.callback(progress.end)
+        written = found = 0
+        for task, count in _results(writer, _tasks(conditions, indices), settings.workers):
+            written, found = written + count, found + len(task.indices) - count
+            progress.advance(len(task.indices), f"{task.perturbation.corruption} {task.perturbation.severity}")
+    return MadeC(written=written, found=found)
+
+
+def _conditions(suite: Suite, names: Sequence[str], severities: Sequence[int]) -> list[Condition]:
+    """Those of the suite that show corrupted images and are asked for."""
+    corrupted = {
+        (perturbation.corruption, perturbation.severity): condition
+        for condition in suite.conditions
+        if (perturbation := condition.images.perturbation) is not None
+    }
+    known = list(dict.fromkeys(name for name, _ in corrupted))
+    for name in names:
+        if corruptions.get(name).name not in known:
+            raise BenchError(f"ImageNet-C has no corruption {name!r}; it has {', '.join(known)}.")
+    return [corrupted[name, severity] for name in names or known for severity in severities]
+
+
+def _tasks(conditions: Sequence[Condition], indices: Array) -> Iterator[_Task]:
+    for condition in conditions:
+        perturbation = condition.images.perturbation
+        assert perturbation is not None  # of _conditions
+        for start in range(0, len(indices), _BATCH):
+            yield _Task(perturbation, indices[start : start + _BATCH])
+
+
+@contextlib.contextmanager
+def _source(
+    opened: OpenedSplit, crop: Crop, count: int, settings: Settings, progress: Progress
+) -> Iterator[CropSource]:
+    """Gives the crops; kept between calls where the settings have a cache, which runs of the suite share."""
+    if settings.cache is None:
+        yield CropSource(opened.samples, crop)
+        return
+    kept = CropCache(settings.cache, settings.cache_budget).open(opened.dataset.name, opened.fingerprint, crop, count)
+    if kept is None:
+        progress.note(f"{opened.dataset.name}: its crops would be over cache_budget_gb; they are not kept.")
+    try:
+        yield CropSource(opened.samples, crop, kept)
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+# -- the folder -----------------------------------------------------------------------------------------------
+
+
+def _note(suite: Suite, opened: OpenedSplit, settings: Settings, crop: Crop) -> dict[str, Any]:
+    """What decides the pixels of the tree, JSON-able; `packages` tells what made them, and is not compared."""
+    shown = [p for condition in suite.conditions if (p := condition.images.perturbation) is not None]
+    return {
+        "format": _FORMAT,
+        "suite": suite.name,
+        "data": f"{opened.dataset.name}, {len(opened.samples.ids)} images, fingerprint {opened.fingerprint[:20]}",
+        "limit": settings.limit,
+        "seed": settings.seed,
+        "crop": asdict(crop),
+        "jpeg_quality": shown[0].jpeg_quality,
+        "image_version": VERSION,
+        "corruption_version": {p.corruption: corruptions.get(p.corruption).version for p in shown},
+        "packages": {"rtbench": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+    }
+
+
+@contextlib.contextmanager
+def _begun(out: Path, note: dict[str, Any]) -> Iterator[Path]:
+    """A folder for half-written files in `out`, which is found or made to have this note."""
+    _check_foreign(out)
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("a")
+    with lock:
+        _share(lock.fileno(), out)
+        with _writing(out):
+            half_written = Path(tempfile.mkdtemp(prefix=_HALF_WRITTEN, dir=out))
+        try:
+            with _writing(out):
+                _agree(out / NOTE, note, half_written)
+            yield half_written
+        finally:
+            shutil.rmtree(half_written, ignore_errors=True)
+
+
+def _check_foreign(out: Path) -> None:
+    """Files of another origin must not pass for ours, the original ImageNet-C's above all."""
+    with contextlib.suppress(OSError):  # there is no such folder yet; others are said when it is written to
+        # In this order: another call may begin meanwhile, and makes the note first.
+        if any(not path.name.startswith(".") for path in out.iterdir()) and not (out / NOTE).exists():
+            raise BenchError(
+                f"{out} holds other files and no {NOTE}, so what is in it was not written by this command; name an "
+                "empty folder with --out."
+            )
+
+
+def _share(lock: int, out: Path) -> None:
+    """Note that a call is at work; where no other is, remove what killed ones left."""
+    with contextlib.suppress(OSError):  # another is at work, or the file system has no locks
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in out.glob(f"{_HALF_WRITTEN}*"):
+            shutil.rmtree(left, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _agree(path: Path, note: dict[str, Any], half_written: Path) -> None:
+    """Write the note where there is none, else hold the call to the one that is there.
+
+    Raises:
+        BenchError: they differ.
+    """
+    if not path.exists():
+        half = half_written / NOTE
+        half.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        _link(half, path)
+    try:
+        begun = dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise BenchError(f"{path} can't be read ({one_line(error)}); name another folder with --out.") from error
+    old, new = _flat(begun), _flat(note)
+    for name, value in new.items():
+        if old.get(name) != value:
+            raise BenchError(
+                f"{path.parent} was begun with {name} {_in_words(old.get(name))}, and this call has {name} "
+                f"{_in_words(value)}, which must not mix: call it as then, or name another folder with --out."
+            )
+
+
+def _flat(note: Mapping[str, Any]) -> dict[str, object]:
+    """Everything that must agree, by names for people."""
+    flat: dict[str, object] = {}
+    for name, value in note.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{name} {key}".replace("_", " ").strip(): each for key, each in inner.items()}
+    return {name: value for name, value in flat.items() if not name.startswith("packages")}
+
+
+def _in_words(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _link(half: Path, path: Path) -> None:
+    """Bring a file in where there is none: of two first calls one wins, and the other then reads its note."""
+    try:
+        os.link(half, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        os.replace(half, path)  # a file system without hard links
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Say in one sentence what stands against writing to `out`."""
+    try:
+        yield
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror or one_line(error)
+        if error.errno in DISK_FULL:
+            raise RunError(
+                f"{out} cannot be written: {reason}; make room, and the same command goes on from there."
+            ) from error
+        raise BenchError(f"{out} cannot be written: {reason}; name another folder with --out.") from error
+
+
+# -- files, in processes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Makes the files of a task. May be copied to worker processes."""
+
+    source: CropSource
+    out: Path
+    half_written: Path
+    seed: int
+
+    def write(self, task: _Task) -> int:
+        """Write the files that are not there; their number.
+
+        Raises:
+            BenchError: one cannot be made or written.
+        """
+        perturbation, ids = task.perturbation, self.source.samples.ids
+        group = corruptions.get(perturbation.corruption).group
+        folder = self.out / group / perturbation.corruption / str(perturbation.severity)
+        missing = np.array([i for i in task.indices if not is_whole(folder / str(ids[i]))], dtype=np.int64)
+        if len(missing):
+            for index, image_HWC in zip(missing, self._corrupted(missing, perturbation), strict=True):
+                # Under its own name whatever its ending: ids, which seeds and comparisons go by, are file names.
+                self._save(image_HWC, perturbation.jpeg_quality, folder / str(ids[index]))
+        return len(missing)
+
+    def _corrupted(self, indices: Array, perturbation: Perturbation) -> Array:
+        import torch
+
+        size = self.source.crop.size
+        images_NHWC = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+        self.source.fill(indices, images_NHWC)
+        corruption, ids = corruptions.get(perturbation.corruption), [str(i) for i in self.source.samples.ids[indices]]
+        images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+        try:
+            made_NCHW = corrupt(corruption, images_NCHW, perturbation.severity, seed=self.seed, ids=ids)
+        except BenchError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"making images under {corruption.name!r} failed: {type(error).__name__}: {one_line(error)}"
+            ) from error
+        return np.ascontiguousarray(made_NCHW.permute(0, 2, 3, 1).numpy())
+
+    def _save(self, image_HWC: Array, quality: int | None, path: Path) -> None:
+        file = io.BytesIO()
+        # `optimize` as in the original's make_imagenet_c.py; it makes files smaller, and no pixel another.
+        Image.fromarray(image_HWC).save(file, format="JPEG", quality=quality, optimize=True)
+        half = self.half_written / f"{os.getpid()}.JPEG"
+        with _writing(self.out):
+            half.write_bytes(file.getbuffer())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(half, path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JPEG file is there from its first marker to its last; after a power cut, files may be empty."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_BEGIN)) != _BEGIN:
+                return False
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
+
+
+def _results(writer: _Writer, tasks: Iterable[_Task], workers: int) -> Iterator[tuple[_Task, int]]:
+    """Carry out tasks in order; each with the number of its files that were written."""
+    if workers == 0:
+        yield from ((task, writer.write(task)) for task in tasks)
+        return
+    # Spawned, not forked: a fork would copy the thread of the progress bar half-alive.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (writer,))
+    waiting: collections.deque[tuple[_Task, Future[int]]] = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append((task, pool.submit(_write_own, task)))
+            if len(waiting) > _AHEAD * workers:
+                done, result = waiting.popleft()
+                yield done, result.result()
+        yield from ((done, result.result()) for done, result in waiting)
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"a process that makes images died ({one_line(error)}), mostly for want of memory; give fewer --workers: "
+            "the same command goes on from there."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_own: list[_Writer] = []
+"""What a process writes with."""
+
+
+def _begin(writer: _Writer) -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)  # the processes are the parallelism here
+    _own.append(writer)
+
+
+def _end_with_parent() -> None:
+    """A pool's processes wait for tasks for ever where the one that gives them is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _write_own(task: _Task) -> int:
+    return _own[0].write(task)
