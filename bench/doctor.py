@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench import __version__
 from bench.config import load_config
-from bench.corruptions import corruptions
+from bench.corruptions import corruptions, reference_of
 from bench.datasets import Library, datasets
 from bench.errors import BenchError, one_line
 from bench.records import Settings
@@ -75,7 +75,12 @@ def _plugins() -> str:
 def _corruptions() -> str:
     for corruption in corruptions:
         corruption.load()
-    return f"all {len(list(corruptions))} load"
+    entries = list(corruptions)
+    try:
+        reference_of(entries[0]).load()
+    except BenchError as error:
+        return f"all {len(entries)} load; --corruptions reference does not work: {error}"
+    return f"all {len(entries)} load, and imagecorruptions-imaug for --corruptions reference"
 
 
 def _data(settings: Settings) -> str:

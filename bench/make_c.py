@@ -25,7 +25,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,19 @@ import numpy as np
 from PIL import Image
 
 from bench import __version__
-from bench.corruptions import corrupt, corruptions
+from bench.corruptions import corruptions
 from bench.datasets import Library, OpenedSplit, subset
+from bench.datasets.imagenet import MADE_HERE
 from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
 from bench.images.source import CropSource
+from bench.prepare import perturb
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.suite import Suite, suites
 
 SUITE = "imagenet-c-generated"
-NOTE = "protocol.json"
 _HALF_WRITTEN = ".half-written-"
 _FORMAT = 1
 _BATCH = 64
@@ -190,7 +191,7 @@ def _begun(out: Path, note: dict[str, Any]) -> Iterator[Path]:
             half_written = Path(tempfile.mkdtemp(prefix=_HALF_WRITTEN, dir=out))
         try:
             with _writing(out):
-                _agree(out / NOTE, note, half_written)
+                _agree(out / MADE_HERE, note, half_written)
             yield half_written
         finally:
             shutil.rmtree(half_written, ignore_errors=True)
@@ -200,10 +201,10 @@ def _check_foreign(out: Path) -> None:
     """Files of another origin must not pass for ours, the original ImageNet-C's above all."""
     with contextlib.suppress(OSError):  # there is no such folder yet; others are said when it is written to
         # In this order: another call may begin meanwhile, and makes the note first.
-        if any(not path.name.startswith(".") for path in out.iterdir()) and not (out / NOTE).exists():
+        if any(not path.name.startswith(".") for path in out.iterdir()) and not (out / MADE_HERE).exists():
             raise BenchError(
-                f"{out} holds other files and no {NOTE}, so what is in it was not written by this command; name an "
-                "empty folder with --out."
+                f"{out} holds other files and no {MADE_HERE}, so what is in it was not written by this command; name "
+                "an empty folder with --out."
             )
 
 
@@ -224,7 +225,7 @@ def _agree(path: Path, note: dict[str, Any], half_written: Path) -> None:
         BenchError: they differ.
     """
     if not path.exists():
-        half = half_written / NOTE
+        half = half_written / MADE_HERE
         half.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         _link(half, path)
     try:
@@ -313,16 +314,10 @@ class _Writer:
         size = self.source.crop.size
         images_NHWC = np.empty((len(indices), size, size, 3), dtype=np.uint8)
         self.source.fill(indices, images_NHWC)
-        corruption, ids = corruptions.get(perturbation.corruption), [str(i) for i in self.source.samples.ids[indices]]
+        ids = [str(i) for i in self.source.samples.ids[indices]]
         images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
-        try:
-            made_NCHW = corrupt(corruption, images_NCHW, perturbation.severity, seed=self.seed, ids=ids)
-        except BenchError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"making images under {corruption.name!r} failed: {type(error).__name__}: {one_line(error)}"
-            ) from error
+        # JPEG comes with writing the file.
+        made_NCHW = perturb(images_NCHW, replace(perturbation, jpeg_quality=None), seed=self.seed, ids=ids)
         return np.ascontiguousarray(made_NCHW.permute(0, 2, 3, 1).numpy())
 
     def _save(self, image_HWC: Array, quality: int | None, path: Path) -> None:

@@ -4,8 +4,11 @@ Kernels and codecs release the interpreter, and tensor operations on pieces that
 than one after the other with all threads each.
 """
 
+import concurrent.futures
+import functools
+import os
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -16,21 +19,39 @@ _T = TypeVar("_T")
 def pieces(n: int, most: int) -> list[slice]:
     """Cut n things into pieces of nearly the same size, at most `most` each, that keep all threads busy."""
     threads = torch.get_num_threads()
-    count = -(-n // most) or 1
+    count = -(-n // most)
     count = min(n, -(-count // threads) * threads)
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
 def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
-    """Call a function with each item; what one of them raises is raised when all that had begun are done."""
+    """Call a function with each item; what one of them raises is raised when all are done.
+
+    Within such a call, everything runs in its own thread.
+    """
     threads, items = torch.get_num_threads(), list(items)
-    if threads == 1 or len(items) == 1:
+    if threads == 1 or len(items) == 1 or getattr(_here, "is_piece", False):
         for item in items:
             function(item)
         return
-    with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(function, item) for item in items]
+    waiting = [_pool(threads, os.getpid()).submit(function, item) for item in items]
+    concurrent.futures.wait(waiting)
     # A thread's own number lives in it, but torch also keeps the last one set, for threads that are yet to come.
     torch.set_num_threads(threads)
     for result in waiting:
         result.result()
+
+
+_here = threading.local()
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Kept from call to call; threads do not outlive a fork, so each process has its own."""
+    return concurrent.futures.ThreadPoolExecutor(threads, "bench-piece", initializer=_alone)
+
+
+def _alone() -> None:
+    _here.is_piece = True
+    torch.get_num_threads()  # the first call in a thread takes the number of all, whatever was set before
+    torch.set_num_threads(1)

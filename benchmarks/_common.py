@@ -1,5 +1,6 @@
 """What the scripts share: synthetic pictures, checkpoints of random weights, medians, the closing line."""
 
+import itertools
 import os
 import sys
 import time
@@ -86,6 +87,17 @@ def register_random(
     return checkpoints.register(
         Checkpoint(name=name, class_space=class_space, arch=arch, weights=str(path), input_size=size, crop_ratio=1.0)
     )
+
+
+def link_photographs(photos: Path, n: int, folder: Path) -> None:
+    """Make `n` links to the photographs, named as the validation set's files."""
+    files = sorted(path for path in photos.glob("n*/*") if path.is_file())
+    if not files:
+        raise SystemExit(f"{photos} holds no photographs in class folders such as n01440764/.")
+    for number, path in zip(range(1, n + 1), itertools.cycle(files), strict=False):
+        link = folder / path.parent.name / f"ILSVRC2012_val_{number:08d}.JPEG"
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(path.resolve())
 
 
 def clock() -> Array:

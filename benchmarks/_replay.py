@@ -6,12 +6,12 @@ Both then differ by arithmetic alone, and can be compared value by value.
 import warnings
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from bench.compiled import compiled
 from bench.corruptions import Corruption
 from bench.corruptions.frost_pictures import frost_pictures
 from bench.corruptions.weather import SNOW
@@ -69,7 +69,7 @@ def by_reference(name: str, image_HWC: Array, severity: int, seed: int) -> Array
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             extra = {"seed": seed} if name in _TAKES_SEED else {}
-            return np.asarray(np.uint8(corruption_dict[name](Image.fromarray(image_HWC), severity, **extra)))
+            return np.array(np.uint8(corruption_dict[name](Image.fromarray(image_HWC), severity, **extra)))
     finally:
         np.random.set_state(before)
 
@@ -110,7 +110,7 @@ def _glass_blur(image: Array, level: int, old: Any, seed: int) -> list[Array]:
     return [_moves(seed, rounds, image.shape[0] - 2 * reach, image.shape[1] - 2 * reach, reach)]
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@compiled
 def _moves(seed: int, rounds: int, height: int, width: int, reach: int) -> Array:
     # Compiled, as in the reference: numba's generator is not NumPy's.
     np.random.seed(seed)

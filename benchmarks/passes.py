@@ -10,13 +10,12 @@ the engine, from an empty store: plan, decoding, resnet18 at 224 with random wei
 
 import argparse
 import dataclasses
-import itertools
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from _common import claim, clock, in_turn, register_random, table
+from _common import claim, clock, in_turn, link_photographs, register_random, table
 
 from bench import api
 from bench.datasets.spaces import IMAGENET
@@ -34,17 +33,6 @@ def on_validation_set(name: str) -> Suite:
     suite = suites.get(name)
     scores = [score for score in suite.scores if set(score.conditions) == {CLEAN}]
     return dataclasses.replace(suite, scores=tuple(scores), fallback="")
-
-
-def link_photographs(photos: Path, n: int, folder: Path) -> None:
-    """Make `n` links to the photographs, named as the validation set's files."""
-    files = sorted(path for path in photos.glob("n*/*") if path.is_file())
-    if not files:
-        raise SystemExit(f"{photos} holds no photographs in class folders such as n01440764/.")
-    for number, path in zip(range(1, n + 1), itertools.cycle(files), strict=False):
-        link = folder / path.parent.name / f"ILSVRC2012_val_{number:08d}.JPEG"
-        link.parent.mkdir(exist_ok=True)
-        link.symlink_to(path.resolve())
 
 
 def parse() -> argparse.Namespace:

@@ -25,10 +25,11 @@ from bench.checkpoints import checkpoints
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Library
+from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError, RunError
 from bench.images.decode import decode
 from bench.images.source import CropSource
-from bench.make_c import NOTE, is_whole
+from bench.make_c import is_whole
 from bench.store import Store
 from bench.suite import suites
 
@@ -87,9 +88,9 @@ def test_the_stored_reader_finds_the_pixels_of_the_protocol_under_the_originals_
 
 
 def test_without_names_all_95_folders_of_the_original_are_made(make, monkeypatch):
-    monkeypatch.setattr("bench.make_c.corrupt", lambda corruption, images_NCHW, severity, **draws: images_NCHW)
+    monkeypatch.setattr("bench.prepare.corrupt", lambda corruption, images_NCHW, severity, **draws: images_NCHW)
     make("c", names=(), severities=(1, 2, 3, 4, 5), limit=1)
-    files = [Path(name).parts for name in tree(Path("c")) if name != NOTE]
+    files = [Path(name).parts for name in tree(Path("c")) if name != MADE_HERE]
     every = {(group, name, str(s)) for group, members in GROUPS.items() for name in members for s in range(1, 6)}
     assert {parts[:3] for parts in files} == every
     [(wnid, name)] = {parts[3:] for parts in files}
@@ -148,7 +149,7 @@ def test_what_is_whole_is_kept_and_what_is_torn_is_made_anew(make):
     assert (made.written, made.found) == (3, 69)
     assert tree(Path("c")) == wanted
     assert {path: path.stat().st_mtime_ns for path in files[3:]} == before
-    assert not is_whole(Path("c") / NOTE)
+    assert not is_whole(Path("c") / MADE_HERE)
 
 
 def test_corruptions_may_be_added_later(make):
@@ -231,7 +232,7 @@ def test_what_another_has_half_written_stays_while_it_works(make, monkeypatch):
             assert left_over(Path("c")) == seen
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr("bench.make_c.corrupt", during)
+    monkeypatch.setattr("bench.prepare.corrupt", during)
     make("c")
     assert len(seen) == 1
     assert not left_over(Path("c"))
@@ -278,9 +279,9 @@ def test_another_protocol_is_refused(make, flags, says):
 )
 def test_files_of_older_code_are_refused(make, part, name, says):
     make("c", names=["contrast"], severities=(1,))
-    note = json.loads(Path("c", NOTE).read_text())
+    note = json.loads(Path("c", MADE_HERE).read_text())
     note[part][name] = 0
-    Path("c", NOTE).write_text(json.dumps(note))
+    Path("c", MADE_HERE).write_text(json.dumps(note))
     with pytest.raises(BenchError, match=f"was begun with {says}, and this call has"):
         make("c", names=["contrast"], severities=(1,))
 
@@ -299,7 +300,7 @@ def test_other_images_are_refused(make, tmp_path, val):
 
 def test_a_note_that_cannot_be_read_is_named(make):
     make("c", names=["contrast"], severities=(1,))
-    Path("c", NOTE).write_text("{")
+    Path("c", MADE_HERE).write_text("{")
     with pytest.raises(BenchError, match=r"c/protocol.json can't be read .*; name another folder with --out"):
         make("c", names=["contrast"], severities=(1,))
 
@@ -359,7 +360,7 @@ def test_a_corruption_that_fails_is_named(make, monkeypatch):
     def fails(*args, **kwargs):
         raise ValueError("too dark")
 
-    monkeypatch.setattr("bench.make_c.corrupt", fails)
+    monkeypatch.setattr("bench.prepare.corrupt", fails)
     with pytest.raises(RunError, match="making images under 'fog' failed: ValueError: too dark"):
         make("c")
 

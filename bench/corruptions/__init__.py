@@ -21,7 +21,7 @@ CorruptFunction: TypeAlias = "Callable[[torch.Tensor, int, Draws], torch.Tensor]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
-_CPU_PIECE, _GPU_PIECE = 1 << 19, 1 << 25
+_CPU_PIECE, _GPU_PIECE = 1 << 20, 1 << 25
 """Values at once: a few images on a CPU, whose caches hold them, a few hundred on a GPU. They bound the memory, and
 decide no number."""
 
@@ -53,8 +53,11 @@ _REFERENCE_VERSION = 1
 def corruption_of(perturbation: Perturbation) -> Corruption:
     """What makes a perturbation: the registered corruption, or imagecorruptions-imaug under its name."""
     corruption = corruptions.get(perturbation.corruption)
-    if not perturbation.reference:
-        return corruption
+    return reference_of(corruption) if perturbation.reference else corruption
+
+
+def reference_of(corruption: Corruption) -> Corruption:
+    """The one of imagecorruptions-imaug that goes by this name."""
     load = functools.partial(_reference, corruption.name)
     return replace(corruption, version=_REFERENCE_VERSION, load=load, batched=False)
 

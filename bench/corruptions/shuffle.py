@@ -5,7 +5,7 @@ stands at p + move by then. The sequence runs from the last pixel to the first. 
 what p gets is known without the sequence: follow the moves from p on for as long as they lead to pixels that
 had been written before.
 
-Legend: N images, C channels, H × W pixels, X = W·C values of a row, T rounds, P = H·W pixels.
+Legend: N images, C channels, H × W pixels, T rounds, P = H·W.
 """
 
 import math
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from bench.compiled import compiled
-from bench.corruptions.filters import as_images, as_rows
 from bench.records import Array
 
 
@@ -22,7 +21,7 @@ def shuffle(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:
     """Copy pixels in the order of the reference.
 
     Args:
-        images_NCHW: uint8; on a CPU overwritten where it is channels-last.
+        images_NCHW: uint8, three channels; on a CPU overwritten where it is channels-last.
         reach: pixels nearer than this to the left and upper edge, or to the others, keep their place.
         moves_NTHW2: integers, (n, rounds, h − 2 reach, w − 2 reach, 2): how far across and down each pixel's source
             is, in the order of the copies.
@@ -32,23 +31,23 @@ def shuffle(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:
     """
     if not images_NCHW.is_cpu:
         return _follow(images_NCHW, reach, moves_NTHW2)
-    images_NHX, channels = as_rows(images_NCHW)
-    _copy(images_NHX, channels, reach, moves_NTHW2.numpy())
-    return as_images(images_NHX, images_NCHW)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    _copy(images_NHWC, reach, moves_NTHW2.numpy())
+    return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
 
 
 @compiled
-def _copy(images_NHX: Array, channels: int, reach: int, moves_NTHW2: Array) -> None:
-    height, width = images_NHX.shape[1], images_NHX.shape[2] // channels
-    for n in range(len(images_NHX)):
+def _copy(images_NHWC: Array, reach: int, moves_NTHW2: Array) -> None:
+    height, width = images_NHWC.shape[1:3]
+    for n in range(len(images_NHWC)):
+        image = images_NHWC[n]
         for t in range(moves_NTHW2.shape[1]):
             for y in range(moves_NTHW2.shape[2]):
                 for x in range(moves_NTHW2.shape[3]):
                     h, w = height - reach - y, width - reach - x
-                    across, down = moves_NTHW2[n, t, y, x]
-                    for c in range(channels):
-                        source = images_NHX[n, h + down, (w + across) * channels + c]
-                        images_NHX[n, h, w * channels + c] = source
+                    source_h, source_w = h + moves_NTHW2[n, t, y, x, 1], w + moves_NTHW2[n, t, y, x, 0]
+                    for c in range(3):  # a number, not a length: the compiler unrolls it
+                        image[h, w, c] = image[source_h, source_w, c]
 
 
 def _follow(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:

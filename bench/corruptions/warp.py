@@ -1,16 +1,13 @@
 """Moving the pixels of images by a field.
 
-Legend: N images, C channels, H × W pixels, P = H·W, X = W·C values of a row.
+Legend: N images, C channels, H × W pixels, P = H·W.
 """
-
-import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.compiled import compiled
-from bench.corruptions.filters import as_images, as_rows
 from bench.records import Array
 
 
@@ -20,7 +17,7 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
     As scipy.ndimage.map_coordinates with order 1 and `reflect`: edge pixels stand twice.
 
     Args:
-        images_NCHW: uint8.
+        images_NCHW: uint8, three channels.
         down_NHW: float32, pixels.
         across_NHW: float32, pixels.
 
@@ -29,10 +26,10 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
     """
     if not images_NCHW.is_cpu:
         return _warp_by_gathers(images_NCHW, down_NHW, across_NHW)
-    images_NHX, channels = as_rows(images_NCHW)
-    out_NHX = np.empty(images_NHX.shape, np.float32)
-    _warp(images_NHX, channels, down_NHW.numpy(), across_NHW.numpy(), out_NHX)
-    return as_images(out_NHX, images_NCHW)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    out_NHWC = np.empty(images_NHWC.shape, np.float32)
+    _warp(images_NHWC, down_NHW.numpy(), across_NHW.numpy(), out_NHWC)
+    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
 
 
 @compiled
@@ -42,28 +39,28 @@ def _mirror(place: int, size: int) -> int:
 
 
 @compiled
-def _warp(images_NHX: Array, channels: int, down_NHW: Array, across_NHW: Array, out_NHX: Array) -> None:
+def _warp(images_NHWC: Array, down_NHW: Array, across_NHW: Array, out_NHWC: Array) -> None:
     height, width = down_NHW.shape[1:]
-    for n in range(len(images_NHX)):
-        image = images_NHX[n]
+    for n in range(len(images_NHWC)):
+        image = images_NHWC[n]
         for y in range(height):
             for x in range(width):
                 down, across = down_NHW[n, y, x], across_NHW[n, y, x]
-                rows, columns = math.floor(down), math.floor(across)
-                lower, right = down - np.float32(rows), across - np.float32(columns)
-                top, bottom = y + rows, y + rows + 1
-                left_x, right_x = x + columns, x + columns + 1
+                rows, columns = np.floor(down), np.floor(across)
+                lower, right = down - rows, across - columns
+                top, left_x = y + int(rows), x + int(columns)
+                bottom, right_x = top + 1, left_x + 1
                 if top < 0 or bottom >= height:
                     top, bottom = _mirror(top, height), _mirror(bottom, height)
                 if left_x < 0 or right_x >= width:
                     left_x, right_x = _mirror(left_x, width), _mirror(right_x, width)
-                for c in range(channels):
-                    a = np.float32(image[top, left_x * channels + c])
-                    b = np.float32(image[top, right_x * channels + c])
+                for c in range(3):  # a number, not a length: the compiler unrolls it
+                    a = np.float32(image[top, left_x, c])
+                    b = np.float32(image[top, right_x, c])
                     upper = (b - a) * right + a
-                    a = np.float32(image[bottom, left_x * channels + c])
-                    b = np.float32(image[bottom, right_x * channels + c])
-                    out_NHX[n, y, x * channels + c] = ((b - a) * right + a - upper) * lower + upper
+                    a = np.float32(image[bottom, left_x, c])
+                    b = np.float32(image[bottom, right_x, c])
+                    out_NHWC[n, y, x, c] = ((b - a) * right + a - upper) * lower + upper
 
 
 def _warp_by_gathers(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Every function takes (images_NCHW uint8, severity 1 to 5, draws of the N samples) and gives uint8 of the same shape.
 
-Legend: N images, C channels, H × W pixels, M side of a square map.
+Legend: N images, C channels, H × W pixels.
 """
 
 import functools
@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.corruptions.frost_pictures import frost_pictures
 from bench.corruptions.motion import Motion
 from bench.corruptions.pixels import brightest, look_up, to_bytes
+from bench.corruptions.plasma import plasma
 from bench.corruptions.zoom import middle, zoom
 from bench.records import Array
 from bench.rng import Draws
@@ -89,37 +90,10 @@ def fog(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Brighten by a plasma fractal and dim so that the brightest pixel could stay."""
     thickness, decay = _FOG[severity - 1]
     height, width = images_NCHW.shape[2:]
-    plasma_N1HW = _plasma(draws, 1 << (max(height, width) - 1).bit_length(), decay)[:, None, :height, :width]
+    plasma_N1HW = plasma(draws, 1 << (max(height, width) - 1).bit_length(), decay)[:, None, :height, :width]
     brightest_N111 = images_NCHW.flatten(1).amax(1)[:, None, None, None] / 255
     foggy_NCHW = (images_NCHW / 255).add_(plasma_N1HW * thickness)
     return to_bytes(foggy_NCHW.mul_(brightest_N111 / (brightest_N111 + thickness)).mul_(255))
-
-
-def _plasma(draws: Draws, side: int, decay: float) -> Tensor:
-    """Height maps by the diamond-square algorithm: (n, side, side) float32 in [0, 1], the side a power of two.
-
-    Each level halves the step and divides the size of what is added by `decay`. The maps wrap around.
-    """
-    map_NMM = torch.zeros(len(draws), side, side, device=draws.device)
-    added_NX = draws.uniform(side * side - 1).mul_(2).sub_(1)
-    count, size = 1, 100.0
-    while count < side:
-        step, half = side // count, side // count // 2
-
-        def moved(total_NKK: Tensor, part: int, count: int = count, size: float = size) -> Tensor:
-            """A mean of four, and something added; the levels before took count² − 1 draws."""
-            first = count * count * (1 + part) - 1
-            added_NKK = added_NX[:, first : first + count * count].view(-1, count, count)
-            return added_NKK.mul(size * size).add_(total_NKK.div_(4))
-
-        corners = map_NMM[:, ::step, ::step]
-        rows, columns = corners + corners.roll(-1, 1), corners + corners.roll(-1, 2)
-        map_NMM[:, half::step, half::step] = centres = moved(rows + rows.roll(-1, 2), 0)
-        map_NMM[:, ::step, half::step] = moved(columns.add_(centres).add_(centres.roll(1, 1)), 1)
-        map_NMM[:, half::step, ::step] = moved(rows.add_(centres).add_(centres.roll(1, 2)), 2)
-        count, size = 2 * count, size / decay
-    map_NMM -= map_NMM.amin((1, 2), keepdim=True)
-    return map_NMM.div_(map_NMM.amax((1, 2), keepdim=True))
 
 
 def brightness(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:

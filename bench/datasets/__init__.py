@@ -113,9 +113,9 @@ class Library:
     def __init__(
         self, places: Mapping[str, Path] | None = None, note: Callable[[str], None] = lambda text: None
     ) -> None:
-        self._places = dict(places or {})
+        self.places = dict(places or {})
         self._note = note
-        for name in self._places:
+        for name in self.places:
             datasets.get(name)
         self._opened: dict[tuple[str, str], OpenedSplit | AbsentError] = {}
 
@@ -140,15 +140,15 @@ class Library:
     def _announce(self, name: str) -> None:
         splits = len(datasets.get(name).splits)
         first = not any(opened == name for opened, _ in self._opened)
-        if first and splits > _MANY and name in self._places:
-            self._note(f"listing the {splits} folders of {name} in {self._places[name]}")
+        if first and splits > _MANY and name in self.places:
+            self._note(f"listing the {splits} folders of {name} in {self.places[name]}")
 
     def _open(self, name: str, split: str) -> OpenedSplit:
         dataset = datasets.get(name)
         if split not in dataset.splits:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
         try:
-            samples = dataset.open(split, self._places.get(name))
+            samples = dataset.open(split, self.places.get(name))
         except BenchError:
             raise
         except Exception as error:  # code of a plug-in

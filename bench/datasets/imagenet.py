@@ -150,6 +150,10 @@ def _v2_label(name: str) -> int | None:
     return _label_within(IMAGENET)(name)
 
 
+MADE_HERE = "protocol.json"
+"""Beside the folders of a copy that `bench data make-c` made."""
+
+
 def _open_c(split: str, place: Path | None) -> Samples:
     if place is None:
         raise _absent("imagenet-c")
