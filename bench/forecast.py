@@ -16,7 +16,7 @@ from bench.feed import Task, make_images
 from bench.images.source import CropSource
 from bench.measure import measures
 from bench.plan import Plan, Sweep, make_sweeps
-from bench.prepare import prepare
+from bench.prepare import Preparer
 from bench.records import Cell, ImageSet, Settings
 
 _IMAGES_MADE = 4
@@ -163,7 +163,8 @@ def _time_images(
             if Task(image_set, _NONE, 0).one_by_one is not None:
                 made = _seconds_to_make(image_set, source, settings.seed)
                 images[what] += max(made - plain[name], 0.0) * n / 3600
-            prepared[what] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
+            if Task(image_set, _NONE, 0).at_once is not None or sizes != {sweep.crop.size}:
+                prepared[what] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
         except BenchError as error:
             unknown[" ".join(name)] = str(error)
 
@@ -187,10 +188,10 @@ def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int]
     count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
     ids, perturbation = [str(i) for i in range(count)], Task(image_set, _NONE, 0).at_once
     crops = torch.full((count, 3, source.crop.size, source.crop.size), 128, dtype=torch.uint8)
-    rounds = []
+    prepare, rounds = Preparer(settings.device, settings.seed), []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        shown = prepare(crops, perturbation, seed=settings.seed, ids=ids, sizes=sizes, device=settings.device)
+        shown = prepare(crops, perturbation, ids=ids, sizes=sizes)
         for images in shown.values():
             images[-1, -1, -1, -1].item()  # waits for the device
         rounds.append(time.perf_counter() - start)

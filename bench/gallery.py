@@ -53,12 +53,12 @@ def in_groups(names: Sequence[str] = ()) -> list[Corruption]:
     return sorted(chosen, key=place)
 
 
-def read_picture(path: Path, chosen: Sequence[Corruption]) -> Array:
+def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
     """A picture file as (h, w, 3) uint8, as it is stored: EXIF turns nothing, as in the data sets.
 
     Args:
         path: of the file.
-        chosen: what is to be done to it.
+        chosen: what is to be done to it as it is.
 
     Raises:
         PictureError: it is no picture, or smaller than they take.
@@ -72,7 +72,7 @@ def read_picture(path: Path, chosen: Sequence[Corruption]) -> Array:
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
         raise PictureError(f"{path} does not decode as an image ({one_line(error)}); fetch it again.") from error
     height, width = image_HWC.shape[:2]
-    smallest = max(corruption.smallest for corruption in chosen)
+    smallest = max((corruption.smallest for corruption in chosen), default=1)
     if min(height, width) < smallest:
         raise PictureError(
             f"{path} is {width}×{height} pixels, and corruptions need at least {smallest}×{smallest}: enlarge it."
@@ -126,7 +126,7 @@ def contact_sheet(path: Path, chosen: Sequence[Corruption], severities: Sequence
     Raises:
         PictureError: it cannot be read or corrupted.
     """
-    image_HWC = crop_image(read_picture(path, chosen), SHEET_CROP)
+    image_HWC = crop_image(read_picture(path), SHEET_CROP)
     about = f"short side to {SHEET_CROP.resize}, centre {SHEET_CROP.size}, as in ImageNet-C; seed {seed}"
     xs, ys = _columns(chosen, severities), _rows(chosen)
     width = max(xs[-1] + _CELL, _MARGIN + _width(path.name, _TITLE), _MARGIN + _width(about, _SMALL))

@@ -40,51 +40,73 @@ def perturb(images_NCHW: torch.Tensor, perturbation: Perturbation, *, seed: int,
     return images_NCHW if perturbation.jpeg_quality is None else round_trip(images_NCHW, perturbation.jpeg_quality)
 
 
-def prepare(
-    crops_NCHW: torch.Tensor,
-    perturbation: Perturbation | None,
-    *,
-    seed: int,
-    ids: Sequence[str],
-    sizes: Iterable[int],
-    device: str,
-) -> dict[int, torch.Tensor]:
-    """What models of each size are shown; in halves of halves where the device's memory runs out.
+class Preparer:
+    """Makes of crops what models are shown; in smaller pieces where the device's memory runs out, for good.
 
     Args:
-        crops_NCHW: uint8, square, on the CPU.
-        perturbation: what is still to be done to them.
+        device: of the run. Only CUDA's does the work; elsewhere (MPS lacks float64) the CPU does.
         seed: of the run.
-        ids: of the samples.
-        sizes: sides that models take, pixels.
-        device: where to work.
-
-    Returns:
-        Size to uint8 images; on the device if anything was done to them.
-
-    Raises:
-        RunError: the corruption fails, or a single image does not fit.
     """
-    sizes = sorted(set(sizes))
-    if perturbation is None and sizes == [crops_NCHW.shape[2]]:
-        return {sizes[0]: crops_NCHW}  # brought to the device as models take it, piece by piece
-    try:
-        images_NCHW = crops_NCHW.to(device, non_blocking=True)
-        if perturbation is not None:
-            images_NCHW = perturb(images_NCHW, perturbation, seed=seed, ids=ids)
-        return {size: resize(images_NCHW, size) for size in sizes}
-    except BenchError:
-        raise
-    except Exception as error:
-        if not is_out_of_memory(error):
+
+    def __init__(self, device: str, seed: int) -> None:
+        self._device = device if device.startswith("cuda") else "cpu"
+        self._seed = seed
+        self._most: int | None = None
+
+    def __call__(
+        self,
+        crops_NCHW: torch.Tensor,
+        perturbation: Perturbation | None,
+        *,
+        ids: Sequence[str],
+        sizes: Iterable[int],
+    ) -> dict[int, torch.Tensor]:
+        """Prepare a batch.
+
+        Args:
+            crops_NCHW: uint8, square, on the CPU.
+            perturbation: what is still to be done to them.
+            ids: of the samples.
+            sizes: sides that models take, pixels.
+
+        Returns:
+            Size to uint8 images; on the device if anything was done to them.
+
+        Raises:
+            RunError: the corruption fails, or a single image does not fit.
+        """
+        sizes, n = sorted(set(sizes)), len(crops_NCHW)
+        if perturbation is None and sizes == [crops_NCHW.shape[2]]:
+            return {sizes[0]: crops_NCHW}  # brought to the device as models take it, piece by piece
+        parts: list[dict[int, torch.Tensor]] = []
+        done = 0
+        while done < n:
+            piece = slice(done, done + (self._most or n))
+            part = self._try(crops_NCHW[piece], perturbation, ids[piece], sizes)
+            if part is not None:
+                parts.append(part)
+                done += len(part[sizes[0]])
+                continue
+            tried = min(self._most or n, n - done)
+            if tried == 1:
+                raise RunError("out of memory with 1 image at once; free some of the device's.")
+            self._most = tried // 2
+            if self._device.startswith("cuda"):
+                torch.cuda.empty_cache()
+        return parts[0] if len(parts) == 1 else {size: torch.cat([part[size] for part in parts]) for size in sizes}
+
+    def _try(
+        self, crops_NCHW: torch.Tensor, perturbation: Perturbation | None, ids: Sequence[str], sizes: Sequence[int]
+    ) -> dict[int, torch.Tensor] | None:
+        """None where the memory does not hold it."""
+        try:
+            images_NCHW = crops_NCHW.to(self._device, non_blocking=True)
+            if perturbation is not None:
+                images_NCHW = perturb(images_NCHW, perturbation, seed=self._seed, ids=ids)
+            return {size: resize(images_NCHW, size) for size in sizes}
+        except BenchError:
             raise
-        if len(crops_NCHW) == 1:
-            raise RunError("out of memory with 1 image at once; free some of the device's.") from error
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    half = len(crops_NCHW) // 2
-    parts = [
-        prepare(crops_NCHW[part], perturbation, seed=seed, ids=ids[part], sizes=sizes, device=device)
-        for part in (slice(None, half), slice(half, None))
-    ]
-    return {size: torch.cat([part[size] for part in parts]) for size in sizes}
+        except Exception as error:
+            if is_out_of_memory(error):
+                return None
+            raise RunError(f"preparing images failed: {type(error).__name__}: {one_line(error)}") from error

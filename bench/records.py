@@ -174,6 +174,8 @@ class Perturbation:
     def __post_init__(self) -> None:
         if self.severity not in (1, 2, 3, 4, 5):
             raise ValueError(f"severity of {self.corruption!r} must be 1 to 5, not {self.severity}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 95:
+            raise ValueError(f"JPEG quality after {self.corruption!r} must be 1 to 95, not {self.jpeg_quality}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -407,7 +409,7 @@ class Settings:
     batch_size: int | None = None
     """None: chosen for the device, halved when memory runs out."""
     workers: int = 0
-    """Processes that decode and crop beside the one that corrupts and runs the models."""
+    """Processes that decode, crop, and corrupt where that goes one image at a time, beside the one with the models."""
     seed: int = 0
     limit: int | None = None
     places: Mapping[str, Path] = field(default_factory=dict)

@@ -36,7 +36,7 @@ from bench.images.cache import CropCache
 from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
 from bench.plan import Sweep
-from bench.prepare import prepare
+from bench.prepare import Preparer
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Settings
 from bench.store import Store
@@ -100,6 +100,7 @@ class SweepRun:
         self.progress = progress
         self.batch_size = settings.batch_size or default_batch_size(settings.device)
         self.failures: list[Failure] = []
+        self._prepare = Preparer(settings.device, settings.seed)
         self._files = contextlib.ExitStack()
         self._cache = CropCache(settings.cache, settings.cache_budget) if settings.cache is not None else None
         self.parts = {
@@ -226,9 +227,9 @@ class SweepRun:
         """
         if made.error:
             raise RunError(made.error)
-        task, settings = made.task, self.settings
+        task = made.task
         ids = [str(i) for i in part.opened.samples.ids[task.indices]]
-        return prepare(made.crops_NCHW, task.at_once, seed=settings.seed, ids=ids, sizes=sizes, device=settings.device)
+        return self._prepare(made.crops_NCHW, task.at_once, ids=ids, sizes=sizes)
 
     def _show(self, recorder: _Recorder, part: _Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""

@@ -25,9 +25,9 @@ def pieces(n: int, most: int) -> list[slice]:
 
 
 def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
-    """Call a function with each item; what one of them raises is raised when all are done.
+    """Call a function with each item; what one of them raises stops the others, and is raised.
 
-    Within such a call, everything runs in its own thread.
+    Within such a call everything runs in its own thread, without the caller's autocast or inference mode.
     """
     threads, items = torch.get_num_threads(), list(items)
     if threads == 1 or len(items) == 1 or getattr(_here, "is_piece", False):
@@ -35,11 +35,15 @@ def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
             function(item)
         return
     waiting = [_pool(threads, os.getpid()).submit(function, item) for item in items]
-    concurrent.futures.wait(waiting)
-    # A thread's own number lives in it, but torch also keeps the last one set, for threads that are yet to come.
-    torch.set_num_threads(threads)
-    for result in waiting:
-        result.result()
+    try:
+        concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_EXCEPTION)
+    finally:
+        begun = [piece for piece in waiting if not piece.cancel()]
+        concurrent.futures.wait(begun)
+        # A thread's own number lives in it, but torch also keeps the last one set, for threads that are yet to come.
+        torch.set_num_threads(threads)
+    for piece in begun:
+        piece.result()
 
 
 _here = threading.local()

@@ -13,17 +13,15 @@ from torch import Tensor
 
 from bench.compiled import compiled
 from bench.corruptions import Corruption
+from bench.corruptions.blur import GLASS
 from bench.corruptions.frost_pictures import frost_pictures
-from bench.corruptions.weather import SNOW
+from bench.corruptions.noise import SHOT
+from bench.corruptions.weather import FOG, SNOW
 from bench.corruptions.zoom import middle
 from bench.records import Array
 
 _TAKES_SEED = ("glass_blur", "impulse_noise")
 """They draw from generators of their own."""
-_PHOTONS = (60, 25, 12, 5, 3)
-_GLASS = ((1, 2), (2, 1), (2, 3), (3, 2), (4, 2))  # reach, rounds
-_FOG_DECAY = (2, 2, 1.7, 1.5, 1.4)
-_SPATTER = ((0.65, 0.3), (0.65, 0.3), (0.65, 0.3), (0.65, 0.3), (0.67, 0.4))  # mean, standard deviation
 
 
 class Replayed:
@@ -97,7 +95,7 @@ _speckle_noise = _gaussian_noise
 
 
 def _shot_noise(image: Array, level: int, old: Any, seed: int) -> list[Array]:
-    return [old.poisson(image / 255.0 * _PHOTONS[level]).astype(np.float64)]
+    return [old.poisson(image / 255.0 * SHOT[level]).astype(np.float64)]
 
 
 def _impulse_noise(image: Array, level: int, old: Any, seed: int) -> list[Array]:
@@ -106,7 +104,7 @@ def _impulse_noise(image: Array, level: int, old: Any, seed: int) -> list[Array]
 
 
 def _glass_blur(image: Array, level: int, old: Any, seed: int) -> list[Array]:
-    reach, rounds = _GLASS[level]
+    _, reach, rounds = GLASS[level]
     return [_moves(seed, rounds, image.shape[0] - 2 * reach, image.shape[1] - 2 * reach, reach)]
 
 
@@ -146,7 +144,7 @@ def _fog(image: Array, level: int, old: Any, seed: int) -> list[Array]:
     size, count, draws = 100.0, 1, []
     while count < side:
         draws += [(old.uniform(-size, size, (count, count)) / size + 1).ravel() / 2 for _ in range(3)]
-        size, count = size / _FOG_DECAY[level], 2 * count
+        size, count = size / FOG[level][1], 2 * count
     return [np.concatenate(draws)]
 
 

@@ -28,7 +28,7 @@ from bench.device import Model, run_in_chunks, to_unit_range
 from bench.feed import Made, make_images, tasks_of
 from bench.images.source import CropSource
 from bench.measure.classify import Classify
-from bench.prepare import prepare
+from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, ImageSet, Perturbation
 
 BAR = 0.002
@@ -57,7 +57,7 @@ def made(
             raise SystemExit(one.error)
         ids = [str(i) for i in source.samples.ids[one.task.indices]]
         size = source.crop.size
-        yield one, prepare(one.crops_NCHW, one.task.at_once, seed=0, ids=ids, sizes=[size], device="cpu")[size]
+        yield one, Preparer("cpu", 0)(one.crops_NCHW, one.task.at_once, ids=ids, sizes=[size])[size]
 
 
 # -- model inputs -----------------------------------------------------------------------------------------------

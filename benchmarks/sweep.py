@@ -40,7 +40,7 @@ from bench.datasets import Library
 from bench.datasets.spaces import IMAGENET
 from bench.device import to_unit_range
 from bench.images.source import CropSource
-from bench.prepare import prepare
+from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, Crop, Perturbation, Settings
 from bench.suite import Suite, suites
 
@@ -109,11 +109,11 @@ class Work:
 
     def corrupt_once(self) -> float:
         """Seconds to make every corrupted batch once."""
-        start = time.perf_counter()
+        prepare, start = Preparer("cpu", 0), time.perf_counter()
         for perturbation in self.perturbations:
             for images in self.batches():
                 ids, size = [str(i) for i in range(len(images))], images.shape[2]
-                prepare(images, perturbation, seed=0, ids=ids, sizes=[size], device="cpu")
+                prepare(images, perturbation, ids=ids, sizes=[size])
         return time.perf_counter() - start
 
     def forwards(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -37,7 +38,7 @@ class Corruption:
     seeded: bool = True
     """Whether its pictures depend on the seed."""
     batched: bool = True
-    """Whether it takes whole batches, on whatever device; if not, on a CPU, and the more processes the better."""
+    """Whether it takes whole batches, on whatever device and in threads; if not, runs make it in worker processes."""
     smallest: int = 1
     """Side of the smallest images that it takes, pixels."""
     group: str = "other"
@@ -57,7 +58,15 @@ def corruption_of(perturbation: Perturbation) -> Corruption:
 
 
 def reference_of(corruption: Corruption) -> Corruption:
-    """The one of imagecorruptions-imaug that goes by this name."""
+    """The one of imagecorruptions-imaug that goes by this name.
+
+    Raises:
+        BenchError: it has none.
+    """
+    from bench.corruptions.builtin import GROUPS
+
+    if all(corruption.name not in names for names in GROUPS.values()):
+        raise BenchError(f"imagecorruptions-imaug has no {corruption.name!r}; leave --corruptions reference out.")
     load = functools.partial(_reference, corruption.name)
     return replace(corruption, version=_REFERENCE_VERSION, load=load, batched=False)
 
@@ -90,13 +99,25 @@ def corrupt(
     """
     import torch
 
+    severity = _check(corruption, images_NCHW, severity, ids)
+    if images_NCHW.is_floating_point():
+        images = images_NCHW.detach().mul(255).round_().to(torch.uint8)
+        return corrupt(corruption, images, severity, seed=seed, ids=ids).to(images_NCHW.dtype).div_(255)
+    if not corruption.batched and not images_NCHW.is_cpu:
+        return corrupt(corruption, images_NCHW.cpu(), severity, seed=seed, ids=ids).to(images_NCHW.device)
+    # Whatever the caller's modes: in half precision these would be other pictures.
+    with torch.inference_mode(False), torch.autocast(images_NCHW.device.type, enabled=False):
+        return _corrupt_pieces(corruption, images_NCHW, severity, seed, ids)
+
+
+def _corrupt_pieces(
+    corruption: Corruption, images_NCHW: torch.Tensor, severity: int, seed: int, ids: list[str]
+) -> torch.Tensor:
+    import torch
+
     from bench.rng import Draws, keys
     from bench.threads import in_threads, pieces
 
-    _check(corruption, images_NCHW, severity, ids)
-    if images_NCHW.is_floating_point():
-        images = images_NCHW.clamp(0, 1).mul(255).round_().to(torch.uint8)
-        return corrupt(corruption, images, severity, seed=seed, ids=ids).to(images_NCHW.dtype).div_(255)
     function, condition = corruption.load(), f"corruption/{corruption.name}/{severity}"
     corrupted = torch.empty_like(images_NCHW)
 
@@ -111,17 +132,22 @@ def corrupt(
             )
         corrupted[piece] = made
 
-    if images_NCHW.is_cpu:
-        in_threads(corrupt_piece, pieces(len(ids), max(1, _CPU_PIECE // images_NCHW[:1].numel())))
-    else:
-        for piece in pieces(len(ids), max(1, _GPU_PIECE // images_NCHW[:1].numel())):
-            corrupt_piece(piece)
+    n, values = len(ids), max(1, math.prod(images_NCHW.shape[1:]))
+    if images_NCHW.is_cpu and corruption.batched:
+        in_threads(corrupt_piece, pieces(n, max(1, _CPU_PIECE // values)))
+        return corrupted
+    # What is not batched may use NumPy's global generator, as imagecorruptions does: no two at once.
+    most = max(1, (_CPU_PIECE if images_NCHW.is_cpu else _GPU_PIECE) // values)
+    for start in range(0, n, most):
+        corrupt_piece(slice(start, start + most))
     return corrupted
 
 
-def _check(corruption: Corruption, images_NCHW: torch.Tensor, severity: int, ids: list[str]) -> None:
+def _check(corruption: Corruption, images_NCHW: torch.Tensor, severity: int, ids: list[str]) -> int:
     import torch
 
+    if isinstance(severity, bool) or severity not in SEVERITIES:
+        raise BenchError(f"a severity is a whole number from 1 to 5, not {severity!r}.")
     shape = tuple(images_NCHW.shape)
     if not (images_NCHW.dtype == torch.uint8 or images_NCHW.is_floating_point()):
         raise BenchError(f"corruptions take uint8, or floats in [0, 1], not {images_NCHW.dtype}.")
@@ -132,5 +158,8 @@ def _check(corruption: Corruption, images_NCHW: torch.Tensor, severity: int, ids
             f"{corruption.name} needs images of at least {corruption.smallest}×{corruption.smallest} pixels, "
             f"not {shape[3]}×{shape[2]}; enlarge them first."
         )
-    if severity not in SEVERITIES:
-        raise BenchError(f"a severity is a whole number from 1 to 5, not {severity!r}.")
+    if images_NCHW.is_floating_point() and not bool(((images_NCHW >= 0) & (images_NCHW <= 1)).all()):
+        raise BenchError(
+            "corruptions take floats in [0, 1], and these hold others or NaN; divide by 255, or give uint8."
+        )
+    return int(severity)

@@ -19,7 +19,7 @@ from bench.rng import Draws
 
 _GAUSSIAN = (1, 2, 3, 4, 6)  # standard deviation, pixels
 _DEFOCUS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))  # radius and smoothing of the disk, pixels
-_GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # smoothing, reach, times
+GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # smoothing, reach, times
 _MOTION = (Motion(10, 3), Motion(15, 5), Motion(15, 8), Motion(15, 12), Motion(20, 15))
 _ZOOM = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end and step of the factors from 1 on
 
@@ -35,7 +35,9 @@ def defocus_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     down, across = np.nonzero(kernel)
     weights = torch.from_numpy(kernel[down, across].astype(np.float32))
     rows, columns = (torch.from_numpy(place - len(kernel) // 2) for place in (down, across))
-    return to_bytes(correlate(images_NCHW, rows[None], columns[None], weights[None], border="mirror"))
+    return to_bytes(
+        correlate(images_NCHW, rows[None], columns[None], weights[None], reach=len(kernel) // 2, border="mirror")
+    )
 
 
 @functools.lru_cache(maxsize=len(_DEFOCUS))
@@ -57,7 +59,7 @@ def _disk(radius: int, smoothing: float) -> Array:
 
 def glass_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur, let pixels change places with near ones, and blur again."""
-    sigma, reach, times = _GLASS[severity - 1]
+    sigma, reach, times = GLASS[severity - 1]
     blurred_NCHW = to_bytes(gaussian_filter(images_NCHW, sigma, border="nearest"))
     height, width = (size - 2 * reach for size in images_NCHW.shape[2:])
     # Two numbers a pixel, first across and then down, from the last pixel to the first.

@@ -29,7 +29,7 @@ def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Draw every value towards its channel's mean."""
     kept = _CONTRAST[severity - 1]
     pixels = images_NCHW.shape[2] * images_NCHW.shape[3]
-    mean_NC11 = images_NCHW.sum((2, 3), keepdim=True).div(pixels)
+    mean_NC11 = images_NCHW.sum((2, 3), keepdim=True).float().div_(pixels)
     return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11.mul_(1 - kept)))
 
 

@@ -86,7 +86,9 @@ def _band(size: int, kernel: Array, border: Border) -> Tensor:
     return torch.from_numpy(band.astype(np.float32))
 
 
-def correlate(images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor, *, border: Border) -> Tensor:
+def correlate(
+    images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor, *, reach: int, border: Border
+) -> Tensor:
     """Weighted sum of shifted copies: out[y, x] = Σ_k weights[k] · image[y + down[k], x + across[k]].
 
     Args:
@@ -94,12 +96,12 @@ def correlate(images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor
         down: (n, k) int64, or (1, k) for all images alike; on the CPU, as the next two.
         across: as `down`.
         weights: float32 in the shape of `down`.
+        reach: no shift is larger; not taken from the shifts, so that other images of a batch change nothing.
         border: what lies beyond the edges.
 
     Returns:
         float32 in the shape of the images.
     """
-    reach = int(max(down.abs().max(), across.abs().max()))
     rows, columns = (widened(size, reach, border) for size in images_NCHW.shape[-2:])
     if images_NCHW.is_cpu:
         return _sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights)
@@ -124,7 +126,7 @@ def _correlate_by_fft(
 ) -> Tensor:
     device, size = images_NCHW.device, (len(rows), len(columns))
     wide_NCHW = images_NCHW[:, :, torch.from_numpy(rows).to(device)][..., torch.from_numpy(columns).to(device)]
-    kernel_NX = torch.zeros(len(weights), size[0] * size[1], device=device)
+    kernel_NX = torch.zeros(len(weights), size[0] * size[1], dtype=torch.float32, device=device)
     kernel_NX.scatter_add_(1, (down * size[1] + across).to(device), weights.to(device))
     spectrum = torch.fft.rfft2(wide_NCHW.float()) * torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj()
     summed: Tensor = torch.fft.irfft2(spectrum, s=size)

@@ -20,7 +20,6 @@ _ENLARGED = 1.1  # beyond what covers the image
 _SHARPNESS = -0.75  # of OpenCV's cubic interpolation
 
 
-@functools.lru_cache(maxsize=8)
 def frost_pictures(height: int, width: int) -> tuple[Array, ...]:
     """The pictures, each (h, w, 3) uint8 and at least a tenth larger than the images that it is laid over.
 
@@ -31,14 +30,16 @@ def frost_pictures(height: int, width: int) -> tuple[Array, ...]:
     Raises:
         RunError: imagecorruptions-imaug is not installed.
     """
-    pictures = []
-    for picture in map(_read, _NAMES):
-        larger = max(1.0, height / picture.shape[0], width / picture.shape[1]) * _ENLARGED
-        size = [int(np.ceil(side * larger)) for side in picture.shape[:2]]
-        pictures.append(_resize(picture, size[0], size[1]))
-    return tuple(pictures)
+    return tuple(_enlarged(name, height, width) for name in _NAMES)
 
 
+def _enlarged(name: str, height: int, width: int) -> Array:
+    picture = _read(name)
+    larger = max(1.0, height / picture.shape[0], width / picture.shape[1]) * _ENLARGED
+    return _resize(name, *(int(np.ceil(side * larger)) for side in picture.shape[:2]))
+
+
+@functools.lru_cache(maxsize=len(_NAMES))
 def _read(name: str) -> Array:
     package = importlib.util.find_spec("imagecorruptions")
     if package is None or not package.submodule_search_locations:
@@ -50,24 +51,24 @@ def _read(name: str) -> Array:
         return np.asarray(picture.convert("RGB"))
 
 
-def _resize(picture_HWC: Array, height: int, width: int) -> Array:
+@functools.lru_cache(maxsize=len(_NAMES))
+def _resize(name: str, height: int, width: int) -> Array:
     """As OpenCV resizes with INTER_CUBIC: no averaging where a picture shrinks; it never does here."""
-    down, across = _cubic(picture_HWC.shape[0], height), _cubic(picture_HWC.shape[1], width)
-    resized_HWC = np.einsum("yh,hwc->ywc", down, picture_HWC, optimize=True)
-    resized_HWC = np.einsum("xw,ywc->yxc", across, resized_HWC, optimize=True)
-    rounded: Array = np.rint(resized_HWC).clip(0, 255).astype(np.uint8)
+    resized = _cubic(_cubic(_read(name).astype(np.float32), height), width)
+    rounded: Array = np.rint(resized).clip(0, 255).astype(np.uint8)
     return rounded
 
 
-def _cubic(before: int, after: int) -> Array:
-    """(after, before) float64: weights of four neighbours each, the edges repeated."""
-    place = (np.arange(after) + 0.5) * (before / after) - 0.5
+def _cubic(picture: Array, size: int) -> Array:
+    """The first axis resized and put behind the second: two calls resize both."""
+    before = len(picture)
+    place = (np.arange(size) + 0.5) * (before / size) - 0.5
     first = np.floor(place).astype(np.int64)
-    weights = np.zeros((after, before))
+    total = np.zeros((size, *picture.shape[1:]), np.float32)
     for k in range(-1, 3):
         distance = np.abs(place - first - k)
         near = ((_SHARPNESS + 2) * distance - (_SHARPNESS + 3)) * distance**2 + 1
         far = _SHARPNESS * (((distance - 5) * distance + 8) * distance - 4)
-        weight = np.where(distance <= 1, near, far)
-        np.add.at(weights, (np.arange(after), (first + k).clip(0, before - 1)), weight)
-    return weights
+        weight = np.where(distance <= 1, near, far).astype(np.float32)
+        total += weight[:, None, None] * picture[(first + k).clip(0, before - 1)]
+    return total.swapaxes(0, 1)

@@ -40,4 +40,4 @@ class Motion:
         gone_NK = (down_NK.abs() >= height) | (across_NK.abs() >= width)
         weights_NK = weights_K.masked_fill(gone_NK.cumsum(1) > 0, 0).float()
         down_NK, across_NK = (shift.masked_fill(gone_NK.cumsum(1) > 0, 0) for shift in (down_NK, across_NK))
-        return correlate(images_NCHW, down_NK, across_NK, weights_NK, border="nearest")
+        return correlate(images_NCHW, down_NK, across_NK, weights_NK, reach=length, border="nearest")

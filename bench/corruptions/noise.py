@@ -15,7 +15,7 @@ from bench.rng import Draws
 
 _GAUSSIAN = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, of 1
 _SPECKLE = (0.15, 0.2, 0.35, 0.45, 0.6)  # standard deviation, of the pixel
-_SHOT = (60, 25, 12, 5, 3)  # photons that make white
+SHOT = (60, 25, 12, 5, 3)  # photons that make white
 _IMPULSE = (0.03, 0.06, 0.09, 0.17, 0.27)  # share of values hit
 
 
@@ -33,13 +33,13 @@ def speckle_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def shot_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Count the photons that arrive where so few make white that their number varies."""
-    photons = _SHOT[severity - 1]
+    photons = SHOT[severity - 1]
     level_NHWC = images_NCHW.permute(0, 2, 3, 1)
     count_NCHW = draws.poisson(level_NHWC, [value / 255 * photons for value in range(256)]).permute(0, 3, 1, 2)
     return look_up(_brightness_of(photons), count_NCHW.clamp_(max=photons))
 
 
-@functools.lru_cache(maxsize=len(_SHOT))
+@functools.lru_cache(maxsize=len(SHOT))
 def _brightness_of(photons: int) -> Array:
     """(photons + 1,) uint8: what each count shows; in float64, as the reference cuts off what it just misses."""
     return (np.arange(photons + 1) / float(photons) * 255).astype(np.uint8)

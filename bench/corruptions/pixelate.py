@@ -1,8 +1,5 @@
 """Coarser pixels: Pillow's BOX filter down and NEAREST up; its bytes on every device.
 
-But for images twice as high as wide, on a GPU: newer Pillows average those down first and across then, which moves some
-values by one.
-
 Legend: N images, C channels, H × W pixels.
 """
 
@@ -24,15 +21,16 @@ def pixelated(images_NCHW: Tensor, share: float) -> Tensor:
     Returns:
         uint8 of the same shape.
     """
-    if not images_NCHW.is_cpu:
-        return _by_tensors(images_NCHW, share)
-    images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
-    out_NHWC = np.empty_like(images_NHWC)
     height, width = images_NCHW.shape[2:]
+    # Tall ones are left to Pillow, whose newer versions run the vertical pass first on some (Pillow#9524, #9549).
+    if not images_NCHW.is_cpu and height <= 2 * width:
+        return _by_tensors(images_NCHW, share)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    out_NHWC = np.empty_like(images_NHWC)
     for image, out in zip(images_NHWC, out_NHWC, strict=True):
         coarse = Image.fromarray(image).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
         out[:] = np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST))
-    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2).to(images_NCHW.device)
 
 
 def _by_tensors(images_NCHW: Tensor, share: float) -> Tensor:

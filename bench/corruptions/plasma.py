@@ -26,7 +26,7 @@ def plasma(draws: Draws, side: int, decay: float) -> Tensor:
     Returns:
         (n, side, side) float32 in [0, 1].
     """
-    map_NMM = torch.zeros(len(draws), side, side, device=draws.device)
+    map_NMM = torch.zeros(len(draws), side, side, dtype=torch.float32, device=draws.device)
     added_NX = draws.uniform(side * side - 1)
     if map_NMM.is_cpu:
         _fill(added_NX.numpy(), decay, map_NMM.numpy())

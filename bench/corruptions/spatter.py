@@ -32,7 +32,7 @@ class _Drops:
     threshold: float
 
 
-_DROPS = (
+DROPS = (
     _Drops(0.65, 0.3, 4, 0.69),
     _Drops(0.65, 0.3, 3, 0.68),
     _Drops(0.65, 0.3, 2, 0.68),
@@ -55,7 +55,7 @@ def spatter(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Spatter images with pale water (severity 1 to 3) or brown mud (4 and 5).
 
     Where the layer holds no water at all, about one CIFAR-10 image in a hundred at severity 1, the reference divides 0
-    by 0 and its image turns black. Here that image stays as it is.
+    by 0 and its image turns black; so does this one.
 
     Args:
         images_NCHW: (n, 3, h, w) uint8, h and w at least 32, on any device.
@@ -65,14 +65,15 @@ def spatter(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     Returns:
         uint8 in the same shape, cut off to whole numbers.
     """
-    drops = _DROPS[severity - 1]
+    drops = DROPS[severity - 1]
     noise_NHW = draws.normal(*images_NCHW.shape[-2:])
     layer_NHW = gaussian_filter(noise_NHW, drops.blur, border="nearest").mul_(drops.deviation).add_(drops.mean)
     if severity <= len(_WATER):
         layer_NHW = layer_NHW.mul_(layer_NHW >= drops.threshold).mul_(255)
         # By way of int32: like the reference's, the rare value above 255 loses its high bits.
         mask_NHW = _relief(layer_NHW.int().to(torch.uint8)).mul_(_WATER[severity - 1])
-        return _covered(images_NCHW, mask_NHW, _TURQUOISE, opacity=0.0)
+        wet_N111 = (mask_NHW.flatten(1).amax(1) > 0)[:, None, None, None]
+        return _covered(images_NCHW, mask_NHW, _TURQUOISE, opacity=0.0).mul_(wet_N111)
     mask_NHW = gaussian_filter((layer_NHW > drops.threshold).float(), _MUD_BLUR, border="nearest")
     mask_NHW.mul_(mask_NHW >= _MUD_LEAST).masked_fill_(mask_NHW > 1 - _ROUNDING, 1.0)
     return _covered(images_NCHW, mask_NHW, _BROWN, opacity=1.0)

@@ -16,7 +16,6 @@ STRAIGHT, DIAGONAL, KNIGHT = 65536, 91750, 143976
 """1, 1.4 and 2.1969 pixels in fixed point: the steps of OpenCV's 5 × 5 distance (Borgefors 1986)."""
 FARTHEST = 20
 """Pixels at which the distance is cut off."""
-EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 
 
 @compiled

@@ -20,7 +20,7 @@ from bench.corruptions.zoom import middle, zoom
 from bench.records import Array
 from bench.rng import Draws
 
-_FOG = ((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))  # thickness, and how fast its structure fades
+FOG = ((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))  # thickness, and how fast its structure fades
 _FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # shares of the image and of the frost
 _BRIGHTNESS = (0.1, 0.2, 0.3, 0.4, 0.5)  # added to the value of hue, saturation, value
 
@@ -64,7 +64,7 @@ def snow(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def _whitened(images_NCHW: Tensor, clarity: float) -> Tensor:
     """The image mixed with the brighter of itself and its grey, which is lifted; in [0, 1] and above."""
-    pixels_NCHW = images_NCHW / 255
+    pixels_NCHW = images_NCHW.float().div_(255)
     red, green, blue = pixels_NCHW.unbind(1)
     # OpenCV's weights, which are ITU-R BT.601's.
     grey_NHW = (red * 0.299).add_(green * 0.587).add_(blue * 0.114).mul_(1.5).add_(0.5)
@@ -88,11 +88,11 @@ def frost(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def fog(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Brighten by a plasma fractal and dim so that the brightest pixel could stay."""
-    thickness, decay = _FOG[severity - 1]
+    thickness, decay = FOG[severity - 1]
     height, width = images_NCHW.shape[2:]
     plasma_N1HW = plasma(draws, 1 << (max(height, width) - 1).bit_length(), decay)[:, None, :height, :width]
-    brightest_N111 = images_NCHW.flatten(1).amax(1)[:, None, None, None] / 255
-    foggy_NCHW = (images_NCHW / 255).add_(plasma_N1HW * thickness)
+    brightest_N111 = images_NCHW.flatten(1).amax(1)[:, None, None, None].float().div_(255)
+    foggy_NCHW = images_NCHW.float().div_(255).add_(plasma_N1HW * thickness)
     return to_bytes(foggy_NCHW.mul_(brightest_N111 / (brightest_N111 + thickness)).mul_(255))
 
 

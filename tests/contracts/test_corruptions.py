@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.corruptions import corrupt, corruptions
+from bench.corruptions import Corruption, corrupt, corruptions, reference_of
+from bench.corruptions.builtin import GROUPS
 from bench.datasets import Library
+from bench.errors import BenchError
 
 NAMES = [entry.name for entry in corruptions]
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -83,6 +85,85 @@ def test_a_picture_does_not_depend_on_its_batch(entry, small, severity):
     assert torch.equal(shuffled, together[order])
     for i, name in enumerate(IDS):
         assert torch.equal(apply(entry, small[i : i + 1], severity, ids=[name])[0], together[i])
+
+
+def test_neither_threads_nor_modes_of_the_caller_change_a_picture(entry):
+    images, ids = blobs(8, 224, 224), [f"{i}" for i in range(8)]  # more than one piece
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = apply(entry, images, ids=ids)
+        torch.set_num_threads(2)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(apply(entry, images, ids=ids), expected)
+        torch.set_default_dtype(torch.float64)
+        assert torch.equal(apply(entry, images, ids=ids), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
+
+
+def test_a_picture_does_not_depend_on_its_batch_on_other_devices_either(entry, small, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)  # every choice between the two ways goes by it
+    together = apply(entry, small, 5)
+    for i, name in enumerate(IDS):
+        assert torch.equal(apply(entry, small[i : i + 1], 5, ids=[name])[0], together[i])
+
+
+def test_floats_give_the_same_picture_and_stay_floats(entry, small):
+    expected = apply(entry, small)
+    for dtype in (torch.float32, torch.float16, torch.float64):
+        made = apply(entry, (small / 255).to(dtype))
+        assert made.dtype == dtype
+        assert torch.equal(made.mul(255).round().to(torch.uint8), expected)
+
+
+def test_slices_and_empty_batches_are_taken(entry, small):
+    wide = torch.cat([small, small], 3)[..., 16:48]
+    assert torch.equal(apply(entry, wide), apply(entry, wide.contiguous()))
+    assert apply(entry, small[:0], ids=[]).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("images", "severity", "words"),
+    [
+        (torch.zeros(1, 3, 32, 32, dtype=torch.int64), 1, "take uint8, or floats"),
+        (torch.full((1, 3, 32, 32), 255.0), 1, r"floats in \[0, 1\], and these hold others or NaN; divide by 255"),
+        (torch.full((1, 3, 32, 32), float("nan")), 1, "these hold others"),
+        (torch.zeros(1, 1, 32, 32, dtype=torch.uint8), 1, r"\(n, 3, h, w\) and n ids, not \(1, 1, 32, 32\)"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 1, "and 1 ids"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 6, "from 1 to 5, not 6"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), True, "from 1 to 5, not True"),
+    ],
+)
+def test_what_no_corruption_takes_is_refused_in_words(images, severity, words):
+    with pytest.raises(BenchError, match=words):
+        corrupt(corruptions.get("fog"), images, severity, seed=0, ids=["a"])
+
+
+@pytest.mark.parametrize("name", [name for names in GROUPS.values() for name in names])
+def test_images_too_small_are_refused_in_words(name):
+    with pytest.raises(BenchError, match=f"{name} needs images of at least 32×32 pixels, not 31×40; enlarge"):
+        corrupt(corruptions.get(name), torch.zeros(1, 3, 40, 31, dtype=torch.uint8), 1, seed=0, ids=["a"])
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "frost", "snow"])
+def test_the_reference_is_repeatable_whatever_the_threads(name):
+    images, ids = blobs(16, 128, 128), [f"{i}" for i in range(16)]
+    entry, threads = reference_of(corruptions.get(name)), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = apply(entry, images, ids=ids)
+        torch.set_num_threads(2)
+        assert torch.equal(apply(entry, images, ids=ids), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_reference_lacks_what_is_not_its_own():
+    stranger = Corruption(name="dusk", version=1, load=lambda: None)
+    with pytest.raises(BenchError, match="has no 'dusk'; leave --corruptions reference out"):
+        reference_of(stranger)
 
 
 def test_memory_format_does_not_change_a_picture(entry, small):
