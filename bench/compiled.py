@@ -21,7 +21,7 @@ def compiled(function: _F) -> _F:
     config: Any = numba.config
     before = config.CACHE_DIR
     # Beside its module, numba's files would outlive the package: pip removes what it installed, and no more.
-    config.CACHE_DIR = str(user_cache() / "numba")
+    config.CACHE_DIR = before or str(user_cache() / "numba")  # the user's, if NUMBA_CACHE_DIR is set
     njit: Any = numba.njit
     try:
         return cast(_F, njit(nogil=True, error_model="numpy", cache=True)(function))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from bench import __version__
 from bench.config import load_config
-from bench.corruptions import corruptions, reference_of
+from bench.corruptions import corruptions
+from bench.corruptions.makers import reference_of
 from bench.datasets import Library, datasets
 from bench.errors import BenchError, one_line
 from bench.records import Settings

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench.corruptions import corruption_of
+from bench.corruptions.makers import corruption_of
 from bench.errors import BenchError, RunError, one_line
 from bench.images.source import CropSource
 from bench.prepare import perturb

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench import images
 from bench.checkpoints.loading import model_digest
-from bench.corruptions import corruption_of
+from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import AbsentError, BenchError

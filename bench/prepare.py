@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from bench.corruptions import corrupt, corruption_of
+from bench.corruptions import corrupt
+from bench.corruptions.makers import corruption_of
 from bench.device import is_out_of_memory
 from bench.errors import BenchError, RunError, one_line
 from bench.images.jpeg import round_trip

@@ -185,6 +185,8 @@ class SweepRun:
     ) -> None:
         recorders, part = self._recorders(cells, models), self._part(images)
         for made in batches:
+            if not recorders:
+                return
             try:
                 shown = self.prepare(made, {recorder.model.size for recorder in recorders}, part)
             except BenchError as error:

@@ -18,6 +18,7 @@ from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import class_spaces, datasets
 from bench.measure import measures
+from bench.places import user_cache
 from bench.suite import suites
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -145,6 +146,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[
             **{name: value for name, value in os.environ.items() if name != "BENCH_CONFIG"},
             "PYTHONPATH": os.pathsep.join(map(str, path or [])),
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(user_cache() / "numba")),  # compiled once for all
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(

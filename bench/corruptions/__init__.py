@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.errors import BenchError
-from bench.records import Perturbation
 from bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -47,34 +45,6 @@ class Corruption:
 
 
 corruptions: Registry[Corruption] = Registry("corruption")
-
-_REFERENCE_VERSION = 1
-
-
-def corruption_of(perturbation: Perturbation) -> Corruption:
-    """What makes a perturbation: the registered corruption, or imagecorruptions-imaug under its name."""
-    corruption = corruptions.get(perturbation.corruption)
-    return reference_of(corruption) if perturbation.reference else corruption
-
-
-def reference_of(corruption: Corruption) -> Corruption:
-    """The one of imagecorruptions-imaug that goes by this name.
-
-    Raises:
-        BenchError: it has none.
-    """
-    from bench.corruptions.builtin import GROUPS
-
-    if all(corruption.name not in names for names in GROUPS.values()):
-        raise BenchError(f"imagecorruptions-imaug has no {corruption.name!r}; leave --corruptions reference out.")
-    load = functools.partial(_reference, corruption.name)
-    return replace(corruption, version=_REFERENCE_VERSION, load=load, batched=False)
-
-
-def _reference(name: str) -> CorruptFunction:
-    from bench.corruptions.reference import Reference
-
-    return Reference(name)
 
 
 def corrupt(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.corruptions import Corruption, corrupt, corruptions, reference_of
+from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
+from bench.corruptions.makers import reference_of
 from bench.datasets import Library
 from bench.errors import BenchError
 
