@@ -37,6 +37,7 @@ class Index:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._db = _connect(store.root / "index.sqlite")
+        self._estimates: dict[str, str] = {}
 
     def cells(self) -> list[StoredCell]:
         """Every stored cell. Footers are read once, then kept.
@@ -76,11 +77,12 @@ class Index:
         estimate = score.metric.function(*(self._store.read(key) for key in keys))
         if estimate.n < 1:
             raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-        self._save("estimates", {name: json.dumps(asdict(estimate))})
+        self._estimates[name] = json.dumps(asdict(estimate))
         return estimate
 
     def close(self) -> None:
-        """Give the file back."""
+        """Keep what was computed, all at once as a write takes longer than most scores, and give the file back."""
+        self._save("estimates", self._estimates)
         self._db.close()
 
     def _load(self, query: str, *parameters: str) -> dict[str, str]:

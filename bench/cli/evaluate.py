@@ -104,7 +104,7 @@ def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
     from bench.text import render
 
     rows = [["models", name, _hours(hours)] for name, hours in list(forecast.models.items())[:_SHOWN]]
-    rows += [["batches", name, _hours(hours)] for name, hours in list(forecast.prepared.items())[:_SHOWN]]
+    rows += [["crops", name, _hours(hours)] for name, hours in list(forecast.prepared.items())[:_SHOWN]]
     workers = max(forecast.workers, 1)
     rows += [["images", name, _hours(hours / workers)] for name, hours in list(forecast.images.items())[:_SHOWN]]
     print(f"\ntimed on {settings.device} in {settings.precision}, {_count(workers, 'process')} making images:")
