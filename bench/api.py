@@ -301,8 +301,9 @@ def boards(
 
 def _or_fallback(suite: Suite, boards: Mapping[str, Board]) -> Board | None:
     """The suite's board; its fallback's where that stood in for want of the suite's data."""
-    board, stand_in = boards.get(suite.name), boards.get(suite.stand_in.name if suite.stand_in else "")
-    return stand_in if stand_in is not None and not (board and board.headed) else board
+    found = [boards.get(suite.name), boards.get(suite.stand_in.name if suite.stand_in else "")]
+    # They share the clean cells: the one with more of its own.
+    return max(filter(None, found), key=lambda board: (board.headed, len(board.cells)), default=None)
 
 
 def _boards(
@@ -375,14 +376,15 @@ def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) 
 
 
 def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
-    """Corruptions by name, without names all that are registered; group by group.
+    """Corruptions by name or group (`weather`), without names all that are registered; group by group.
 
     Raises:
         BenchError: a name is unknown.
     """
+    from bench.corruptions.builtin import GROUPS
     from bench.gallery import in_groups
 
-    return in_groups(names)
+    return in_groups([name for given in names for name in GROUPS.get(given, (given,))])
 
 
 def corrupt(

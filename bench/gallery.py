@@ -65,12 +65,17 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
     """
     try:
         image_HWC = decode(path.read_bytes(), str(path))
+    except IsADirectoryError as error:
+        raise PictureError(f"{path} is a folder; name picture files, such as {path}/*.jpg.") from error
     except OSError as error:
         raise PictureError(f"{path} can't be read: {error.strerror or error}; correct its name.") from error
     except RunError as error:
         raise PictureError(str(error)) from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
         raise PictureError(f"{path} does not decode as an image ({one_line(error)}); fetch it again.") from error
+    with Image.open(path) as picture:
+        if picture.mode[0] in "IF":
+            raise PictureError(f"{path} has more than 8 bits a channel ({picture.mode}); save it with 8.")
     height, width = image_HWC.shape[:2]
     smallest = max((corruption.smallest for corruption in chosen), default=1)
     if min(height, width) < smallest:

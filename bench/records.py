@@ -316,6 +316,8 @@ class Cell:
     of: int
     """Samples in the split: a limit takes others from another part of a data set."""
     numerics: Numerics
+    made_here: bool = False
+    """Whether stored corrupted images are a copy that `bench data make-c` generated."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -329,6 +331,7 @@ class Cell:
             "seed": self.seed,
             "limit": self.limit,
             **({"of": self.of} if self.limit is not None else {}),
+            **({"made_here": True} if self.made_here else {}),
             "device": self.numerics.device,
             "precision": self.numerics.precision,
         }

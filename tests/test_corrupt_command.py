@@ -115,6 +115,10 @@ def test_groups_stand_together_in_the_papers_order_and_strangers_last(scratch_re
     assert min(sheet.size) > 160
 
 
+def test_a_group_stands_for_its_corruptions():
+    assert [c.name for c in api.select_corruptions(["weather", "fog"])] == ["snow", "frost", "fog", "brightness"]
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------
 
 
@@ -143,13 +147,15 @@ def test_bad_pictures_are_named_and_stop_no_others(call):
     Path("notes.txt").write_text("not a picture")
     Path("empty.png").touch()
     Path("folder.png").mkdir()
+    Image.fromarray(np.full((40, 40), 999, np.uint16)).save("deep.png")
     picture(size=(60, 31)).save("small.png")
     Path("cut.png").write_bytes(Path("bird.png").read_bytes()[:-60])
     bad = {
         "notes.txt": "does not decode as an image",
         "empty.png": "is empty",
         "gone.png": "can't be read: No such file or directory",
-        "folder.png": "can't be read: Is a directory",
+        "folder.png": "is a folder; name picture files, such as folder.png/*.jpg",
+        "deep.png": "has more than 8 bits a channel (I;16); save it with 8",
         "small.png": "is 60×31 pixels, and corruptions need at least 32×32",
         "cut.png": "does not decode as an image",
     }

@@ -18,13 +18,20 @@ def add_corrupt(commands: Any) -> None:
     """Declare `bench corrupt`."""
     command = new_command(commands, "corrupt", _corrupt, "corrupt pictures of your own, and write them as PNG")
     command.add_argument(
-        "image", nargs="+", type=Path, metavar="IMAGE", help="a picture, at least 32 pixels a side; its size is kept"
+        "image",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="a picture of 8 bits a channel, at least 32 pixels a side; kept are its size and what EXIF would turn, "
+        "not its alpha",
     )
     corruption_options(command)
     command.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="gets NAME.CORRUPTION-SEVERITY.png of each"
     )
-    command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
+    command.add_argument(
+        "--seed", type=int, metavar="N", help="of the random draws, which also go by the file's name (default: 0)"
+    )
     command.add_argument(
         "--sheet",
         action="store_true",

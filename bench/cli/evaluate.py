@@ -215,11 +215,12 @@ def _report_failures(result: "RunResult") -> int:
     faults = [f"{_count(len(result.failures), 'cell')} failed"] * bool(result.failures)
     faults += [f"{_count(len(unavailable), 'checkpoint')} could not be evaluated"] * bool(unavailable)
     faults += [
-        f"{board.suite.name} has no {board.suite.headline.column} for some checkpoint (see the notes above)"
+        f"{board.suite.name} has no {board.suite.headline.column} for some checkpoint (see the notes on it)"
         for board in result.boards
         if not board.complete and not faults
     ]
-    print(f"\nbench: {' and '.join(faults)}; everything else is stored:", file=sys.stderr)
+    listed = ":" if unavailable or counts else "."
+    print(f"\nbench: {' and '.join(faults)}; everything else is stored{listed}", file=sys.stderr)
     for name, reason in unavailable.items():
         print(f"  {name}: {reason}", file=sys.stderr)
     for message, group in itertools.groupby(sorted(counts), key=lambda pair: pair[0]):

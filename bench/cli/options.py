@@ -101,7 +101,7 @@ def corruption_options(command: Any) -> None:
         action="append",
         default=[],
         metavar="A,B,…",
-        help="one or several of `bench list corruptions`; may be repeated (default: all)",
+        help="one or several of `bench list corruptions`, or a group (weather); may be repeated (default: all)",
     )
     command.add_argument(
         "--severity", action="append", default=[], metavar="1,2,…", help="1 to 5, one or several (default: all five)"

@@ -116,6 +116,10 @@ def _corrupt_pieces(
 def _check(corruption: Corruption, images_NCHW: torch.Tensor, severity: int, ids: list[str]) -> int:
     import torch
 
+    if not isinstance(corruption, Corruption):
+        raise BenchError(f"corrupt takes a record, such as corruptions.get({corruption!r}), not {corruption!r}.")
+    if not isinstance(images_NCHW, torch.Tensor) or not all(isinstance(name, str) for name in ids):
+        raise BenchError("corrupt takes images as a tensor and their ids as texts; torch.from_numpy and str make them.")
     if isinstance(severity, bool) or severity not in SEVERITIES:
         raise BenchError(f"a severity is a whole number from 1 to 5, not {severity!r}.")
     shape = tuple(images_NCHW.shape)

@@ -16,7 +16,7 @@ _BUILT_IN = {
     "impulse_noise": ("noise", "noise", True, "values turned white or black"),
     "defocus_blur": ("blur", "blur", False, "a disk with soft edges"),
     "glass_blur": ("blur", "blur", True, "pixels change places with near ones, between two Gaussian blurs"),
-    "motion_blur": ("blur", "blur", True, "along a line near the horizontal"),
+    "motion_blur": ("blur", "blur", True, "along a line, up to 45° from the horizontal"),
     "zoom_blur": ("blur", "blur", False, "average over enlargements of the middle"),
     "snow": ("weather", "weather", True, "whitened, and two layers of falling flakes"),
     "frost": ("weather", "weather", True, "one of six photographs of frost laid over"),

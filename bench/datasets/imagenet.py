@@ -161,6 +161,11 @@ def _open_c(split: str, place: Path | None) -> Samples:
     group = next(group for group, names in GROUPS.items() if corruption in names)
     root = existing_folder(place, "imagenet-c")
     found = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
+    if not (found and (found[0] / severity).is_dir()) and (root / MADE_HERE).exists():
+        raise AbsentError(
+            f"imagenet-c at {root} lacks severity {severity} of {corruption}: it was generated, so make that too "
+            f"(bench data make-c imagenet=… --out {root} --corruption {corruption} --severity {severity})."
+        )
     if not found:
         _check_looks_like_c(root)
         raise AbsentError(
