@@ -13,7 +13,11 @@ from typing import TypeVar
 
 import torch
 
+from bench.records import Array
+
 _T = TypeVar("_T")
+_IMAGES = 16
+"""That a thread takes at a time, where they are worked on one by one."""
 
 
 def pieces(n: int, most: int) -> list[slice]:
@@ -44,6 +48,16 @@ def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
         torch.set_num_threads(threads)
     for piece in begun:
         piece.result()
+
+
+def fill_images(function: Callable[[Array], Array], images_NHWC: Array, out_NHWC: Array) -> None:
+    """Fill each image of `out_NHWC` with what a function makes of its image, in threads."""
+
+    def fill(piece: slice) -> None:
+        for image_HWC, out_HWC in zip(images_NHWC[piece], out_NHWC[piece], strict=True):
+            out_HWC[:] = function(image_HWC)
+
+    in_threads(fill, pieces(len(images_NHWC), _IMAGES))
 
 
 _here = threading.local()

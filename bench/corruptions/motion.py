@@ -37,7 +37,7 @@ class Motion:
         down_NK, across_NK = (torch.ceil(step_K * part - 0.5).long() for part in (turn_N1.sin(), turn_N1.cos()))
         height, width = images_NCHW.shape[2:]
         # Once a copy has left the image, it and all after it are left out, and what is there stays darker.
-        gone_NK = (down_NK.abs() >= height) | (across_NK.abs() >= width)
-        weights_NK = weights_K.masked_fill(gone_NK.cumsum(1) > 0, 0).float()
-        down_NK, across_NK = (shift.masked_fill(gone_NK.cumsum(1) > 0, 0) for shift in (down_NK, across_NK))
+        gone_NK = ((down_NK.abs() >= height) | (across_NK.abs() >= width)).cumsum(1) > 0
+        weights_NK = weights_K.masked_fill(gone_NK, 0).float()
+        down_NK, across_NK = (shift.masked_fill(gone_NK, 0) for shift in (down_NK, across_NK))
         return correlate(images_NCHW, down_NK, across_NK, weights_NK, reach=length, border="nearest")

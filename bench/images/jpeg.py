@@ -1,5 +1,6 @@
 """Saving as JPEG and reading again, as the files of ImageNet-C were: Pillow's bytes on every device."""
 
+import functools
 import io
 
 import numpy as np
@@ -9,10 +10,8 @@ from torch import Tensor
 
 from bench.images import jpeg_torch
 from bench.images.decode import decode
-from bench.threads import in_threads, pieces
-
-_PIECE = 16
-"""Images that a thread takes at a time."""
+from bench.records import Array
+from bench.threads import fill_images
 
 
 def round_trip(images_NCHW: Tensor, quality: int) -> Tensor:
@@ -31,12 +30,11 @@ def round_trip(images_NCHW: Tensor, quality: int) -> Tensor:
         return jpeg_torch.round_trip(images_NCHW, quality)
     images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
     out_NHWC = np.empty_like(images_NHWC)
-
-    def by_pillow(piece: slice) -> None:
-        for image, out in zip(images_NHWC[piece], out_NHWC[piece], strict=True):
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, format="JPEG", quality=quality)
-            out[:] = decode(file.getvalue(), "a JPEG made in memory")
-
-    in_threads(by_pillow, pieces(len(images_NHWC), _PIECE))
+    fill_images(functools.partial(_by_pillow, quality=quality), images_NHWC, out_NHWC)
     return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+
+
+def _by_pillow(image_HWC: Array, quality: int) -> Array:
+    file = io.BytesIO()
+    Image.fromarray(image_HWC).save(file, format="JPEG", quality=quality)
+    return decode(file.getvalue(), "a JPEG made in memory")

@@ -5,10 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.images.resample import BITS, resize_part, taps
-from bench.threads import in_threads, pieces
-
-_PIECE = 16
-"""Images that a thread takes at a time."""
+from bench.threads import fill_images
 
 
 def resize(images_NCHW: Tensor, size: int) -> Tensor:
@@ -27,12 +24,7 @@ def resize(images_NCHW: Tensor, size: int) -> Tensor:
         return average(average(images_NCHW, 3, size, "bicubic"), 2, size, "bicubic")
     images_NHWC = images_NCHW.permute(0, 2, 3, 1).numpy()
     out_NHWC = np.empty((len(images_NHWC), size, size, images_NHWC.shape[3]), np.uint8)
-
-    def by_pieces(piece: slice) -> None:
-        for image, out in zip(images_NHWC[piece], out_NHWC[piece], strict=True):
-            out[:] = resize_part(image, (size, size), (0, 0), size, "bicubic")
-
-    in_threads(by_pieces, pieces(len(images_NHWC), _PIECE))
+    fill_images(lambda image: resize_part(image, (size, size), (0, 0), size, "bicubic"), images_NHWC, out_NHWC)
     return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
 
 
