@@ -35,16 +35,16 @@ class Task:
     kept: bool = False
     """Whether all its crops stand in the cache, and nothing is to be done to them here."""
 
-    @property
-    def at_once(self) -> Perturbation | None:
-        """What is to be done to the whole batch, after it has been made."""
-        perturbation = self.images.perturbation
-        return perturbation if perturbation is not None and corruption_of(perturbation).batched else None
 
-    @property
-    def one_by_one(self) -> Perturbation | None:
-        """What is to be done where the crops are made."""
-        return None if self.at_once is not None else self.images.perturbation
+def at_once(images: ImageSet) -> Perturbation | None:
+    """What is to be done to whole batches of a set, after their crops have been made."""
+    perturbation = images.perturbation
+    return perturbation if perturbation is not None and corruption_of(perturbation).batched else None
+
+
+def one_by_one(images: ImageSet) -> Perturbation | None:
+    """What is to be done to a set where its crops are made."""
+    return None if at_once(images) is not None else images.perturbation
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,11 @@ class _Maker(Dataset[Made]):
         crops_NHWC = np.empty((len(task.indices), source.crop.size, source.crop.size, 3), dtype=np.uint8)
         source.fill(task.indices, crops_NHWC)
         crops_NCHW = torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
-        if task.one_by_one is None:
+        perturbation = one_by_one(task.images)
+        if perturbation is None:
             return crops_NCHW
         ids = [str(i) for i in source.samples.ids[task.indices]]
-        return perturb(crops_NCHW, task.one_by_one, seed=self.seed, ids=ids)
+        return perturb(crops_NCHW, perturbation, seed=self.seed, ids=ids)
 
 
 def make_images(
@@ -189,7 +190,6 @@ def tasks_of(images: ImageSet, source: CropSource, indices: Array, batch_size: i
         indices: (n,) of the samples.
         batch_size: samples in a batch.
     """
-    task = Task(images, indices[:0], 0)
-    kept = task.one_by_one is None and source.holds(indices)
+    kept = one_by_one(images) is None and source.holds(indices)
     for start in range(0, len(indices), batch_size):
-        yield replace(task, indices=indices[start : start + batch_size], start=start, kept=kept)
+        yield Task(images, indices[start : start + batch_size], start, kept)

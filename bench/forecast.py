@@ -12,7 +12,7 @@ from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
 from bench.device import Model, check_device, model_key, numerics, run_in_chunks
 from bench.errors import BenchError
-from bench.feed import Task, make_images
+from bench.feed import Task, at_once, make_images, one_by_one
 from bench.images.source import CropSource
 from bench.measure import measures
 from bench.plan import Plan, Sweep, make_sweeps
@@ -25,7 +25,6 @@ _IMAGES_SHOWN = {"cpu": 4, "cuda": 64}
 """In the batch that is timed, by device type."""
 _ROUNDS = 3
 """Timed; the fastest counts, as other work on the machine only ever slows one down."""
-_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,10 +159,10 @@ def _time_images(
             if name not in plain:
                 plain[name] = _seconds_to_make(image_set.plain, source, settings.seed)
                 images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
-            if Task(image_set, _NONE, 0).one_by_one is not None:
+            if one_by_one(image_set) is not None:
                 made = _seconds_to_make(image_set, source, settings.seed)
                 images[what] += max(made - plain[name], 0.0) * n / 3600
-            if Task(image_set, _NONE, 0).at_once is not None or sizes != {sweep.crop.size}:
+            if at_once(image_set) is not None or sizes != {sweep.crop.size}:
                 prepared[what] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
         except BenchError as error:
             unknown[" ".join(name)] = str(error)
@@ -186,7 +185,7 @@ def _seconds_to_make(image_set: ImageSet, source: CropSource, seed: int) -> floa
 def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int], settings: Settings) -> float:
     """Seconds on the device for one image of a batch."""
     count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
-    ids, perturbation = [str(i) for i in range(count)], Task(image_set, _NONE, 0).at_once
+    ids, perturbation = [str(i) for i in range(count)], at_once(image_set)
     crops = torch.full((count, 3, source.crop.size, source.crop.size), 128, dtype=torch.uint8)
     prepare, rounds = Preparer(settings.device, settings.seed), []
     for _ in range(_ROUNDS):

@@ -31,7 +31,7 @@ from bench.device import (
     to_unit_range,
 )
 from bench.errors import BenchError, RunError, one_line
-from bench.feed import Made, Task, deaths_of_workers, make_images, tasks_of
+from bench.feed import Made, Task, at_once, deaths_of_workers, make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.images.source import CropSource
 from bench.measure import Batch, BatchMeasure, measures
@@ -231,7 +231,7 @@ class SweepRun:
             raise RunError(made.error)
         task = made.task
         ids = [str(i) for i in part.opened.samples.ids[task.indices]]
-        return self._prepare(made.crops_NCHW, task.at_once, ids=ids, sizes=sizes)
+        return self._prepare(made.crops_NCHW, at_once(task.images), ids=ids, sizes=sizes)
 
     def _show(self, recorder: _Recorder, part: _Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""

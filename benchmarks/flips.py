@@ -25,7 +25,7 @@ from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Library
 from bench.device import Model, run_in_chunks, to_unit_range
-from bench.feed import Made, make_images, tasks_of
+from bench.feed import Made, at_once, make_images, tasks_of
 from bench.images.source import CropSource
 from bench.measure.classify import Classify
 from bench.prepare import Preparer
@@ -57,7 +57,7 @@ def made(
             raise SystemExit(one.error)
         ids = [str(i) for i in source.samples.ids[one.task.indices]]
         size = source.crop.size
-        yield one, Preparer("cpu", 0)(one.crops_NCHW, one.task.at_once, ids=ids, sizes=[size])[size]
+        yield one, Preparer("cpu", 0)(one.crops_NCHW, at_once(one.task.images), ids=ids, sizes=[size])[size]
 
 
 # -- model inputs -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library, subset
-from bench.feed import Task, make_images
+from bench.feed import Task, at_once, make_images
 from bench.images.source import CropSource
 from bench.prepare import Preparer
 from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
@@ -151,7 +151,7 @@ def test_images_do_not_depend_on_the_order_of_samples(name, workers):
         found = {}
         for batch in make_images({("digits", "test"): source}, tasks, seed=3, workers=workers, pin=False):
             ids = samples.ids[batch.task.indices]
-            shown = Preparer("cpu", 3)(batch.crops_NCHW, batch.task.at_once, ids=ids, sizes=(32, 48))
+            shown = Preparer("cpu", 3)(batch.crops_NCHW, at_once(batch.task.images), ids=ids, sizes=(32, 48))
             for index, *sizes in zip(batch.task.indices, shown[32], shown[48], strict=True):
                 found[int(index)] = tuple(image.numpy().tobytes() for image in sizes)
         return found
