@@ -7,30 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.checkpoints import checkpoints as checkpoint_registry
+from bench.choice import select as select
+from bench.choice import select_suites as select_suites
+from bench.choice import suites_here as suites_here
 from bench.config import Config, load_config
 from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
-from bench.errors import AbsentError, BenchError, RunError, UnknownNameError
+from bench.errors import BenchError, RunError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
 from bench.store import Store
-from bench.suite import Suite, tracks
+from bench.suite import Suite
 from bench.suite import suites as suite_registry
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from bench.attack_picture import AttackedPicture
     from bench.corruptions import Corruption
     from bench.forecast import Forecast
     from bench.make_c import MadeC
     from bench.sweep import Failure
-
-DEFAULT_TRACK = "digits"
-"""Ships with the package: what `bench run` does when nothing is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,55 +82,6 @@ def register_file(path: Path) -> list[Checkpoint]:
         if entry.name not in checkpoint_registry or checkpoint_registry.get(entry.name) != entry:
             checkpoint_registry.register(entry, origin=str(path))
     return entries
-
-
-def select(
-    suites: Sequence[str] = (),
-    track: str | None = None,
-    checkpoints: Sequence[str] = (),
-    family: str | None = None,
-    *,
-    reference: bool = False,
-) -> tuple[list[Suite], list[Checkpoint]]:
-    """Suites and checkpoints by name. Without checkpoints: every one that predicts the suites' classes.
-
-    Raises:
-        BenchError: a name is unknown, or nothing is left.
-    """
-    chosen = select_suites(suites, track, reference=reference)
-    if checkpoints:
-        entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
-    else:
-        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
-        entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
-    if family is not None:
-        families = {entry.family for entry in checkpoint_registry}
-        if family not in families:
-            raise UnknownNameError("family", family, families)
-        entries = [entry for entry in entries if entry.family == family]
-    if not entries:
-        raise BenchError("no checkpoint is left by this choice; `bench list checkpoints` shows all.")
-    return chosen, entries
-
-
-def select_suites(names: Sequence[str] = (), track: str | None = None, *, reference: bool = False) -> list[Suite]:
-    """Suites by name, or those of a track.
-
-    Args:
-        names: of the suites.
-        track: instead of names.
-        reference: their corruptions are those of imagecorruptions-imaug; see `Suite.by_reference`.
-
-    Raises:
-        BenchError: a name is unknown, or both are given.
-    """
-    if names and track is not None:
-        raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
-    every, track = tracks(), track or DEFAULT_TRACK
-    if not names and track not in every:
-        raise UnknownNameError("track", track, every, see="bench list tracks")
-    chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
-    return [suite.by_reference() for suite in chosen] if reference else chosen
 
 
 def plan(
@@ -183,39 +135,14 @@ def run(
         limit=settings.limit,
         any_limit=False,
         seed=settings.seed,
-        device=settings.numerics.device,
+        device=settings.numerics().device,
         precision=settings.precision,
+        precision_asked=settings.precision_asked,
         fingerprints=frozenset(cell.fingerprints for cell in planned.cells),
     )
     names = {checkpoint.name for checkpoint in checkpoints}
     boards = _boards(suites, store, names=names, models=models, want=want)
     return RunResult(plan=planned, boards=tuple(boards), want=want, failures=tuple(failures))
-
-
-def suites_here(
-    suites: Sequence[Suite], library: Library, *, needed: bool
-) -> tuple[list[Suite], dict[str, str], list[str]]:
-    """Those suites whose data are here.
-
-    Args:
-        suites: what is asked for.
-        library: opens the data sets.
-        needed: whether a suite without its data is an error.
-
-    Returns:
-        The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
-        replaced and on conditions without data.
-
-    Raises:
-        AbsentError: nothing is left, or a suite that is needed lacks its data.
-    """
-    left_out: dict[str, str] = {}
-    found, notes = with_data(suites, library, None if needed else left_out)
-    if not found:
-        raise AbsentError(
-            f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
-        )
-    return found, left_out, notes
 
 
 def _fetch(checkpoints: Sequence[Checkpoint], progress: Progress) -> dict[str, str]:
@@ -235,9 +162,9 @@ def _restore_records(planned: Plan, library: Library, store: Store) -> None:
     """Write what tables need beside the stored cells, where it is gone or under another name, and tidy up."""
     _record_names(planned, store)
     stored = [cell for cell in planned.cells if cell.key in planned.stored]
-    for images, limit in {(c.condition.image_set.plain, c.limit) for c in stored}:
+    for images, n in {(c.condition.image_set.plain, c.n) for c in stored}:
         samples = library.open(images.dataset, images.split).samples
-        indices = subset(samples.ids, limit)
+        indices = subset(samples.ids, n)
         store.record_samples(samples.ids[indices], samples.labels[indices])
     store.tidy()
 
@@ -358,21 +285,21 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
     return pd.concat(parts, ignore_index=True)
 
 
-def train(recipe: str, out: Path, *, device: str = "cpu", progress: Any = None) -> Path:
-    """Make a checkpoint by a registered recipe.
+def train(
+    recipe: str, out: Path, *, device: str = "cpu", progress: Any = None, places: Mapping[str, Path] | None = None
+) -> Path:
+    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.train.train_recipe`.
 
     Args:
         recipe: its name.
         out: a folder; gets NAME.safetensors and NAME.toml, an entry for `--registry`.
         device: where to train.
         progress: called with a line of text now and then.
-
-    Returns:
-        The registry file.
+        places: where data sets are, by name.
     """
     from bench.train import train_recipe
 
-    return train_recipe(recipe, out, device=device, progress=progress)
+    return train_recipe(recipe, out, device=device, progress=progress or (lambda line: None), places=places)
 
 
 def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
@@ -403,6 +330,15 @@ def contact_sheet(
     from bench.gallery import contact_sheet as lay_out
 
     return lay_out(picture, chosen, severities, seed=seed)
+
+
+def attack(
+    pictures: Sequence[Path], checkpoint: Checkpoint, settings: Settings, *, eps: str, **how: Any
+) -> "Iterator[AttackedPicture]":
+    """Attack pictures, each away from what a checkpoint predicts of it; `bench.attack_picture.attack_pictures`."""
+    from bench.attack_picture import attack_pictures
+
+    return attack_pictures(pictures, checkpoint, settings, eps=eps, **how)
 
 
 def make_c(

@@ -68,6 +68,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
         cache_budget=_bytes(values.get("cache_budget_gb", 20)),
         device=device,
         precision=resolve_precision(precision, device),
+        precision_asked=precision != "auto",
         batch_size=_batch_size(values.get("batch_size", "auto")),
         workers=_at_least("workers", values.get("workers", min(_MOST_WORKERS, os.cpu_count() or 1)), 0),
         seed=_at_least("seed", values.get("seed", 0), 0),

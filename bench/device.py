@@ -12,6 +12,7 @@ from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.measure import BatchMeasure
+from bench.memory import fewer, is_out_of_memory
 from bench.records import Cell, Checkpoint, Precision
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -200,13 +201,7 @@ def run_in_chunks(
         except Exception as error:
             if not is_out_of_memory(error):
                 raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
-            if fixed or model.chunk == 1:
-                raise RunError(
-                    f"out of memory with {model.chunk} images at once; use a smaller --batch-size, or auto."
-                ) from error
-            model.chunk = max(1, min(model.chunk, len(images_NCHW)) // 2)
-            if device.startswith("cuda"):
-                torch.cuda.empty_cache()
+            model.chunk = fewer(min(model.chunk, len(images_NCHW)), error, fixed=fixed)
     try:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     except (RuntimeError, KeyError) as error:
@@ -216,12 +211,3 @@ def run_in_chunks(
 def _storable(column: torch.Tensor) -> torch.Tensor:
     """On the CPU, and of a type that NumPy has."""
     return (column.float() if column.dtype == torch.bfloat16 else column).cpu()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device, or the machine, had no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # Of torch's CPU allocator, on Windows and elsewhere.
-    words = ("not enough memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

@@ -82,7 +82,7 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
         prepared=_longest_first(prepared),
         images=_longest_first(images),
         workers=settings.workers,
-        beside=settings.numerics.device != "cpu",
+        beside=settings.numerics().device != "cpu",
         unknown=unknown,
     )
 
@@ -124,7 +124,7 @@ def _time_models(
 
 
 def _seconds_an_image(cell: Cell, settings: Settings) -> float:
-    count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
+    count = _IMAGES_SHOWN.get(settings.numerics().device, 4)
     size = cell.condition.model.input_size
     module = load_untrained(cell.checkpoint, settings.device, size).to(memory_format=torch.channels_last)
     model = Model(module, size=size or cell.checkpoint.input_size, chunk=count)
@@ -184,7 +184,7 @@ def _seconds_to_make(image_set: ImageSet, source: CropSource, seed: int) -> floa
 
 def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int], settings: Settings) -> float:
     """Seconds on the device for one image of a batch."""
-    count = _IMAGES_SHOWN.get(settings.numerics.device, 4)
+    count = _IMAGES_SHOWN.get(settings.numerics().device, 4)
     ids, perturbation = [str(i) for i in range(count)], at_once(image_set)
     crops = torch.full((count, 3, source.crop.size, source.crop.size), 128, dtype=torch.uint8)
     prepare, rounds = Preparer(settings.device, settings.seed), []

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
+from bench.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
 from bench.images.decode import decode
@@ -25,15 +26,13 @@ _COLOURS = {
 _OTHER_COLOUR = "#222222"
 
 # Of a sheet, pixels.
-_CELL, _GAP, _GROUP_GAP, _MARGIN = 160, 4, 18, 16
+_CELL, _GROUP_GAP = 160, 18
 _BAND = 30
 """The strip that names a group."""
-_TITLE, _LABEL, _SMALL = 26, 19, 16
-"""Sizes of letters."""
 
 
 class PictureError(RunError):
-    """A picture that cannot be read or corrupted; others may be."""
+    """A picture that cannot be read, corrupted or attacked; others may be."""
 
 
 def in_groups(names: Sequence[str] = ()) -> list[Corruption]:
@@ -134,49 +133,41 @@ def contact_sheet(path: Path, chosen: Sequence[Corruption], severities: Sequence
     image_HWC = crop_image(read_picture(path), SHEET_CROP)
     about = f"short side to {SHEET_CROP.resize}, centre {SHEET_CROP.size}, as in ImageNet-C; seed {seed}"
     xs, ys = _columns(chosen, severities), _rows(chosen)
-    width = max(xs[-1] + _CELL, _MARGIN + _width(path.name, _TITLE), _MARGIN + _width(about, _SMALL))
-    sheet = Image.new("RGB", (width + _MARGIN, ys[-1] + _CELL + _MARGIN), "white")
+    width = max(xs[-1] + _CELL, MARGIN + text_width(path.name, TITLE), MARGIN + text_width(about, SMALL))
+    sheet = Image.new("RGB", (width + MARGIN, ys[-1] + _CELL + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), path.name, "black", _font(_TITLE), anchor="lt")
-    draw.text((_MARGIN, _MARGIN + _TITLE + 2 * _GAP), about, "#555555", _font(_SMALL), anchor="lt")
+    draw.text((MARGIN, MARGIN), path.name, "black", font(TITLE), anchor="lt")
+    draw.text((MARGIN, MARGIN + TITLE + 2 * GAP), about, "#555555", font(SMALL), anchor="lt")
     for x, heading in zip(xs, ["clean", *(f"severity {severity}" for severity in severities)], strict=True):
-        draw.text((x + _CELL // 2, ys[0] - 2 * _GAP), heading, "black", _font(_LABEL), anchor="ms")
+        draw.text((x + _CELL // 2, ys[0] - 2 * GAP), heading, "black", font(LABEL), anchor="ms")
     for corruption, y in zip(chosen, ys, strict=True):
-        draw.text((xs[0] - _MARGIN, y + _CELL // 2), corruption.name, "black", _font(_LABEL), anchor="rm")
+        draw.text((xs[0] - MARGIN, y + _CELL // 2), corruption.name, "black", font(LABEL), anchor="rm")
         cells = [image_HWC, *(_corrupt(image_HWC, corruption, severity, seed, path) for severity in severities)]
         for x, cell_HWC in zip(xs, cells, strict=True):
             sheet.paste(Image.fromarray(cell_HWC).resize((_CELL, _CELL), Image.Resampling.BICUBIC), (x, y))
     for group in dict.fromkeys(corruption.group for corruption in chosen):
         own = [y for corruption, y in zip(chosen, ys, strict=True) if corruption.group == group]
-        sheet.paste(_band(group, own[-1] + _CELL - own[0]), (_MARGIN, own[0]))
+        sheet.paste(_band(group, own[-1] + _CELL - own[0]), (MARGIN, own[0]))
     return sheet
 
 
 def _columns(chosen: Sequence[Corruption], severities: Sequence[int]) -> list[int]:
     """Where each column begins: the clean picture, a little apart, and the severities."""
-    names = max(_width(corruption.name, _LABEL) for corruption in chosen)
-    left = _MARGIN + _BAND + _MARGIN + names + _MARGIN
-    return [left, *(left + _GAP + column * (_CELL + _GAP) for column in range(1, len(severities) + 1))]
+    names = max(text_width(corruption.name, LABEL) for corruption in chosen)
+    left = MARGIN + _BAND + MARGIN + names + MARGIN
+    return [left, *(left + GAP + column * (_CELL + GAP) for column in range(1, len(severities) + 1))]
 
 
 def _rows(chosen: Sequence[Corruption]) -> list[int]:
     """Where each row begins, below the title and the headings; groups are set apart."""
-    rows = [_MARGIN + _TITLE + 2 * _GAP + _SMALL + _GROUP_GAP + _LABEL + 2 * _GAP]
+    rows = [MARGIN + TITLE + 2 * GAP + SMALL + _GROUP_GAP + LABEL + 2 * GAP]
     for above, below in itertools.pairwise(chosen):
-        rows.append(rows[-1] + _CELL + (_GAP if above.group == below.group else _GROUP_GAP))
+        rows.append(rows[-1] + _CELL + (GAP if above.group == below.group else _GROUP_GAP))
     return rows
 
 
 def _band(group: str, height: int) -> Image.Image:
     """The strip beside the rows of a group, with its name, read from below."""
     band = Image.new("RGB", (height, _BAND), _COLOURS.get(group, _OTHER_COLOUR))
-    ImageDraw.Draw(band).text((height // 2, _BAND // 2), group, "white", _font(_LABEL), anchor="mm")
+    ImageDraw.Draw(band).text((height // 2, _BAND // 2), group, "white", font(LABEL), anchor="mm")
     return band.transpose(Image.Transpose.ROTATE_90)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _width(text: str, size: int) -> int:
-    return int(_font(size).getlength(text)) + 1

@@ -11,6 +11,7 @@ from bench.costs import Cost, cost, read_log
 from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.index import Index
+from bench.measure import measures
 from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
 from bench.store import DamagedCellError, Store, StoredCell, StoredCheckpoint
@@ -67,6 +68,8 @@ class Want:
     seed: int | None = None
     device: str | None = None
     precision: Precision | None = None
+    precision_asked: bool = True
+    """Whether the user named it; if not, suites whose measures need fp32 are wanted in that."""
     fingerprints: frozenset[tuple[str, ...]] | None = None
     """Of the data as they are now; None takes those that most cells saw."""
 
@@ -124,6 +127,16 @@ class Board:
         return any(row.checkpoint == checkpoint and row.score is self.suite.headline for row in self.rows)
 
     @property
+    def warnings(self) -> "dict[StoredCheckpoint, list[ScoredRow]]":
+        """Checkpoint to its scores that exceed what their metrics may, in the suite's order."""
+        found: dict[StoredCheckpoint, list[ScoredRow]] = {}
+        for row in self.rows:
+            alarm = row.score.metric.alarm
+            if alarm is not None and row.estimate.value > alarm.above:
+                found.setdefault(row.checkpoint, []).append(row)
+        return found
+
+    @property
     def ranking(self) -> list[StoredCheckpoint]:
         """By the headline score, the best first; those without one at the end, then by name."""
         headline = self.suite.headline
@@ -163,7 +176,7 @@ def make_board(
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
-    want = want or Want()
+    want = _as_measured(suite, want or Want())
     choice, left_out = _choose(suite, [cell for cell in cells if _of_todays_data(cell, want)], want)
     cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)], want)
     found: dict[tuple[str, Condition], StoredCell] = {}
@@ -185,6 +198,12 @@ def make_board(
         notes=(*left_out, *other_data, *undefined),
         costs=_costs(store, shown, found),
     )
+
+
+def _as_measured(suite: Suite, want: Want) -> Want:
+    """In the precision in which a run without a word on it measures the suite."""
+    exact = all(measures.get(condition.measure.name).exact for condition in suite.conditions)
+    return replace(want, precision="fp32") if want.precision and exact and not want.precision_asked else want
 
 
 def _subset(suite: Suite, found: Mapping[tuple[str, Condition], StoredCell]) -> str:

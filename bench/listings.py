@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from bench.attacks import attacks
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import datasets
@@ -64,6 +65,19 @@ def _corruptions() -> Rows:
     ]
 
 
+def _attacks() -> Rows:
+    return [
+        {
+            "name": entry.name,
+            "version": entry.version,
+            "steps": entry.steps,
+            "random start": "yes" if entry.random_start else "no",
+            "about": entry.about,
+        }
+        for entry in attacks
+    ]
+
+
 def _tracks() -> Rows:
     return [{"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()]
 
@@ -87,6 +101,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "checkpoints": _checkpoints,
     "datasets": _datasets,
     "corruptions": _corruptions,
+    "attacks": _attacks,
     "tracks": _tracks,
     "recipes": _recipes,
 }

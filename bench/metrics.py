@@ -24,7 +24,7 @@ def top1(outcome: Outcome) -> Estimate:
     >>> accuracy.value, accuracy.n, round(accuracy.ci_low, 2), round(accuracy.ci_high, 2)
     (0.75, 4, 0.3, 0.95)
     """
-    return _share(_column(outcome, "correct", "top-1 accuracy"))
+    return share(_column(outcome, "correct", "top-1 accuracy"))
 
 
 def top5(outcome: Outcome) -> Estimate:
@@ -43,7 +43,7 @@ def top5(outcome: Outcome) -> Estimate:
     kept = _column(outcome, "top_classes", "top-5 accuracy").shape[1]
     if kept < 6:
         raise BenchError(f"top-5 accuracy needs at least 6 classes, not {kept}: score top-1 instead.")
-    return _share(ranks < 5)
+    return share(ranks < 5)
 
 
 def accuracy_by_class(outcome: Outcome) -> dict[int, Estimate]:
@@ -55,7 +55,7 @@ def accuracy_by_class(outcome: Outcome) -> dict[int, Estimate]:
     {2: 1.0, 7: 0.33}
     """
     correct = _column(outcome, "correct", "accuracy by class")
-    return {int(label): _share(correct[outcome.labels == label]) for label in np.unique(outcome.labels)}
+    return {int(label): share(correct[outcome.labels == label]) for label in np.unique(outcome.labels)}
 
 
 def mean_per_class_accuracy(outcome: Outcome) -> Estimate:
@@ -75,7 +75,7 @@ def mean_per_class_accuracy(outcome: Outcome) -> Estimate:
     if counts.min() < 2:
         return Estimate(value=mean, n=outcome.n)
     se = float(np.sqrt(np.sum(accuracies * (1 - accuracies) / (counts - 1)))) / len(classes)
-    return _estimate(mean, outcome.n, stats.clustered_wilson(mean, se, outcome.n))
+    return estimate(mean, outcome.n, stats.clustered_wilson(mean, se, outcome.n))
 
 
 def nll(outcome: Outcome) -> Estimate:
@@ -85,7 +85,7 @@ def nll(outcome: Outcome) -> Estimate:
     >>> nll(outcome).value
     1.0
     """
-    return _mean(_column(outcome, "loss", "negative log-likelihood"), highest=math.inf)
+    return mean_of(_column(outcome, "loss", "negative log-likelihood"), highest=math.inf)
 
 
 def brier(outcome: Outcome) -> Estimate:
@@ -97,7 +97,7 @@ def brier(outcome: Outcome) -> Estimate:
     >>> brier(outcome).value
     0.25
     """
-    return _mean(_column(outcome, "brier", "Brier score"), highest=2.0)
+    return mean_of(_column(outcome, "brier", "Brier score"), highest=2.0)
 
 
 def ece(outcome: Outcome) -> Estimate:
@@ -118,7 +118,7 @@ def ece(outcome: Outcome) -> Estimate:
     # The logits' rounding in float32 may take a sure prediction a little above 1.
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     gaps = np.bincount(bins, weights=correct - confidence)
-    return _estimate(float(np.abs(gaps).sum()) / outcome.n, outcome.n)
+    return estimate(float(np.abs(gaps).sum()) / outcome.n, outcome.n)
 
 
 def mean_accuracy(*outcomes: Outcome) -> Estimate:
@@ -140,8 +140,8 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     correct_NC = _correct_by_condition(outcomes, "mean accuracy")
     mean, n = float(correct_NC.mean()), len(correct_NC)
     if n < 2:
-        return _estimate(mean, n)
-    return _estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
+        return estimate(mean, n)
+    return estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
 
 
 def within(metric: Callable[..., Estimate], part: str, *outcomes: Outcome) -> Estimate:
@@ -201,7 +201,7 @@ def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | 
     hits = [prediction in labels for prediction, labels in zip(predictions, sets, strict=True) if labels]
     if not hits:
         raise BenchError("accuracy in label sets needs an image with a label, but none of these has one.")
-    return _share(np.array(hits))
+    return share(np.array(hits))
 
 
 def mean_corruption_error(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Estimate:
@@ -219,7 +219,7 @@ def mean_corruption_error(*outcomes: Outcome, reference: Sequence[Sequence[float
     """
     weights_C = _weights(reference, len(outcomes), "mCE")
     wrong_NC = 1 - _correct_by_condition(outcomes, "mCE")
-    return _mean(wrong_NC @ weights_C, highest=math.inf)
+    return mean_of(wrong_NC @ weights_C, highest=math.inf)
 
 
 def relative_mean_corruption_error(
@@ -245,7 +245,7 @@ def relative_mean_corruption_error(
     added = [[error - reference_clean for error in errors] for errors in reference]
     weights_C = _weights(added, len(outcomes), "relative mCE")
     wrong_NC = 1 - _correct_by_condition((clean, *outcomes), "relative mCE")
-    return _mean((wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C, lowest=-math.inf, highest=math.inf)
+    return mean_of((wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C, lowest=-math.inf, highest=math.inf)
 
 
 def _weights(reference: Sequence[Sequence[float]], conditions: int, score: str) -> Array:
@@ -289,29 +289,32 @@ def relative_drop(clean: Outcome, *shifted: Outcome) -> Estimate:
     enough = min(len(clean_N), len(shifted_NC)) > 1
     se = stats.ratio_standard_error(shifted_NC, clean_N, paired=paired) if enough else 0.0
     if se < 1e-9:  # zero, but for rounding
-        return _estimate(drop, n)
+        return estimate(drop, n)
     low, high = stats.normal_interval(drop, se)
-    return _estimate(drop, n, (low, min(high, 1.0)))
+    return estimate(drop, n, (low, min(high, 1.0)))
 
 
-def _estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
+def estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
+    """A value over n images, with an interval where there is one."""
     return Estimate(value=value, n=n, ci_low=interval[0], ci_high=interval[1])
 
 
-def _share(hits: Array) -> Estimate:
+def share(hits: Array) -> Estimate:
+    """Share of (N,) booleans that hold, with Wilson's interval."""
     right, n = int(np.count_nonzero(hits)), len(hits)
-    return _estimate(right / n, n, stats.wilson(right, n))
+    return estimate(right / n, n, stats.wilson(right, n))
 
 
-def _mean(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
+def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
+    """Mean of (N,) values, with the normal interval cut to the score's range; none where nothing varies."""
     mean, n = float(values.mean(dtype=np.float64)), len(values)
     if n < 2:
-        return _estimate(mean, n)
+        return estimate(mean, n)
     se = stats.clustered_standard_error(values)
     if se < 1e-12:  # nothing varies, but for rounding: that says nothing of other images
-        return _estimate(mean, n)
+        return estimate(mean, n)
     low, high = stats.normal_interval(mean, se)
-    return _estimate(mean, n, (max(low, lowest), min(high, highest)))
+    return estimate(mean, n, (max(low, lowest), min(high, highest)))
 
 
 def _column(outcome: Outcome, name: str, score: str) -> Array:
@@ -341,11 +344,11 @@ def _correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
     first = outcomes[0]
     if len(set(first.ids.tolist())) < first.n:
         raise BenchError(f"{score} needs every image once, but an id comes twice: check the data set's ids.")
-    columns = [_column(o, "correct", score)[_matching_rows(first, o, score)] for o in outcomes]
+    columns = [_column(o, "correct", score)[matching_rows(first, o, score)] for o in outcomes]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
+def matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
     """Where the images of `first` stand in `other`."""
     rows = np.arange(other.n)
     if not np.array_equal(first.ids, other.ids):  # the usual case needs no sorting

@@ -217,25 +217,29 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     measure, perturbation = measures.get(condition.measure.name), images.perturbation
     corrupted = perturbation is not None and corruption_of(perturbation).seeded
     total = len(splits[0].samples.ids)
-    limit = settings.limit if settings.limit is not None and settings.limit < total else None
+    taken = min(total, condition.data.samples or total)
+    limit = settings.limit if settings.limit is not None and settings.limit < taken else None
     return Cell(
         checkpoint=checkpoint,
         condition=condition,
         model_digest=model,
         fingerprints=tuple(split.fingerprint for split in splits),
-        n=total if limit is None else limit,
+        n=taken if limit is None else limit,
         versions=versions(condition),
         seed=settings.seed if measure.seeded or corrupted else None,
         limit=limit,
         of=total,
-        numerics=settings.numerics,
+        numerics=settings.numerics(exact=measure.exact),
         made_here=images.stored and _made_here(library, images.dataset),
     )
 
 
 def versions(condition: Condition) -> Params:
     """Of the code that makes an outcome under a condition, as it is today."""
-    found: dict[str, Scalar] = {"images": images.VERSION, "measure": measures.get(condition.measure.name).version}
+    measure = measures.get(condition.measure.name)
+    found: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
+    if measure.engine:
+        found["engine"] = measure.engine
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
         found["corruption"] = corruption_of(perturbation).version

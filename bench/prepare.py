@@ -6,10 +6,10 @@ import torch
 
 from bench.corruptions import corrupt
 from bench.corruptions.makers import corruption_of
-from bench.device import is_out_of_memory
 from bench.errors import BenchError, RunError, one_line
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
+from bench.memory import is_out_of_memory
 from bench.records import Perturbation
 
 

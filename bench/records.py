@@ -156,6 +156,8 @@ class Data:
     """The split whose samples are the rows of the outcome."""
     fit: tuple[str, ...] = ()
     """Splits that the measure may learn from (train, validation)."""
+    samples: int | None = None
+    """At most so many, the ones that a limit of this number would take; None takes all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +199,8 @@ class ImageSet:
     """To be computed; None for plain crops, and for a split that is stored corrupted."""
     stored: bool = False
     """Whether the split is stored corrupted."""
+    samples: int | None = None
+    """At most so many, as in `Data`."""
 
     @property
     def plain(self) -> "ImageSet":
@@ -223,7 +227,7 @@ class Measurement:
 _TABLE_COLUMNS = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size", "crop_ratio",
     "interpolation", "corruption", "severity", "jpeg_quality", "input_size", "measure", "score", "metric", "value",
-    "ci_low", "ci_high", "n", "id", "label", "maker",
+    "ci_low", "ci_high", "n", "id", "label", "maker", "samples", "warnings",
 }  # fmt: skip
 """Names that tables give to other things than a measure's parameters."""
 
@@ -251,6 +255,7 @@ class Condition:
             "dataset": self.data.dataset,
             "split": self.image_set.split,
             "fit": "+".join(self.data.fit) or None,
+            **({"samples": self.data.samples} if self.data.samples is not None else {}),
             "crop_size": crop.size if crop else None,
             "crop_ratio": crop.ratio if crop else self.model.crop_ratio,
             "interpolation": crop.interpolation if crop else None,
@@ -269,8 +274,10 @@ class Condition:
         perturbation = self.images.perturbation
         if perturbation is not None and perturbation.stored:
             split = f"{perturbation.corruption}/{perturbation.severity}"
-            return ImageSet(dataset=self.data.dataset, split=split, stored=True)
-        return ImageSet(dataset=self.data.dataset, split=self.data.split, perturbation=perturbation)
+            return ImageSet(dataset=self.data.dataset, split=split, stored=True, samples=self.data.samples)
+        return ImageSet(
+            dataset=self.data.dataset, split=self.data.split, perturbation=perturbation, samples=self.data.samples
+        )
 
     def resolve_crop(self, checkpoint: Checkpoint) -> Crop:
         """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""
@@ -312,7 +319,7 @@ class Cell:
     seed: int | None
     """None where nothing in the condition is random."""
     limit: int | None
-    """None where every sample is measured."""
+    """None where every sample that the condition takes is measured."""
     of: int
     """Samples in the split: a limit takes others from another part of a data set."""
     numerics: Numerics
@@ -330,7 +337,7 @@ class Cell:
             "n": self.n,
             "seed": self.seed,
             "limit": self.limit,
-            **({"of": self.of} if self.limit is not None else {}),
+            **({"of": self.of} if self.n < self.of else {}),
             **({"made_here": True} if self.made_here else {}),
             "device": self.numerics.device,
             "precision": self.numerics.precision,
@@ -409,6 +416,8 @@ class Settings:
     device: str = "cpu"
     """As torch names it, `cuda:1` for one."""
     precision: Precision = "fp32"
+    precision_asked: bool = True
+    """Whether the user named the precision; if not, measures that need fp32 take it."""
     batch_size: int | None = None
     """None: chosen for the device, halved when memory runs out."""
     workers: int = 0
@@ -419,7 +428,7 @@ class Settings:
     """Data set name to the folder or file that holds it here."""
     on_error: Literal["skip", "stop"] = "skip"
 
-    @property
-    def numerics(self) -> Numerics:
-        """The part of the settings that belongs to a cell."""
-        return Numerics(device=self.device.split(":")[0], precision=self.precision)
+    def numerics(self, *, exact: bool = False) -> Numerics:
+        """The part of the settings that belongs to a cell; `exact` where a measure needs fp32 if nobody says else."""
+        precision: Precision = "fp32" if exact and not self.precision_asked else self.precision
+        return Numerics(device=self.device.split(":")[0], precision=precision)

@@ -1,10 +1,24 @@
 """The Suite record: conditions, and the scores that are computed from their outcomes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from bench.records import Condition, Estimate, Protocol, Scalar
+from bench.errors import BenchError, UnknownNameError
+from bench.records import Condition, Estimate, Params, Protocol, Scalar
 from bench.registry import Registry
+
+_NOT_IN_NAMES = re.compile(r"[^\w.+-]")
+"""What a suite's name, which becomes a file's, cannot hold of a setting's value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """What a metric's value may not exceed without a warning beside every score of the checkpoint."""
+
+    above: float
+    says: str
+    """What it means, as the end of a sentence that begins with the value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +31,7 @@ class Metric:
     unit: str = "fraction"
     """`fraction` (shown in percent), or the unit's name."""
     higher_is_better: bool = True
+    alarm: Alarm | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,14 +42,15 @@ class Score:
     conditions: tuple[Condition, ...]
     column: str = ""
     """Heading in the leaderboard; empty keeps the score to the long table."""
+    at: Params = field(default_factory=Params)
+    """What the metric picks out of the outcomes, such as one eps of a grid: further columns of the long table."""
 
     def columns(self) -> dict[str, Scalar]:
-        """The condition parameters that all of the score's conditions share; None where they differ."""
+        """The condition parameters that all of the score's conditions share, None where they differ; and `at`."""
         every = [condition.columns() for condition in self.conditions]
-        return {
-            name: value if all(name in c and c[name] == value for c in every) else None
-            for name, value in every[0].items()
-        }
+        names = dict.fromkeys(name for columns in every for name in columns)
+        shared = {name: {c.get(name) for c in every} for name in names}
+        return {**{name: values.pop() if len(values) == 1 else None for name, values in shared.items()}, **self.at}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +73,10 @@ class Suite:
     """The suite that stands in where this one's data are not given."""
     reference: bool = False
     """Whether imagecorruptions-imaug makes its corruptions; see `by_reference`."""
+    settings: Params = field(default_factory=Params)
+    """What `changed` may change, with the values that the suite has."""
+    remake: "Callable[[Params], Suite] | None" = None
+    """The suite with other values of its settings, still under its own name."""
 
     def __post_init__(self) -> None:
         if not self.board or any(not score.conditions for score in self.scores):
@@ -90,6 +110,43 @@ class Suite:
             return None
         fallback = suites.get(self.fallback)
         return fallback.by_reference() if self.reference else fallback
+
+    @property
+    def alarms(self) -> tuple[Score, ...]:
+        """The scores that may warn."""
+        return tuple(score for score in self.scores if score.metric.alarm is not None)
+
+    def changed(self, values: Mapping[str, str]) -> "Suite":
+        """The suite with some settings changed: another suite, with another name and protocol.
+
+        Args:
+            values: setting to its new value, as it is typed.
+
+        Raises:
+            BenchError: there is no such setting, or the value is not possible.
+        """
+        settings = {name: self._typed(name, text) for name, text in values.items()}
+        departures = Params({name: value for name, value in settings.items() if value != self.settings[name]})
+        if self.remake is None or not departures:
+            return self
+        suite = self.remake(Params({**self.settings, **departures}))
+        marks = "".join(f"-{name}-{_NOT_IN_NAMES.sub('_', str(value))}" for name, value in departures.items())
+        return replace(suite, name=f"{self.name}{marks}", reference=self.reference)
+
+    def _typed(self, name: str, text: str) -> Scalar:
+        if name not in self.settings:
+            raise UnknownNameError(f"setting of suite {self.name!r}", name, self.settings)
+        try:
+            match self.settings[name]:
+                case int():
+                    wanted = "a whole number"
+                    return int(text)
+                case float():
+                    wanted = "a number"
+                    return float(text)
+        except ValueError:
+            raise BenchError(f"{name} of suite {self.name!r} must be {wanted}, not {text!r}.") from None
+        return text
 
     def by_reference(self) -> "Suite":
         """The suite with every computed corruption made by imagecorruptions-imaug; another suite, another protocol."""

@@ -34,7 +34,7 @@ from bench.errors import BenchError, RunError, one_line
 from bench.feed import Made, Task, at_once, deaths_of_workers, make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.images.source import CropSource
-from bench.measure import Batch, BatchMeasure, measures
+from bench.measure import Batch, BatchMeasure, Pace, measures
 from bench.plan import Sweep
 from bench.prepare import Preparer
 from bench.progress import Progress
@@ -159,7 +159,10 @@ class SweepRun:
         return make_images(sources, tasks, seed=settings.seed, workers=settings.workers, pin=pin)
 
     def _part(self, images: ImageSet) -> _Part:
-        return self.parts[images.dataset, images.split]
+        part = self.parts[images.dataset, images.split]
+        if images.samples is None or images.samples >= len(part.indices):
+            return part
+        return replace(part, indices=subset(part.opened.samples.ids, images.samples))
 
     # -- batch measures: one pass over the images for all checkpoints ----------------------------------------
 
@@ -238,7 +241,7 @@ class SweepRun:
         start, model, indices = time.perf_counter(), recorder.model, task.indices
         labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
-        with torch.inference_mode(), numerics(self.settings.device, self.settings.precision), recorder.peak:
+        with torch.inference_mode(), numerics(self.settings.device, recorder.cell.numerics.precision), recorder.peak:
             rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
         _check_rows(recorder.cell.condition.measure.name, rows, len(indices))
         recorder.indices.append(indices)
@@ -263,21 +266,24 @@ class SweepRun:
             return
         start, peak = time.perf_counter(), PeakMemory(self.settings.device, model.module)
         images, measurement = cell.condition.image_set, cell.condition.measure
+        told = _Told(self.progress, cell.checkpoint.name)
+        pace = Pace(batch_size=self.batch_size, fixed=self.settings.batch_size is not None, done=told.done)
         try:
-            with numerics(self.settings.device, self.settings.precision), peak:
+            with numerics(self.settings.device, cell.numerics.precision), peak:
                 loader = SplitLoader(self._part(images), images, self, model.size)
                 fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
                 measure = measures.get(measurement.name).make(measurement.params)
-                rows = measure.run(model.module, loader, fit, self.settings.seed)
+                rows = measure.run(model.module, loader, fit, self.settings.seed, pace)
             _check_rows(measurement.name, rows, cell.n)
             columns = {name: np.asarray(column) for name, column in rows.items()}
         except BenchError as error:
-            self._fail([cell], str(error))
+            self._fail([cell], str(error), done=told.count)
         except Exception as error:
-            self._fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}")
+            message = f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
+            self._fail([cell], message, done=told.count)
         else:
             self._write(cell, columns, time.perf_counter() - start, model, peak)
-            self.progress.advance(cell.n, cell.checkpoint.name)
+            told.done(cell.n - told.count)
 
     def _fit_loader(self, dataset: str, split: str, model: Model) -> "SplitLoader":
         """A split to learn from: all of its samples, as they are."""
@@ -321,6 +327,18 @@ class SweepRun:
             raise RunError(f"stopped at the first fault, as --on-error stop asks: {names}: {message}")
 
 
+class _Told:
+    """Passes on the progress of one cell, and counts it."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.count = 0
+        self._progress, self._name = progress, name
+
+    def done(self, count: int) -> None:
+        self.count += count
+        self._progress.advance(count, self._name)
+
+
 class SplitLoader:
     """A split under a condition, for measures that own their loop; see `bench.measure.Loader`."""
 
@@ -328,6 +346,11 @@ class SplitLoader:
         self.ids = part.opened.samples.ids[part.indices]
         self.labels = part.opened.samples.labels[part.indices]
         self._part, self._images, self._run, self._size = part, images, run, size
+
+    def at(self, rows: Array) -> "SplitLoader":
+        """See `bench.measure.Loader`."""
+        part = replace(self._part, indices=self._part.indices[rows])
+        return SplitLoader(part, self._images, self._run, self._size)
 
     def __iter__(self) -> Iterator[Batch]:
         device, part = self._run.settings.device, self._part

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.costs import Cost
 from bench.errors import BenchError, RunError, UnknownNameError
-from bench.leaderboard import Board
+from bench.leaderboard import Board, ScoredRow
 from bench.records import Condition, Data, Estimate
 from bench.store import StoredCheckpoint
 from bench.suite import Score
@@ -39,6 +39,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
     rows = []
     for board in sorted(boards, key=lambda board: board.suite.name):
         names = display_names(board.checkpoints)
+        warnings = board.warnings
         for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
             estimate = row.estimate
             rows.append(
@@ -56,6 +57,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "ci_low": estimate.ci_low,
                     "ci_high": estimate.ci_high,
                     "n": estimate.n,
+                    **({"warnings": _warned(warnings.get(row.checkpoint, ()))} if board.suite.alarms else {}),
                 }
             )
     extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
@@ -110,7 +112,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
     """
     names = display_names(board.checkpoints)
     estimates = {(row.checkpoint, row.score.column): row.estimate for row in board.rows if row.score.column}
-    total = len(board.suite.conditions)
+    total, warnings = len(board.suite.conditions), board.warnings
     rows = []
     for rank, checkpoint in enumerate(board.ranking, start=1):
         scored = (checkpoint, board.suite.headline.column) in estimates
@@ -126,6 +128,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
                     for score in board.suite.board
                 },
                 "n": f"{estimates[checkpoint, board.suite.headline.column].n:,}" if scored else "–",
+                **({"warnings": _warned(warnings.get(checkpoint, ())) or "none"} if board.suite.alarms else {}),
                 **_cost_columns(board.costs.get(checkpoint)),
                 "cells": "all" if cells == total else f"{cells}/{total} cells",
             }
@@ -134,6 +137,34 @@ def leaderboard(board: Board) -> pd.DataFrame:
     # Columns that say the same of every row: all cells are there, a CPU tells of no peak, an old log of nothing.
     empty = [name for name in _cost_columns(None) if (frame[name] == "–").all()]
     return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
+
+
+def _warned(rows: Sequence[ScoredRow]) -> str:
+    """The names of what warns, each once."""
+    return ", ".join(dict.fromkeys(row.score.metric.name for row in rows))
+
+
+def warnings_in_words(board: Board) -> list[str]:
+    """A line for each warning of each checkpoint: under which conditions, how much, and what it means."""
+    names, lines = display_names(board.checkpoints), []
+    for checkpoint, rows in board.warnings.items():
+        by_metric: dict[str, list[ScoredRow]] = {}
+        for row in rows:
+            by_metric.setdefault(row.score.metric.name, []).append(row)
+        for name, some in by_metric.items():
+            alarm = some[0].score.metric.alarm
+            most = max(row.estimate.value for row in some)
+            where = "; ".join(dict.fromkeys(_where(row.score) for row in some))
+            lines.append(
+                f"WARNING {names[checkpoint]}, {name} ({where}): {100 * most:.0f}% {alarm.says if alarm else ''}"
+            )
+    return lines
+
+
+def _where(score: Score) -> str:
+    """The attack of a score."""
+    columns = score.columns()
+    return " ".join(str(columns[name]) for name in ("measure", "norm", "loss") if columns.get(name))
 
 
 def _cost_columns(cost: Cost | None) -> dict[str, str]:

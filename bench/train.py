@@ -1,44 +1,51 @@
 """`bench train`: a registered recipe on its data set, and an entry for `--registry` beside the weights."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
-from bench.datasets import Library
+from bench.datasets import Library, Samples
 from bench.errors import BenchError, UnknownNameError
+from bench.images.decode import decode
+from bench.records import Array
 from bench.training.loop import Epoch, save, train
 from bench.training.recipes import Recipe, load_recipes
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of the small checkpoints: [0, 1] becomes [-1, 1]."""
-_EPOCHS_A_LINE = 10
+_SECONDS_A_LINE = 10
 
 
-def train_recipe(name: str, out: Path, *, device: str, progress: Callable[[str], None]) -> Path:
+def train_recipe(
+    name: str, out: Path, *, device: str, progress: Callable[[str], None], places: Mapping[str, Path] | None = None
+) -> Path:
     """Make a checkpoint by a recipe.
 
     Args:
         name: of the recipe.
         out: folder for NAME.safetensors, NAME.csv (the training log) and NAME.toml (a registry entry).
         device: where to train.
-        progress: called with a line of text every few epochs.
+        progress: called with a line of text every few seconds, at the end of an epoch.
+        places: where data sets are that do not ship with the package, by name.
 
     Returns:
         The registry file. Its entry is called NAME-retrained, beside the shipped one.
 
     Raises:
         UnknownNameError: there is no such recipe.
-        BenchError: the folder cannot be written.
+        AbsentError: the recipe's data are not on this machine.
+        BenchError: the data cannot be read, or the folder cannot be written.
     """
     recipes = load_recipes()
     if name not in recipes:
         raise UnknownNameError("recipe", name, recipes, see="bench list recipes")
     recipe, weights = recipes[name], out / f"{name}.safetensors"
-    images, labels = _training_data(recipe)
+    images, labels = _training_data(recipe, places or {})
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _one_thread():
@@ -50,7 +57,7 @@ def train_recipe(name: str, out: Path, *, device: str, progress: Callable[[str],
                 mean=MEAN,
                 std=STD,
                 device=device,
-                progress=lambda epoch: _report(recipe, epoch, progress),
+                progress=_reporter(recipe, progress),
             )
         save(trained, weights)
         registry = out / f"{name}.toml"
@@ -71,22 +78,35 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _training_data(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    samples = Library().open(recipe.dataset, "train").samples
-    images_NHWC = np.stack([np.asarray(samples.read(index)) for index in range(len(samples.ids))])
+def _training_data(recipe: Recipe, places: Mapping[str, Path]) -> tuple[torch.Tensor, torch.Tensor]:
+    samples = Library(places).open(recipe.dataset, "train").samples
+    images_NHWC = np.stack([_pixels(samples, index) for index in range(len(samples.ids))])
     return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(samples.labels)
 
 
-def _report(recipe: Recipe, epoch: Epoch, progress: Callable[[str], None]) -> None:
-    if epoch.number % _EPOCHS_A_LINE == 0 or epoch.number == recipe.epochs:
-        progress(f"{recipe.name}: epoch {epoch.number}/{recipe.epochs}, loss {epoch.loss:.4f}")
+def _pixels(samples: Samples, index: int) -> Array:
+    stored = samples.read(index)
+    return decode(stored, str(samples.ids[index])) if isinstance(stored, bytes) else stored
+
+
+def _reporter(recipe: Recipe, progress: Callable[[str], None]) -> Callable[[Epoch], None]:
+    """Tells of the last epoch, and of the others no more often than a reader wants."""
+    told = time.monotonic()
+
+    def report(epoch: Epoch) -> None:
+        nonlocal told
+        if epoch.number == recipe.epochs or time.monotonic() - told >= _SECONDS_A_LINE:
+            told = time.monotonic()
+            progress(f"{recipe.name}: epoch {epoch.number}/{recipe.epochs}, loss {epoch.loss:.4f}")
+
+    return report
 
 
 def _entry(recipe: Recipe, weights: Path) -> str:
     return f"""[{recipe.name}-retrained]
 arch = "digits_{recipe.architecture}"
 weights = "{weights.name}"
-dataset = "digits"
+dataset = "{recipe.dataset}"
 input_size = {IMAGE_SIZE}
 crop_ratio = 1.0
 mean = {list(MEAN)}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from bench.attacks import attacks
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
@@ -32,7 +33,7 @@ SHAPE = (40, 56)  # height and width of the pictures: not square, so that a wron
 @pytest.fixture
 def scratch_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
-    for registry in (suites, checkpoints, datasets, measures, corruptions):
+    for registry in (suites, checkpoints, datasets, measures, corruptions, attacks):
         list(registry)  # load the plug-ins first: they are to stay
         monkeypatch.setattr(registry, "_items", dict(registry._items))
         monkeypatch.setattr(registry, "_origin", dict(registry._origin))
@@ -40,11 +41,11 @@ def scratch_registries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lights(scratch_registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plug-in package's data set, checkpoint, corruption and suite, in this process."""
+    """The plug-in package's data set, checkpoint, corruption, attack and suite, in this process."""
     for name in [name for name in sys.modules if name.split(".")[0] == "bench_lights"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(PLUGIN)
-    for name in ("data", "model", "corruption", "suite"):
+    for name in ("data", "model", "corruption", "attack", "suite"):
         importlib.import_module(f"bench_lights.{name}")
 
 

@@ -21,24 +21,24 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-registry compiled rng_cpu rng threads reference metrics stats hardware text toml_lines progress places
+registry compiled rng_cpu rng threads memory reference metrics stats hardware text drawing toml_lines progress places
 images
-corruptions training
+corruptions attacks training
 checkpoints datasets
 images.source measure
-suite scores
+suite robustness scores attack_suites
 store
 costs
 plan prepare feed device sweep forecast
 executors index leaderboard
-config tables listings doctor train published verify gallery make_c
+config choice tables listings doctor train published verify gallery attack_picture make_c
 api
 cli
 """
 """From the ground up: a module imports from its own line and the lines above it. A package's name stands for all of
 its modules but those that have a place of their own; `images.source` reads samples, so it stands above `datasets`."""
 
-KERNELS = ("corruptions", "training")
+KERNELS = ("corruptions", "attacks", "training")
 """Numerical code: it sees tensors, never what is being measured."""
 
 
@@ -165,7 +165,7 @@ def stored(tmp_path_factory):
     "commands",
     [
         ["list suites", "list checkpoints", "list datasets", "list corruptions", "list tracks --json", "list recipes"],
-        ["data list"],
+        ["data list", "list attacks"],
         ["plan --limit 3 --device cpu --checkpoint digits-resnet"],
         ["table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"],
         ["store ls", "store verify", "cache ls --cache ."],
@@ -193,9 +193,9 @@ def test_help_imports_next_to_nothing(arguments):
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-CHOICE = "--suite --track --corruptions --checkpoint --family --registry"
+CHOICE = "--suite --track --corruptions --set --checkpoint --family --registry"
 CELLS = "--limit --seed --device --precision"
-STORED = f"--suite --track --corruptions --checkpoint --registry {CELLS}"
+STORED = f"--suite --track --corruptions --set --checkpoint --registry {CELLS}"
 COMMANDS = {
     "list": "KIND --registry --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
@@ -206,6 +206,7 @@ COMMANDS = {
     "data verify": "DATA --workers --registry",
     "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache",
     "corrupt": "IMAGE --corruption --severity --out --seed --sheet",
+    "attack": "IMAGE --checkpoint --attack --eps --norm --loss --steps --seed --device --registry --out",
     "store ls": "--store",
     "store verify": "--store",
     "store merge": "SOURCE --store",
@@ -213,7 +214,7 @@ COMMANDS = {
     "cache ls": "--cache",
     "cache clear": "--cache",
     "doctor": "",
-    "train": "RECIPE --out --device",
+    "train": "RECIPE --out --device --data",
 }
 """Every command, and all that it takes. A change here is a change for users: mind the README and the changelog."""
 

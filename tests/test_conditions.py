@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
-from bench import api, metrics, tables
+from bench import api, hardware, metrics, tables
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library
@@ -53,7 +53,7 @@ class Pixels:
 class NearestMean:
     """A checkpoint measure that learns: the class whose mean training picture is nearest."""
 
-    def run(self, module, loader, fit, seed):
+    def run(self, module, loader, fit, seed, pace):
         batches = list(fit["train"])
         again = [i for batch in fit["train"] for i in batch.ids]
         assert again == [i for batch in batches for i in batch.ids] == fit["train"].ids.tolist()
@@ -77,7 +77,7 @@ class OneStep:
     def __init__(self, eps):
         self.eps = eps
 
-    def run(self, module, loader, fit, seed):
+    def run(self, module, loader, fit, seed, pace):
         rows = {"loss": [], "clean_loss": [], "largest_change": [], "lowest": [], "highest": [], "correct": []}
         for batch in loader:
             images = batch.images_NCHW.clone().requires_grad_()
@@ -100,7 +100,7 @@ class OneRowLess:
     def rows(self, module, images_NCHW, labels_N):
         return {"correct": labels_N[1:] == 0}
 
-    def run(self, module, loader, fit, seed):
+    def run(self, module, loader, fit, seed, pace):
         return {"correct": loader.labels[1:] == 0}
 
 
@@ -118,12 +118,20 @@ class Fickle:
 class Draw:
     """A seeded measure."""
 
-    def run(self, module, loader, fit, seed):
+    def run(self, module, loader, fit, seed, pace):
         return {"correct": np.random.default_rng(seed).random(len(loader.ids)) < 0.5}
+
+
+class Exact:
+    """A checkpoint measure that wants fp32: whether the module runs in another precision."""
+
+    def run(self, module, loader, fit, seed, pace):
+        return {"correct": loader.labels == 0, "autocast": np.full(len(loader.ids), torch.is_autocast_enabled("cpu"))}
 
 
 ENTRIES = (
     MeasureEntry(name="pixels", version=1, interface="batch", factory=f"{__name__}:Pixels"),
+    MeasureEntry(name="exact", version=1, interface="checkpoint", factory=f"{__name__}:Exact", exact=True),
     MeasureEntry(name="nearest-mean", version=1, interface="checkpoint", factory=f"{__name__}:NearestMean"),
     MeasureEntry(name="one-step", version=1, interface="checkpoint", factory=f"{__name__}:OneStep"),
     MeasureEntry(name="draw", version=1, interface="checkpoint", factory=f"{__name__}:Draw", seeded=True),
@@ -327,7 +335,7 @@ def test_a_loop_of_its_own_sees_the_pixels_that_a_batch_measure_sees(run, monkey
     seen = {}
 
     class Watch:
-        def run(self, module, loader, fit, seed):
+        def run(self, module, loader, fit, seed, pace):
             for batch in loader:
                 seen.update(zip(batch.ids, batch.images_NCHW, strict=True))
             return {"correct": loader.labels == 0}
@@ -355,7 +363,7 @@ def test_parameters_of_a_measure_are_columns_of_the_tables(run):
     assert rows.groupby("eps").size().to_dict() == {0.0: 30, 0.05: 30}
 
 
-@pytest.mark.parametrize("name", [*tables._HEAD, *tables._CONDITION, *tables._TAIL])
+@pytest.mark.parametrize("name", [*tables._HEAD, *tables._CONDITION, *tables._TAIL, "samples", "warnings"])
 def test_a_parameter_cannot_take_the_name_of_another_column(name):
     with pytest.raises(ValueError, match=f"{name!r} is a column already"):
         Condition(data=LIGHTS, measure=Measurement(params=Params({name: 3})))
@@ -400,6 +408,138 @@ def test_a_measure_that_loses_a_sample_fails_its_cell_alone(run, name):
     [failure] = result.failures
     assert f"measure {name!r} gave" in failure.message
     assert len(run.store.keys()) == 1
+
+
+# -- conditions of some samples -------------------------------------------------------------------------------
+
+SOME = Data(dataset="lights", samples=5)
+
+
+@pytest.mark.parametrize("measure", ["pixels", "draw"])
+def test_a_condition_of_some_samples_takes_those_that_a_limit_would(run, measure):
+    limited = run.outcome(condition(measure), limit=5)
+    some = run.outcome(condition(measure, data=SOME))
+    assert some.ids.tolist() == limited.ids.tolist()
+    for name, column in limited.columns.items():
+        np.testing.assert_array_equal(some.columns[name], column)
+
+
+@pytest.mark.parametrize(
+    ("limit", "some", "all_"), [(None, 5, 12), (3, 3, 3), (5, 5, 5), (7, 5, 7), (12, 5, 12), (500, 5, 12)]
+)
+def test_some_samples_stand_on_one_board_with_all_under_any_limit(run, limit, some, all_):
+    result = run(condition(data=SOME), condition(), limit=limit)
+    assert result.ok, result.failures
+    [board] = result.boards
+    assert [row.estimate.n for row in board.rows] == [some, all_]
+    assert not board.notes
+    few, whole = (set(run.store.read(cell.key).ids.tolist()) for cell in result.plan.cells)
+    assert few <= whole
+
+
+def test_a_limit_that_leaves_a_condition_all_its_samples_is_no_other_cell(run):
+    whole = run.cell(condition(data=SOME))
+    assert {run.cell(condition(data=SOME), limit=limit).key for limit in (5, 7, 500)} == {whole.key}
+    assert (whole.n, whole.limit, whole.of) == (5, None, 12)
+    assert run.cell(condition(data=SOME), limit=3).key != whole.key
+
+
+def test_a_condition_of_some_samples_is_no_limit_and_no_other_number_of_them(run):
+    cells = [run.cell(condition(), limit=5), *(run.cell(condition(data=replace(SOME, samples=n))) for n in (5, 6))]
+    assert len({cell.key for cell in cells}) == 3
+
+
+def test_some_samples_of_another_part_of_a_data_set_are_another_cell(run):
+    """A part with other images may hold the same ones among its first, and then only `of` tells of it."""
+    assert run.cell(condition(data=SOME)).identity["of"] == 12
+    assert run.cell(condition(data=SOME), limit=3).identity["of"] == 12
+    assert "of" not in run.cell(condition(data=replace(SOME, samples=12))).identity
+    assert "of" not in run.cell(condition(data=replace(SOME, samples=50))).identity
+
+
+def test_more_samples_than_there_are_take_all(run):
+    outcome = run.outcome(condition(data=replace(SOME, samples=50)))
+    assert outcome.ids.tolist() == run.outcome(condition()).ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("limit", "alone", "beside"),
+    [(None, "as told", "as told"), (7, "as told", "as told, limit 7"), (3, "as told, limit 3", "as told, limit 3")],
+)
+def test_a_limit_is_named_where_it_left_something_out(run, limit, alone, beside):
+    assert run(condition(data=SOME), limit=limit).boards[0].protocol == alone
+    assert run(condition(data=SOME), condition(), limit=limit).boards[0].protocol == beside
+
+
+def test_a_run_of_some_samples_goes_on_where_it_ended(run):
+    both = condition(data=SOME), condition("draw", data=SOME)
+    first = run(*both)
+    assert (len(first.plan.missing), first.plan.images) == (2, 10)
+    assert not run(*both).plan.missing
+    assert len(run(*both, condition()).plan.missing) == 1
+
+
+def test_samples_of_a_condition_that_are_gone_from_the_store_are_written_again(run):
+    cell = run(condition(data=SOME)).plan.cells[0]
+    shutil.rmtree(run.store.root / "samples")
+    run(condition(data=SOME))
+    assert run.store.read(cell.key).n == 5
+
+
+def test_the_number_of_samples_is_a_column_of_the_tables(run):
+    frame = api.table(run(condition(data=SOME), condition()).boards)
+    assert frame.samples.fillna("").tolist() == ["5", ""]
+    assert "samples" not in api.table(run.suites(suite("all", run(condition()).boards[0].suite.scores)).boards).columns
+
+
+# -- precision ------------------------------------------------------------------------------------------------
+
+AUTO_BF16 = {"precision": "bf16", "precision_asked": False}
+"""Settings of a device whose `auto` is bf16, of a user who says nothing of it."""
+
+
+def test_a_measure_that_wants_fp32_runs_in_it_unless_a_precision_is_named(run):
+    assert not run.outcome(condition("exact"), **AUTO_BF16).columns["autocast"].any()
+    assert run.outcome(condition("exact"), precision="bf16").columns["autocast"].all()
+
+
+def test_the_board_of_a_run_finds_what_was_measured_in_fp32(run):
+    [board] = run(condition("exact"), **AUTO_BF16).boards
+    assert (board.choice.precision, board.protocol) == ("fp32", "as told")
+    assert len(board.rows) == 1
+
+
+def test_a_precision_that_was_named_stands_in_the_protocol(run):
+    run(condition("exact"), **AUTO_BF16)
+    [board] = run(condition("exact"), precision="bf16").boards
+    assert (board.choice.precision, board.protocol) == ("bf16", "as told, bf16")
+
+
+def test_suites_of_both_kinds_are_measured_each_in_its_precision(run):
+    exact, other = (
+        suite(name, (Score(metric=TOP1, conditions=(condition(name),), column="x"),)) for name in ("exact", "pixels")
+    )
+    boards = run.suites(exact, other, **AUTO_BF16).boards
+    assert {board.suite.name: board.choice.precision for board in boards} == {"exact": "fp32", "pixels": "bf16"}
+
+
+def test_fp32_by_default_and_by_name_are_one_cell(run):
+    assert run.cell(condition("exact"), **AUTO_BF16).key == run.cell(condition("exact"), precision="fp32").key
+
+
+@pytest.mark.parametrize(
+    ("flags", "written", "asked"),
+    [({}, "", False), ({"precision": "auto"}, "", False), ({"precision": "bf16"}, "", True),
+     ({}, 'precision = "bf16"', True), ({"precision": "auto"}, 'precision = "bf16"', False)],
+)  # fmt: skip
+def test_auto_is_no_precision_that_the_user_names(tmp_path, monkeypatch, flags, written, asked):
+    (tmp_path / "bench.toml").write_text(written)
+    monkeypatch.setenv("BENCH_CONFIG", str(tmp_path / "bench.toml"))
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: (9,))  # of a chip that has bf16
+    settings = api.configure(device="cuda", **flags).settings
+    assert settings.precision_asked is asked
+    assert settings.numerics().precision == "bf16"
+    assert settings.numerics(exact=True).precision == ("bf16" if asked else "fp32")
 
 
 # -- what decides a cell --------------------------------------------------------------------------------------
@@ -477,10 +617,20 @@ def test_every_part_of_a_condition_is_in_its_key(run):
         condition(model=ModelSetting(crop_ratio=0.5)),
         condition("one-step", eps=0.1),
         condition("one-step", eps=0.2),
+        condition(data=SOME),
     ]
     keys = [run.cell(each).key for each in variants]
     assert len(set(keys)) == len(variants)
     assert run.cell(condition(), precision="bf16").key not in keys
+
+
+def test_the_version_of_shared_code_is_in_the_keys_of_those_measures_that_have_it(run, monkeypatch):
+    attack, draw = condition("pgd", norm="linf", grid="8/255", steps=1), condition("draw")
+    before = [run.cell(each).key for each in (attack, draw)]
+    assert "engine" not in run.cell(draw).versions
+    newer = {**measures._items, "pgd": replace(measures.get("pgd"), engine=measures.get("pgd").engine + 1)}
+    monkeypatch.setattr(measures, "_items", newer)
+    assert [run.cell(each).key != key for each, key in zip((attack, draw), before, strict=True)] == [True, False]
 
 
 def test_classes_that_do_not_match_are_refused_before_anything_runs(run):

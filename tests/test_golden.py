@@ -1,4 +1,4 @@
-"""The shipped checkpoints give the outcomes that they gave when they were published, sample by sample."""
+"""The shipped checkpoints of digits give the outcomes that they gave when they were published, sample by sample."""
 
 import importlib.util
 from pathlib import Path

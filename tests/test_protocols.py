@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from bench import robustness
+from bench.attacks import attacks, autoattack, course
+from bench.attacks.names import STANDARD
 from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import datasets
 from bench.datasets.imagenet import real_labels
+from bench.measure.signs import AFRESH, QUERIES
 from bench.metrics import ECE_BINS
 from bench.published import SMALLEST_FAULT, TOLERANCE
 from bench.reference import ALEXNET_CLEAN_ERROR
@@ -101,12 +105,18 @@ def test_the_page_says_where_to_obtain_the_data(suite_name: str, dataset: str) -
 
 
 def test_every_metric_is_defined_with_its_unit_and_direction() -> None:
-    defined = {row[0].strip("`"): (row[2], row[3]) for row in rows(COMMON) if len(row) == 5}
-    defined.pop("metric")
-    defined = {name: how for name, how in defined.items() if not name.startswith("-")}
+    defined = {
+        (row[0].strip("`"), unit, row[3]) for row in rows(COMMON) if len(row) == 5 for unit in row[2].split(" or ")
+    }
     metrics = [score.metric for suite in OURS for score in suite.scores]
-    used = {m.name.partition("[")[0]: (m.unit, "higher" if m.higher_is_better else "lower") for m in metrics}
-    assert defined == used
+    used = {(m.name.partition("[")[0], m.unit, "higher" if m.higher_is_better else "lower") for m in metrics}
+    assert {how for how in defined if how[0] != "metric" and not how[0].startswith("-")} == used
+
+
+def test_every_warning_is_explained_with_its_threshold() -> None:
+    explained = {row[0].strip("`"): row[1] for row in rows(COMMON) if len(row) == 4 and row[0].startswith("`")}
+    metrics = [score.metric for suite in OURS for score in suite.alarms]
+    assert explained == {m.name: f"{100 * m.alarm.above:g}%" for m in metrics if m.alarm is not None}
 
 
 def test_the_groups_of_corruptions_are_those_registered() -> None:
@@ -133,6 +143,22 @@ def test_numbers_on_the_page_are_those_of_the_code() -> None:
     assert f"{len(CORRUPTIONS) - len(UNSEEDED)} of the {len(CORRUPTIONS)} are random" in words(
         SECTIONS["imagenet-c-generated"]
     )
+
+
+def test_numbers_of_the_attacks_are_those_of_the_code() -> None:
+    pgd, text = attacks.get("pgd"), words(COMMON)
+    assert f"**PGD** takes {pgd.steps} steps of {pgd.step_size:g} eps / steps" in text
+    assert f"{AFRESH} images, those that `--limit {AFRESH}` would take, are *attacked afresh*" in text
+    assert f"{QUERIES} queries of Square" in text
+    assert text.count(f"{course._LONGER} times the steps") == 2
+    assert f"apgd-t and fab-t take min({autoattack._TARGETS}, K − 1) targets" in text
+    assert f"below {autoattack._FEWEST_FOR_TARGETED} classes there is no apgd-t" in text
+    assert f"{', '.join(STANDARD)} in turn" in text
+    assert f"p ≥ {robustness._CHANCE}" in text
+    [block] = {c.measure.params["block"] for c in suites.get("imagenet-autoattack").conditions}
+    assert f"blocks of {block} ids" in text
+    for suite in OURS:
+        assert all(f"`{name}`" in text for name in suite.settings)
 
 
 def test_corruptions_that_draw_nothing_are_named() -> None:

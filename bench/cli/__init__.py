@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import corrupt, data, evaluate, housekeeping, tables
+from bench.cli import attack, corrupt, data, evaluate, housekeeping, tables
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         tables.add_outcomes,
         data.add_data,
         corrupt.add_corrupt,
+        attack.add_attack,
         housekeeping.add_store,
         housekeeping.add_cache,
         housekeeping.add_doctor,

@@ -17,6 +17,7 @@ from bench.cli.options import (
     registry_option,
     settings_of,
     store_option,
+    suite_settings,
     write,
 )
 from bench.cli.tables import print_board
@@ -34,7 +35,7 @@ LONG_PLAN = 2_000_000
 """Images shown to models above which a run asks first: an hour or so on a laptop."""
 _SHOWN = 5
 """Rows of each kind in a forecast."""
-KINDS = ("suites", "checkpoints", "datasets", "corruptions", "tracks", "recipes")
+KINDS = ("suites", "checkpoints", "datasets", "corruptions", "attacks", "tracks", "recipes")
 
 
 def add_list(commands: Any) -> None:
@@ -132,6 +133,7 @@ def _choice(arguments: argparse.Namespace, library: "Library") -> "tuple[list[Su
         arguments.checkpoint,
         arguments.family,
         reference=by_reference(arguments),
+        settings=suite_settings(arguments),
     )
     suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite))
     if left_out:

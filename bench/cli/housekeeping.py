@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import new_command, store_option
+from bench.cli.options import data_option, new_command, settings_of, store_option
 from bench.errors import BenchError
 
 
@@ -191,16 +191,18 @@ def add_train(commands: Any) -> None:
         help="gets RECIPE.safetensors and RECIPE.toml, an entry for --registry",
     )
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
+    data_option(command)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from bench import api
 
-    device = api.configure(device=arguments.device).settings.device
+    settings = api.configure(**settings_of(arguments)).settings
     registry = api.train(
         arguments.recipe,
         arguments.out,
-        device=device,
+        device=settings.device,
+        places=settings.places,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(

@@ -28,6 +28,31 @@ def suites_options(command: Any) -> None:
         help="who makes the pictures of generated suites: ours (default), or imagecorruptions-imaug, slower by ten "
         "times and with other random draws; the two never share a table",
     )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the suites that have it, such as steps=100 of attacks; makes another suite, whose "
+        "name and protocol say so; may be repeated",
+    )
+
+
+def suite_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """What `--set` says.
+
+    Raises:
+        BenchError: one is not NAME=VALUE, or a name comes twice.
+    """
+    settings: dict[str, str] = {}
+    for text in arguments.set:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise BenchError(f"--set wants NAME=VALUE, such as steps=100, not {text!r}.")
+        if name in settings:
+            raise BenchError(f"--set says {name} twice, {settings[name]} and {value}; leave one of them out.")
+        settings[name] = value
+    return settings
 
 
 def by_reference(arguments: argparse.Namespace) -> bool:

@@ -15,6 +15,7 @@ from bench.cli.options import (
     out_option,
     registry_option,
     store_option,
+    suite_settings,
     suites_options,
     writing,
 )
@@ -81,7 +82,9 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
         limit=arguments.limit,
         registry=arguments.registry,
     )
-    suites = api.select_suites(arguments.suite, arguments.track, reference=by_reference(arguments))
+    suites = api.select_suites(
+        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
+    )
     from bench.store import Store
 
     # Not looked for here: the outcomes may be another machine's.
@@ -90,7 +93,7 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
         limit=arguments.limit,
         any_limit=arguments.limit is None,
         seed=arguments.seed,
-        device=config.settings.numerics.device if device == "auto" else device,
+        device=config.settings.numerics().device if device == "auto" else device,
         precision=config.settings.precision if arguments.precision else None,
     )
     store = Store(config.settings.store)
@@ -123,7 +126,7 @@ def print_board(board: "Board") -> None:
 
 
 def _board_text(board: "Board", style: str) -> str:
-    from bench.tables import leaderboard
+    from bench.tables import leaderboard, warnings_in_words
     from bench.text import render, render_markdown
 
     frame = leaderboard(board)
@@ -136,7 +139,8 @@ def _board_text(board: "Board", style: str) -> str:
     )
     body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
     title = head if style == "text" else f"### {head}"
-    notes = "".join(f"\n{'' if style == 'text' else '- '}{note}" for note in board.notes)
+    lines = [*warnings_in_words(board), *board.notes]
+    notes = "".join(f"\n{'' if style == 'text' else '- '}{line}" for line in lines)
     return f"{title}\n{about}\n\n{body}" + (f"\n{notes}" if notes else "")
 
 

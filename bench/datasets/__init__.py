@@ -84,8 +84,13 @@ def subset(ids: Array, limit: int | None) -> Array:
     """
     if limit is None or limit >= len(ids):
         return np.arange(len(ids))
+    return np.sort(nested_order(ids)[:limit])
+
+
+def nested_order(ids: Array) -> Array:
+    """(n,) int64: indices in the order in which growing limits take the samples."""
     order = sorted(range(len(ids)), key=lambda i: hashlib.sha256(str(ids[i]).encode()).digest())
-    return np.sort(np.array(order[:limit], dtype=np.int64))
+    return np.array(order, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,12 @@ Registered entries are light records; the code behind one is imported when it ru
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from bench.attacks import ENGINE_VERSION, Attack, attacks
 from bench.errors import BenchError, one_line
 from bench.records import Array, Params
 from bench.registry import Registry
@@ -57,11 +59,29 @@ class Loader(Protocol):
 
     def __iter__(self) -> Iterator[Batch]: ...
 
+    def at(self, rows: Array) -> Loader:
+        """The samples at some rows (m,) alone, in that order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How large the steps of a loop may be, and whom it tells."""
+
+    batch_size: int
+    """Samples to run at once; fewer where memory runs out, see `bench.memory.fewer`."""
+    fixed: bool
+    """Whether the user chose that number: running out of memory is then an error."""
+    done: Callable[[int], None]
+    """To be called with how many more samples are through; what is not told of is taken as done in the end."""
+
 
 class CheckpointMeasure(Protocol):
     """Rows from a whole split, by a loop of the measure's own."""
 
-    def run(self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int) -> Mapping[str, Array]:
+    def run(
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
+    ) -> Mapping[str, Array]:
         """One row a sample of `loader`.
 
         Args:
@@ -70,6 +90,7 @@ class CheckpointMeasure(Protocol):
             loader: the split whose samples are the rows.
             fit: the splits that may be learnt from, by name; never perturbed.
             seed: of the run.
+            pace: batch size and progress.
 
         Returns:
             Column name to an array (n, …), in the order of `loader.ids`.
@@ -86,9 +107,15 @@ class MeasureEntry:
     """Part of every cell's key: bumped whenever rows change."""
     interface: Literal["batch", "checkpoint"]
     factory: str
-    """`package.module:Class`, called with the measurement's parameters."""
+    """`package.module:Class`, called with `given` and the measurement's parameters."""
+    given: Params = field(default_factory=Params)
+    """What sets it apart from other entries of the same class."""
+    engine: int = 0
+    """Version of code that it shares with other entries; part of the key where it is not 0."""
     seeded: bool = False
     """Whether its rows depend on the seed."""
+    exact: bool = False
+    """Whether it is measured in fp32 unless the user names a precision."""
     about: str = ""
 
     def make(self, params: Params) -> Any:
@@ -99,7 +126,7 @@ class MeasureEntry:
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)(**params)
+            return getattr(importlib.import_module(module), attribute)(**self.given, **params)
         except BenchError:
             raise
         except Exception as error:  # code of a plug-in
@@ -108,3 +135,27 @@ class MeasureEntry:
 
 
 measures: Registry[MeasureEntry] = Registry("measure")
+
+
+def register_attack(attack: Attack) -> Attack:
+    """Register an attack, and the measure of its name that runs it over a grid of eps.
+
+    Raises:
+        BenchError: the name is taken.
+    """
+    origin = sys._getframe(1).f_globals["__name__"]
+    measures.register(
+        MeasureEntry(
+            name=attack.name,
+            version=attack.version,
+            interface="checkpoint",
+            factory="bench.measure.attacked:Attacked",
+            given=Params(attack=attack.name),
+            engine=ENGINE_VERSION,
+            seeded=True,
+            exact=True,
+            about=attack.about,
+        ),
+        origin=origin,
+    )
+    return attacks.register(attack, origin=origin)

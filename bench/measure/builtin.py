@@ -1,6 +1,8 @@
 """The measures that the project registers."""
 
-from bench.measure import MeasureEntry, measures
+from bench.attacks import ENGINE_VERSION
+from bench.attacks.builtin import FGSM, PGD
+from bench.measure import MeasureEntry, measures, register_attack
 
 measures.register(
     MeasureEntry(
@@ -9,5 +11,19 @@ measures.register(
         interface="batch",
         factory="bench.measure.classify:Classify",
         about="one forward pass: prediction, ten largest logits, loss, rank of the label",
+    )
+)
+register_attack(FGSM)
+register_attack(PGD)
+measures.register(
+    MeasureEntry(
+        name="autoattack",
+        version=1,
+        interface="checkpoint",
+        factory="bench.measure.autoattacked:AutoAttacked",
+        engine=ENGINE_VERSION,
+        seeded=True,
+        exact=True,
+        about="AutoAttack standard, by its authors' code, in blocks of 100 images",
     )
 )

@@ -1,1 +1,1 @@
-"""Training of small checkpoints: sharpness-aware minimisation, recipes as data, and the loop."""
+"""Training of small checkpoints: sharpness-aware and adversarial training, recipes as data, and the loop."""

@@ -1,4 +1,4 @@
-"""Random small motions of a batch: the light augmentation of the recipes.
+"""Random small motions and mirrorings of a batch: the light augmentation of the recipes.
 
 Legend: N images, C channels, H height, W width.
 """
@@ -8,6 +8,20 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def flip(images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability a half.
+
+    Args:
+        images_NCHW: Images of any range.
+        generator: On the CPU wherever the images are, so that every device mirrors the same ones.
+
+    Returns:
+        Images of the same shape, with the same values.
+    """
+    mirrored_N = (torch.rand(len(images_NCHW), generator=generator) < 0.5).to(images_NCHW.device)
+    return torch.where(mirrored_N[:, None, None, None], images_NCHW.flip(-1), images_NCHW)
 
 
 def rotate_and_shift(images_NCHW: Tensor, *, degrees: float, shift: float, generator: torch.Generator) -> Tensor:

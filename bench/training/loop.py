@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from bench.training.augment import rotate_and_shift
+from bench.training.adversarial import perturb
+from bench.training.augment import flip, rotate_and_shift
 from bench.training.recipes import Recipe
 from bench.training.sam import sam_gradient
 
@@ -28,7 +29,8 @@ class Epoch:
     learning_rate: float
     """Learning rate of its last step."""
     loss: float
-    """Mean cross-entropy of the augmented images, each at the weights before its step, in nats."""
+    """Mean cross-entropy of the images as trained on: augmented, and attacked where the recipe says so; each at the
+    weights before its step, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,16 +73,17 @@ def train(
         The weights after the last epoch, and what every epoch gave.
     """
     device = torch.device(device)
-    data = _Data.on(device, images_NCHW, labels_N, mean, std)
+    data = _Data.on(device, images_NCHW, labels_N)
     draws = torch.Generator().manual_seed(recipe.seed)
     history = []
     with _own_randomness(recipe.seed, device):
-        model = build().to(device).train()
+        module = build()
+        model = _Normalised(module, mean, std).to(device).train()
         optimizer = _optimizer(recipe, model)
         for number in range(1, recipe.epochs + 1):
-            history.append(_train_epoch(recipe, model, optimizer, number, _batches(recipe, data, draws)))
+            history.append(_train_epoch(recipe, model, optimizer, number, data, draws))
             progress(history[-1])
-    state_dict = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state_dict = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     return Trained(state_dict=state_dict, history=tuple(history))
 
 
@@ -100,24 +103,33 @@ def save(trained: Trained, path: Path) -> None:
     path.with_suffix(".csv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
+class _Normalised(nn.Module):
+    """The module that is trained, from images in [0, 1]: attacks see pixels, whatever the module wants."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    def __init__(self, module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("mean_C11", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std_C11", torch.tensor(std)[:, None, None])
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return the module's logits (B, K)."""
+        logits_BK: Tensor = self.module((images_BCHW - self.mean_C11) / self.std_C11)
+        return logits_BK
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Data:
     """All that is trained on, on the device."""
 
     images_NCHW: Tensor
     labels_N: Tensor
-    mean_C11: Tensor
-    std_C11: Tensor
 
     @classmethod
-    def on(
-        cls,
-        device: torch.device,
-        images_NCHW: Tensor,
-        labels_N: Tensor,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> "_Data":
+    def on(cls, device: torch.device, images_NCHW: Tensor, labels_N: Tensor) -> "_Data":
         """Check the images and labels, and bring all to the device.
 
         Raises:
@@ -134,25 +146,21 @@ class _Data:
                 f"training wants one label an image and at least one image, there are {shape[0]} images and "
                 f"labels of shape {tuple(labels_N.shape)}; take both from the same dataset."
             )
-        return cls(
-            images_NCHW=images_NCHW.to(device),
-            labels_N=labels_N.to(device, torch.long),
-            mean_C11=torch.tensor(mean, device=device)[:, None, None],
-            std_C11=torch.tensor(std, device=device)[:, None, None],
-        )
+        return cls(images_NCHW=images_NCHW.to(device), labels_N=labels_N.to(device, torch.long))
 
 
 def _batches(recipe: Recipe, data: _Data, draws: torch.Generator) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Yield every image once in a new order: share of the epoch done, augmented normalised images, labels."""
+    """Yield every image once in a new order: share of the epoch done, augmented images in [0, 1], labels."""
     order_N = torch.randperm(len(data.labels_N), generator=draws).to(data.labels_N.device)
     chosen = torch.split(order_N, recipe.batch_size)
     for step, chosen_B in enumerate(chosen):
         images_BCHW = rotate_and_shift(
             data.images_NCHW[chosen_B] / 255, degrees=recipe.degrees, shift=recipe.shift, generator=draws
         )
+        if recipe.flip:
+            images_BCHW = flip(images_BCHW, draws)
         # A step counts at its middle: at its start the first, at its end the last would have a rate of 0.
-        share_done = (step + 0.5) / len(chosen)
-        yield share_done, (images_BCHW - data.mean_C11) / data.std_C11, data.labels_N[chosen_B]
+        yield (step + 0.5) / len(chosen), images_BCHW, data.labels_N[chosen_B]
 
 
 def _train_epoch(
@@ -160,19 +168,22 @@ def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     number: int,
-    batches: Iterator[tuple[float, Tensor, Tensor]],
+    data: _Data,
+    draws: torch.Generator,
 ) -> Epoch:
-    """Take one step a batch.
+    """Take one step a batch, each attacked at the weights before its step if the recipe says so.
 
     Raises:
         ValueError: If the loss is no longer finite.
     """
     losses: list[float] = []
     rate = 0.0
-    for share_done, images_BCHW, labels_B in batches:
+    for share_done, images_BCHW, labels_B in _batches(recipe, data, draws):
         rate = learning_rate(recipe, number - 1 + share_done)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        if recipe.attack_eps > 0:
+            images_BCHW = perturb(model, images_BCHW, labels_B, recipe.attack_eps, draws)
         loss = _step(recipe, model, optimizer, images_BCHW, labels_B)
         if not math.isfinite(loss):
             raise ValueError(

@@ -11,7 +11,7 @@ OptimizerName = Literal["adamw", "sgd"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How one checkpoint is trained. Two recipes that differ in name and `sam_rho` alone make a pair."""
+    """How one checkpoint is trained. Two that differ in name and `sam_rho`, or `attack_eps`, alone make a pair."""
 
     name: str
     """Name of the recipe and of the checkpoint that it makes."""
@@ -35,12 +35,16 @@ class Recipe:
     """Longest gradient to step along, as an L2 norm over all parameters; a longer one is shortened to it."""
     sam_rho: float
     """Radius of sharpness-aware minimisation, as an L2 norm over all parameters; 0 trains without it."""
+    attack_eps: float
+    """Farthest that adversarial training moves each channel of a pixel in [0, 1]; 0 trains on clean images."""
+    flip: bool
+    """Whether each image is mirrored left to right with probability a half."""
     degrees: float
     """Largest random rotation either way, in degrees."""
     shift: float
     """Largest random shift either way, in pixels, down and across."""
     seed: int
-    """Decides the first weights, the order of the images and their augmentation."""
+    """Decides the first weights, the order of the images, their augmentation, and where attacks start."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with.
@@ -54,6 +58,8 @@ class Recipe:
             self._want(getattr(self, field) > 0, field, "more than 0")
         for field in ("weight_decay", "warmup_epochs", "sam_rho", "degrees", "shift", "seed"):
             self._want(getattr(self, field) >= 0, field, "at least 0")
+        self._want(0 <= self.attack_eps < 1, "attack_eps", "at least 0 and less than 1")
+        self._want(isinstance(self.flip, bool), "flip", "true or false")
         self._want(self.warmup_epochs < self.epochs, "warmup_epochs", f"fewer than the {self.epochs} epochs")
 
     def _want(self, holds: bool, field: str, wanted: str) -> None:

@@ -12,14 +12,18 @@ from bench.measure.classify import TOP, describe
 from bench.records import Params
 
 
-def without_parameters(entry) -> bool:
+def class_of(entry) -> type:
     module, _, attribute = entry.factory.partition(":")
-    signature = inspect.signature(getattr(importlib.import_module(module), attribute))
-    return all(p.default is not p.empty for p in signature.parameters.values())
+    return getattr(importlib.import_module(module), attribute)
+
+
+def without_parameters(entry) -> bool:
+    return all(p.default is not p.empty for p in inspect.signature(class_of(entry)).parameters.values())
 
 
 ENTRIES = [entry for entry in measures if without_parameters(entry)]
 BATCH = [entry for entry in ENTRIES if entry.interface == "batch"]
+LOOPS = [entry for entry in measures if entry.interface == "checkpoint"]
 
 
 class Linear(torch.nn.Module):
@@ -61,6 +65,16 @@ def test_a_batch_measure_gives_the_same_row_in_any_batch(entry, batch):
 def test_each_says_what_it_is(entry):
     assert entry.version >= 1
     assert entry.about
+
+
+@pytest.mark.parametrize("entry", LOOPS, ids=lambda entry: entry.name)
+def test_a_checkpoint_measure_takes_what_a_sweep_hands_it(entry):
+    inspect.signature(class_of(entry).run).bind("self", "module", "loader", "fit", "seed", "pace")
+
+
+@pytest.mark.parametrize("entry", list(measures), ids=lambda entry: entry.name)
+def test_what_sets_an_entry_apart_is_a_parameter_of_its_class(entry):
+    assert set(entry.given) <= set(inspect.signature(class_of(entry)).parameters)
 
 
 def by_hand(logits: np.ndarray, label: int) -> dict[str, object]:

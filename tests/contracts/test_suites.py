@@ -1,6 +1,7 @@
-"""What holds for every registered suite; a new one is tested with no new line here."""
+"""What holds for every registered suite; a new one of batch measures or attacks is tested with no new line here."""
 
 import importlib
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 import suites as package
+from bench.attacks.epsilon import parse_eps, parse_grid
+from bench.attacks.names import STANDARD
 from bench.corruptions import corruptions
 from bench.datasets import class_spaces, datasets
 from bench.datasets.imagenet import real_labels
-from bench.measure import measures
+from bench.measure import Batch, Pace, measures
+from bench.measure.signs import afresh_rows
 from bench.records import Estimate, Outcome
 from bench.suite import suites
 
@@ -28,28 +32,89 @@ def suite(request):
 
 
 def outcomes_of(suite, seed: int = 0) -> dict:
-    """A made-up outcome for every condition: 40 samples, the same ones throughout a data set."""
+    """A made-up outcome for every condition: some 70 samples, the same ones throughout a data set."""
     return {c: outcome(c, seed + i) for i, c in enumerate(suite.conditions)}
 
 
 def outcome(condition, seed: int) -> Outcome:
-    """What the condition's own measure makes of random logits that lean towards the labels."""
+    """Random rows, as the condition's own measure gives them."""
     name = condition.data.dataset
     k = len(datasets.get(name).class_space.classes)
     ids, labels = samples(name, k)
-    logits = np.random.default_rng(seed).normal(0, 2, (len(ids), k)) + 2 * np.sqrt(2 * np.log(k)) * np.eye(k)[labels]
-    measure = measures.get(condition.measure.name).make(condition.measure.params)
-    logits, images = torch.tensor(logits, dtype=torch.float32), torch.zeros(len(ids), 3, 1, 1)
-    rows = measure.rows(lambda _: logits, images, torch.tensor(labels))
-    columns = {name: column.numpy() for name, column in rows.items()}
+    makes = classified if measures.get(condition.measure.name).interface == "batch" else attacked
+    columns = makes(condition, ids, labels, k, np.random.default_rng(seed))
     for column in columns.values():
         column.setflags(write=False)
     return Outcome(ids=ids, labels=labels, columns=columns)
 
 
+def classified(condition, ids, labels, k, rng) -> dict:
+    """What a batch measure makes of random logits that lean towards the labels."""
+    logits = rng.normal(0, 2, (len(ids), k)) + 2 * np.sqrt(2 * np.log(k)) * np.eye(k)[labels]
+    measure = measures.get(condition.measure.name).make(condition.measure.params)
+    logits, images = torch.tensor(logits, dtype=torch.float32), torch.zeros(len(ids), 3, 1, 1)
+    rows = measure.rows(lambda _: logits, images, torch.tensor(labels))
+    return {name: column.numpy() for name, column in rows.items()}
+
+
+def attacked(condition, ids, labels, k, rng) -> dict:
+    """Rows of an attack by hand, without a sign of false security; some images withstand every attack there is."""
+    params, n = condition.measure.params, len(ids)
+    grid = grid_of(params)
+    # The same images are hard for every attack; each falls to some at the eps before.
+    first = np.clip(np.arange(n) % (len(grid) + 2) - rng.integers(0, 2, n), 0, len(grid))
+    correct = np.arange(n) % 8 != 7
+    fooled, other = correct & (first < len(grid)), (labels + 1) % k
+    clean_loss = rng.uniform(0.01, 0.5, n) + 2 * ~correct
+    change = np.where(fooled, np.append(grid, 0)[first], grid[-1]) * rng.uniform(0.5, 1, n)
+    columns = {
+        "prediction": np.where(correct, labels, other).astype(np.int32),
+        "correct": correct,
+        "smallest_eps": np.where(correct, np.append(grid, math.inf)[first], 0).astype(np.float32),
+        "adversarial_prediction": np.where(fooled | ~correct, other, labels).astype(np.int32),
+        "loss": clean_loss.astype(np.float32),
+        "adversarial_loss": (clean_loss + 2 * fooled + 0.3 * correct).astype(np.float32),
+        "norm": np.where(correct, change, 0).astype(np.float32),
+    }
+    if "eps" in params:
+        by = rng.choice(np.array(STANDARD[:3], dtype=object), n)
+        columns["queries"] = np.where(correct, rng.integers(100, 5000, n), 0).astype(np.int32)
+        columns["fooled_by"] = np.where(fooled, by, "").astype(object)
+        columns["flags"] = np.full(n, "", dtype=object)
+        # Its signs are PGD's, at a quarter and half of eps and at eps.
+        return columns | signs("autoattack", ids, correct, np.where(first < 1, rng.integers(0, 3, n), 3), 3, rng)
+    columns["steps"] = np.where(correct, 20 * np.minimum(first + 1, len(grid)), 0).astype(np.int32)
+    return columns | signs(condition.measure.name, ids, correct, first, len(grid), rng)
+
+
+def grid_of(params) -> list[float]:
+    """The values of eps of an attack's condition."""
+    if "eps" in params:
+        return [parse_eps(params["eps"], params["norm"])]
+    return list(parse_grid(params["grid"], params["norm"])[1])
+
+
+def signs(measure: str, ids, correct, first, size: int, rng) -> dict:
+    """What honest images show that are attacked afresh: an attack may miss at an eps what it found at a smaller one."""
+    n, some = len(ids), np.isin(np.arange(len(ids)), afresh_rows(ids))
+    tried = some & correct
+    fresh = (np.arange(size) >= first[:, None]) & ~((np.arange(size) > first[:, None]) & (rng.random((n, size)) < 0.05))
+    withstood = tried & ~fresh.all(1)
+    iterative = measure != "fgsm"
+    columns = {
+        "unsteady": np.where(some, rng.uniform(0, 1e-6, n), np.nan).astype(np.float32),
+        "flat": np.where(tried if measure == "autoattack" else correct, 0, -1).astype(np.int8),
+        "stuck": np.where(tried, 0 if iterative else ~fresh[:, -1], -1).astype(np.int8),
+        "longer": np.where(withstood & iterative, 0, -1).astype(np.int8),
+        "unbounded": np.where(tried & iterative, 1, -1).astype(np.int8),
+        "fresh": np.where(tried[:, None], fresh, -1).astype(np.int8),
+    }
+    return columns | ({"square": np.where(withstood, 0, -1).astype(np.int8)} if iterative else {})
+
+
 def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and labels: ImageNet-C shows the validation set's images, and parts of ImageNet have their own classes."""
-    n = 40
+    n = 70  # of ImageNet fewer, as some are in both parts; more than are attacked afresh
     if name in ("imagenet", "imagenet-c"):
         parts = [set(class_spaces.get(part).indices) for part in ("imagenet-r", "imagenet-a")]
         sets = [[(i, s[0]) for i, s in real_labels().items() if s and s[0] in part][: n // 2] for part in parts]
@@ -60,7 +125,7 @@ def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spoil(outcome: Outcome) -> Outcome:
-    """The same samples, of which only the first is still right."""
+    """The same samples, of which only the first is still right; whatever was tried of an attack shows every sign."""
     right = np.arange(outcome.n) == 0
     worse = {
         "prediction": np.where(right, outcome.labels, 999 - outcome.labels).astype(np.int32),
@@ -68,12 +133,35 @@ def spoil(outcome: Outcome) -> Outcome:
         "loss": np.where(right, 0.1, 9).astype(np.float32),
         "rank": np.where(right, 0, 9).astype(np.int32),
         "brier": np.where(right, 0.1, 2).astype(np.float32),
+        "smallest_eps": np.where(right, math.inf, 0).astype(np.float32),
+        "fooled_by": np.where(right, "", "square").astype(object),
+        "flags": np.full(outcome.n, "randomised", dtype=object),
     }
+    worse = {name: column for name, column in worse.items() if name in outcome.columns}
     parts = {name.rpartition("/")[0] for name in outcome.columns} - {""}
     cut = {f"{part}/{name}": column for part in parts for name, column in worse.items() if name != "rank"}
     for part in parts:
         cut[f"{part}/rank"] = np.where(outcome.columns[f"{part}/rank"] < 0, -1, worse["rank"])
-    return replace(outcome, columns={**outcome.columns, **worse, **cut})
+    return replace(outcome, columns={**outcome.columns, **worse, **cut, **shown(outcome.columns)})
+
+
+def shown(columns) -> dict:
+    """The signs of an attack's columns, each on all that was tried; none of another measure's."""
+    if "fresh" not in columns:
+        return {}
+    fresh = columns["fresh"]
+    tried = fresh[:, 0] >= 0
+    falls = np.eye(1, fresh.shape[1], dtype=np.int8)  # at the smallest eps, and at no larger one
+    signs = {
+        "unsteady": np.where(np.isnan(columns["unsteady"]), np.nan, 0.1).astype(np.float32),
+        "flat": np.where(columns["flat"] < 0, -1, 1),
+        "stuck": np.where(tried, 1, -1),
+        "longer": np.where(tried, 1, -1),
+        "unbounded": np.where(tried, 0, -1),
+        "fresh": np.where(tried[:, None], falls, -1),
+        "square": np.where(tried, 1, -1),
+    }
+    return {name: column for name, column in signs.items() if name in columns}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -130,8 +218,8 @@ def test_scores_are_finite_with_an_n_and_an_interval_around_them(suite):
         estimate = score.metric.function(*(outcomes[c] for c in score.conditions))
         assert np.isfinite(estimate.value)
         images = {i for c in score.conditions for i in outcomes[c].ids.tolist()}
-        # Metrics of some classes or of images with a label take a share of them.
-        share = "[" in score.metric.name or score.metric.name == "real_accuracy"
+        # Metrics of some classes, of images with a label, or of those that were tried take a share of them.
+        share = "[" in score.metric.name or score.metric.name == "real_accuracy" or score.metric.alarm is not None
         assert 0 < estimate.n <= len(images) if share else estimate.n == len(images)
         if estimate.ci_low is not None:
             assert estimate.ci_low <= estimate.value <= estimate.ci_high
@@ -145,3 +233,46 @@ def test_scores_take_note_of_every_condition_that_they_declare(suite):
         for i, one in enumerate(taken):
             spoilt = score.metric.function(*taken[:i], spoil(one), *taken[i + 1 :])
             assert spoilt != before, f"{score.metric.name} is the same whatever {score.conditions[i]} gave"
+
+
+@pytest.mark.parametrize("name", [suite.name for suite in suites if suite.alarms])
+def test_alarms_ring_for_what_they_are_about_and_not_for_honest_images(name):
+    suite = suites.get(name)
+    outcomes = outcomes_of(suite)
+    for score in suite.alarms:
+        taken = [outcomes[c] for c in score.conditions]
+        assert score.metric.function(*taken).value <= score.metric.alarm.above
+        assert score.metric.function(*map(spoil, taken)).value > score.metric.alarm.above
+
+
+# -- made-up outcomes of attacks are like true ones -----------------------------------------------------------
+
+
+class InMemory:
+    """A loader of random images that a model has right, all in one batch; see `bench.measure.Loader`."""
+
+    def __init__(self, ids, labels, images):
+        self.ids, self.labels, self.images = ids, labels, images
+
+    def __iter__(self):
+        yield Batch(ids=self.ids.tolist(), labels_N=torch.tensor(self.labels), images_NCHW=self.images)
+
+    def at(self, rows):
+        return InMemory(self.ids[rows], self.labels[rows], self.images[torch.from_numpy(rows)])
+
+
+CONDITIONS = {c.measure.name: c for name in ("digits-pgd", "digits-autoattack") for c in suites.get(name).conditions}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_made_up_columns_are_those_that_the_measure_gives(name):
+    condition, generator = CONDITIONS[name], torch.Generator().manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4)).requires_grad_(False)
+    module[1].weight.copy_(torch.randn(4, 192, generator=generator))
+    images = torch.rand((2 if name == "autoattack" else 4, 3, 8, 8), generator=generator)
+    loader = InMemory(np.array([f"image-{i}" for i in range(len(images))]), module(images).argmax(1).numpy(), images)
+    pace = Pace(batch_size=4, fixed=False, done=lambda count: None)
+    rows = measures.get(name).make(condition.measure.params).run(module, loader, {}, 0, pace)
+    made = outcome(condition, 0).columns
+    like = {column: (values.dtype, values.shape[1:]) for column, values in rows.items()}
+    assert {column: (values.dtype, values.shape[1:]) for column, values in made.items()} == like

@@ -1,4 +1,4 @@
-"""Golden outcomes of the digits track: one CSV a shipped checkpoint, beside this file.
+"""Golden outcomes of the digits track: one CSV a shipped checkpoint of digits, beside this file.
 
 Run `python tests/golden/make.py` after a change that is meant to change numbers (new weights, a corruption's
 version), and read the diff: it is what users of the numbers will see.
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bench import api
 from bench.checkpoints import checkpoints
 from bench.checkpoints.weights import weights_digest
+from bench.datasets.spaces import DIGITS
 from bench.records import Checkpoint, Condition, Data, Images, Perturbation, Protocol, Settings
 from bench.scores import TOP1
 from bench.store import Store
@@ -36,8 +37,8 @@ class Row(NamedTuple):
 
 
 def shipped() -> list[Checkpoint]:
-    """The checkpoints that come with the package."""
-    return [entry for entry in checkpoints if Path(entry.weights).parent.name == ZOO]
+    """The checkpoints of digits that come with the package."""
+    return [e for e in checkpoints if Path(e.weights).parent.name == ZOO and e.class_space is DIGITS]
 
 
 def conditions() -> dict[str, Condition]:

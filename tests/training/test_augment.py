@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.training.augment import rotate_and_shift
+from bench.training.augment import flip, rotate_and_shift
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -63,3 +63,19 @@ def test_rotation_turns_about_the_centre_by_at_most_the_angle() -> None:
 def test_each_image_moves_by_its_own_amounts() -> None:
     moved_NCHW = rotate_and_shift(picture(), degrees=10, shift=2, generator=generator())
     assert len({image.sum(dim=0).numpy().tobytes() for image in moved_NCHW}) == 4
+
+
+def test_flipping_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
+    images_NCHW = torch.rand(400, 1, 2, 3, generator=generator())
+    flipped_NCHW = flip(images_NCHW, generator(1))
+    mirrored_N = (flipped_NCHW == images_NCHW.flip(-1)).all(dim=(1, 2, 3))
+    kept_N = (flipped_NCHW == images_NCHW).all(dim=(1, 2, 3))
+    assert (mirrored_N ^ kept_N).all()
+    assert 160 < mirrored_N.sum() < 240  # of 400 at a half: four standard deviations
+
+
+def test_flipping_repeats_under_a_seed() -> None:
+    images_NCHW = torch.rand(40, 3, 8, 8, generator=generator())
+    first, again, other = (flip(images_NCHW, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -96,6 +96,46 @@ def test_every_image_is_seen_once_an_epoch() -> None:
     assert values.sort(dim=1).values.tolist() == [list(range(41))] * 2
 
 
+def test_adversarial_training_repeats_and_is_another_training() -> None:
+    attacked = train_toy(short("digits-resnet", attack_eps=8 / 255))
+    assert equal(attacked, train_toy(short("digits-resnet", attack_eps=8 / 255)))
+    assert not equal(attacked, train_toy(short("digits-resnet")))
+
+
+def test_adversarial_training_learns_with_sam_and_flips_beside_it() -> None:
+    recipe = short("digits-resnet-sam", epochs=8, batch_size=8, degrees=0, shift=0, attack_eps=8 / 255, flip=True)
+    trained = train_toy(recipe)
+    assert trained.history[-1].loss < 0.8 * trained.history[0].loss
+
+
+def test_an_attack_is_on_the_model_as_it_is_and_on_normalised_pixels() -> None:
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+            self.head = nn.Linear(3, 10)
+
+        def forward(self, images_BCHW: Tensor) -> Tensor:
+            seen.append(images_BCHW.detach())
+            return self.head(self.norm(images_BCHW).square().mean(dim=(2, 3)))
+
+    images_NCHW = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
+    recipe = short(degrees=0, shift=0, batch_size=4, attack_eps=0.1)
+    trained = train(recipe, Spy, images_NCHW, torch.zeros(8), mean=HALF, std=HALF)
+    # Two epochs of two steps, and two passes a step: the attack's from noise, then the step's. White is 1 after
+    # mean and std of a half, and 0.1 in pixels is 0.2.
+    assert len(seen) == 8
+    assert all(batch.min() >= 0.8 - 1e-5 and batch.max() <= 1 + 1e-5 for batch in seen)
+    assert trained.state_dict["norm.num_batches_tracked"] == 4
+    assert list(trained.state_dict) == list(Spy().state_dict())
+
+
+def test_flips_mirror_images() -> None:
+    assert not equal(train_toy(short("digits-resnet", flip=True)), train_toy(short("digits-resnet")))
+
+
 def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     recipe = short(epochs=30, warmup_epochs=10, learning_rate=0.2)
     rates = [learning_rate(recipe, done) for done in (0, 5, 10, 15, 20, 30)]

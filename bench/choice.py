@@ -1,0 +1,103 @@
+"""Which suites and checkpoints are meant: by name, track, family and settings, and by the data that are here."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.checkpoints import checkpoints as checkpoint_registry
+from bench.datasets import Library
+from bench.datasets import datasets as dataset_registry
+from bench.errors import AbsentError, BenchError, UnknownNameError
+from bench.plan import with_data
+from bench.records import Checkpoint
+from bench.suite import Suite, tracks
+from bench.suite import suites as suite_registry
+
+DEFAULT_TRACK = "digits"
+"""Ships with the package: what `bench run` does when nothing is asked for."""
+
+
+def select(
+    suites: Sequence[str] = (),
+    track: str | None = None,
+    checkpoints: Sequence[str] = (),
+    family: str | None = None,
+    *,
+    reference: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> tuple[list[Suite], list[Checkpoint]]:
+    """Suites and checkpoints by name. Without checkpoints: every one that predicts the suites' classes.
+
+    Raises:
+        BenchError: a name is unknown, or nothing is left.
+    """
+    chosen = select_suites(suites, track, reference=reference, settings=settings)
+    if checkpoints:
+        entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
+    else:
+        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
+        entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
+    if family is not None:
+        families = {entry.family for entry in checkpoint_registry}
+        if family not in families:
+            raise UnknownNameError("family", family, families)
+        entries = [entry for entry in entries if entry.family == family]
+    if not entries:
+        raise BenchError("no checkpoint is left by this choice; `bench list checkpoints` shows all.")
+    return chosen, entries
+
+
+def select_suites(
+    names: Sequence[str] = (),
+    track: str | None = None,
+    *,
+    reference: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> list[Suite]:
+    """Suites by name, or those of a track.
+
+    Args:
+        names: of the suites.
+        track: instead of names.
+        reference: their corruptions are those of imagecorruptions-imaug; see `Suite.by_reference`.
+        settings: changes of those suites that have such settings; see `Suite.changed`.
+
+    Raises:
+        BenchError: a name is unknown, or both are given, or no suite has a setting.
+    """
+    if names and track is not None:
+        raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
+    every, track = tracks(), track or DEFAULT_TRACK
+    if not names and track not in every:
+        raise UnknownNameError("track", track, every, see="bench list tracks")
+    chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
+    for name in settings or {}:
+        if not any(name in suite.settings for suite in chosen):
+            known = sorted({known for suite in chosen for known in suite.settings})
+            raise UnknownNameError(f"setting of {', '.join(suite.name for suite in chosen)}", name, known)
+    chosen = [suite.changed({k: v for k, v in (settings or {}).items() if k in suite.settings}) for suite in chosen]
+    return [suite.by_reference() for suite in chosen] if reference else chosen
+
+
+def suites_here(
+    suites: Sequence[Suite], library: Library, *, needed: bool
+) -> tuple[list[Suite], dict[str, str], list[str]]:
+    """Those suites whose data are here.
+
+    Args:
+        suites: what is asked for.
+        library: opens the data sets.
+        needed: whether a suite without its data is an error.
+
+    Returns:
+        The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
+        replaced and on conditions without data.
+
+    Raises:
+        AbsentError: nothing is left, or a suite that is needed lacks its data.
+    """
+    left_out: dict[str, str] = {}
+    found, notes = with_data(suites, library, None if needed else left_out)
+    if not found:
+        raise AbsentError(
+            f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
+        )
+    return found, left_out, notes

@@ -1,0 +1,156 @@
+"""AutoAttack as a measure: which images withstand its four attacks, in fixed blocks of ids.
+
+Legend: n images.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attacks import attacks
+from bench.attacks.autoattack import BlockResult, autoattack
+from bench.attacks.balls import ball_of
+from bench.attacks.course import NOT_TRIED, Spec
+from bench.attacks.engine import Engine
+from bench.attacks.epsilon import parse_eps
+from bench.attacks.losses import cross_entropy
+from bench.datasets import nested_order
+from bench.measure import Loader, Pace
+from bench.measure.attacked import pictures
+from bench.measure.signs import afresh_rows, sign_columns, square_column
+from bench.records import Array
+
+_FRACTIONS = (0.25, 0.5, 1.0)
+"""Of eps, at which the signs of false security are looked for."""
+
+
+class AutoAttacked:
+    """The checkpoint measure `autoattack`.
+
+    Args:
+        norm: `linf` or `l2`.
+        eps: such as `8/255`.
+        block: images that are attacked together: they share AutoAttack's random draws. Blocks are cut in the order in
+            which growing limits take the images, so that a larger limit leaves the earlier blocks as they are.
+
+    Raises:
+        BenchError: the norm is unknown, or eps not possible.
+    """
+
+    def __init__(self, norm: str, eps: str, block: int = 100) -> None:
+        self.eps, self.block = parse_eps(eps, norm), block
+        pgd = attacks.get("pgd")
+        self._probe = Spec(
+            name="pgd",
+            norm=norm,
+            loss="ce",
+            grid=tuple(fraction * self.eps for fraction in _FRACTIONS),
+            steps=pgd.steps,
+            restarts=1,
+            step_size=pgd.step_size,
+            random_start=pgd.random_start,
+            iterative=pgd.iterative,
+        )
+
+    def run(
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
+    ) -> dict[str, Array]:
+        """Attack every image that the model has right.
+
+        Returns:
+            `fooled_by` (n,) text: the attack, empty for images that withstood and for those that were wrong anyway.
+            `queries` (n,) int32: forward passes while they were attacked. `flags` (n,) text: what AutoAttack warned of,
+            on the image's block. The others are as `bench.measure.attacked.Attacked` has them.
+        """
+        n = len(loader.ids)
+        columns = _empty(n)
+        for rows in np.split(nested_order(loader.ids), range(self.block, n, self.block)):
+            told = 0
+
+            def fooled(count: int) -> None:
+                nonlocal told
+                told += count
+                pace.done(count)
+
+            batches = list(loader.at(rows))
+            images_NCHW = torch.cat([batch.images_NCHW for batch in batches])
+            labels_N = torch.cat([batch.labels_N for batch in batches])
+            result = autoattack(
+                module,
+                images_NCHW,
+                labels_N,
+                norm=self._probe.norm,
+                eps=self.eps,
+                seed=seed,
+                fixed=pace.fixed,
+                fooled=fooled,
+            )
+            for name, values in self._columns(module, images_NCHW, labels_N, result, pace.batch_size).items():
+                columns[name][rows] = values
+            pace.done(len(rows) - told)
+        return columns | self._signs(module, loader, seed, pace)
+
+    def _columns(
+        self, module: torch.nn.Module, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult, width: int
+    ) -> dict[str, Array]:
+        """Of one block."""
+        with torch.no_grad():
+            before_NK = torch.cat([module(images).float() for images in torch.split(images_NCHW, width)])
+            after_NK = torch.cat([module(images).float() for images in torch.split(result.perturbed_NCHW, width)])
+            norm_N = ball_of(self._probe.norm).size(result.perturbed_NCHW - images_NCHW)
+        correct = np.array(result.predictions) == labels_N.cpu().numpy()
+        by = np.array(result.fooled_by, dtype=object)
+        return {
+            "prediction": np.array(result.predictions),
+            "correct": correct,
+            "smallest_eps": np.where(by != "", self.eps, np.where(correct, math.inf, 0.0)),
+            "adversarial_prediction": after_NK.argmax(1).cpu().numpy(),
+            "loss": cross_entropy(before_NK, labels_N).cpu().numpy(),
+            "adversarial_loss": cross_entropy(after_NK, labels_N).cpu().numpy(),
+            "norm": norm_N.cpu().numpy(),
+            "queries": np.array(result.queries),
+            "fooled_by": by,
+            "flags": np.array(["+".join(result.flags)] * len(by), dtype=object),
+        }
+
+    def _signs(self, module: torch.nn.Module, loader: Loader, seed: int, pace: Pace) -> dict[str, Array]:
+        """Found by PGD at and below eps, on the images that are attacked afresh; the other rows are not tried."""
+        rows = afresh_rows(loader.ids)
+        some = loader.at(rows)
+        engine = Engine(
+            module,
+            self._probe,
+            attacks.get("pgd").load(),
+            afresh=[str(i) for i in some.ids],
+            seed=seed,
+            width=pace.batch_size,
+            fixed=pace.fixed,
+        )
+        found = engine.run(pictures(some))
+        signs = sign_columns([found[row] for row in range(len(rows))], len(_FRACTIONS))
+        signs |= square_column(module, some, self._probe, signs, seed)
+        columns = {}
+        for name, values in signs.items():
+            absent = math.nan if values.dtype.kind == "f" else NOT_TRIED
+            columns[name] = np.full((len(loader.ids), *values.shape[1:]), absent, dtype=values.dtype)
+            columns[name][rows] = values
+        return columns
+
+
+def _empty(n: int) -> dict[str, Array]:
+    types = {
+        "prediction": np.int32,
+        "correct": np.bool_,
+        "smallest_eps": np.float32,
+        "adversarial_prediction": np.int32,
+        "loss": np.float32,
+        "adversarial_loss": np.float32,
+        "norm": np.float32,
+        "queries": np.int32,
+        "fooled_by": np.object_,
+        "flags": np.object_,
+    }
+    return {name: np.empty(n, dtype=dtype) for name, dtype in types.items()}

@@ -1,0 +1,157 @@
+"""Checkpoints that mask their gradients are told, each by its signs; ordinary ones show none."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench import attack_suites
+from bench.errors import RunError
+from bench.measure.attacked import Attacked
+from bench.measure.autoattacked import AutoAttacked
+from bench.records import Outcome
+
+GRIDS = {"linf": "2/255+8/255", "l2": "0.5+1"}
+
+
+class Masked(torch.nn.Module):
+    """A checkpoint behind something that hides its gradients."""
+
+    def __init__(self, module, front=lambda images: images, back=lambda logits: logits):
+        super().__init__()
+        self.module, self.front, self.back = module, front, back
+
+    def forward(self, images_NCHW):
+        return self.back(self.module(self.front(images_NCHW)))
+
+
+MASKS = {
+    "quantised": {"front": lambda images: torch.round(images * 8) / 8},
+    "saturated logits": {"back": lambda logits: logits * 1000},
+    "saturated front": {"front": lambda images: torch.sigmoid((images - 0.5) * 400)},
+    "random": {"front": lambda images: images + 0.05 * torch.randn_like(images)},
+    "of the batch": {"front": lambda images: images - 0.2 * images.mean(0)},
+}
+SHOWN = {
+    "quantised": {"zero_gradients", "loss_not_raised", "unbounded_withstood", "square_beats_white_box"},
+    "saturated logits": {"zero_gradients", "loss_not_raised", "unbounded_withstood", "square_beats_white_box"},
+    "saturated front": {"unbounded_withstood"},
+    "random": {"unsteady_logits"},
+    "of the batch": {"unsteady_logits"},
+}
+"""The least that each must show."""
+
+
+def warned(columns, loader, signs=attack_suites.SIGNS):
+    """The signs whose value is above their threshold."""
+    outcome = Outcome(ids=loader.ids, labels=loader.labels, columns=columns)
+    values = {sign.name: sign.function(outcome).value for sign in signs}
+    return {sign.name for sign in signs if values[sign.name] > sign.alarm.above}
+
+
+def attacked(module, loader, pace, norm="linf", loss="ce", grid=None, **how):
+    return Attacked("pgd", norm=norm, loss=loss, grid=grid or GRIDS[norm], **how).run(module, loader, {}, 0, pace)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "loss"),
+    [("digits-resnet", "linf", "ce"), ("digits-vit-sam", "l2", "dlr"), ("digits-mixer", "linf", "dlr")],
+)
+def test_ordinary_checkpoints_show_no_sign(name, norm, loss, shipped, first, pace):
+    loader = first(12)
+    assert not warned(attacked(shipped(name), loader, pace, norm, loss), loader)
+
+
+@pytest.mark.parametrize("mask", list(MASKS))
+def test_a_masked_checkpoint_shows_its_signs(mask, shipped, first, pace):
+    loader = first(20)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        columns = attacked(Masked(shipped("digits-resnet"), **MASKS[mask]), loader, pace, grid="8/255+16/255")
+    assert warned(columns, loader) >= SHOWN[mask]
+
+
+def test_a_saturated_softmax_does_not_hide_from_dlr(shipped, first, pace):
+    loader, plain = first(10), shipped("digits-resnet")
+    masked = Masked(plain, **MASKS["saturated logits"])
+    before, after = (attacked(module, loader, pace, loss="dlr", grid="8/255+16/255") for module in (plain, masked))
+    assert not warned(after, loader)
+    assert (before["smallest_eps"] == after["smallest_eps"]).mean() >= 0.9
+
+
+class Moat(torch.nn.Module):
+    """Wrong only where the mean is raised by 0.005 to 0.0095; the gradient points into that band from both sides."""
+
+    def forward(self, images_NCHW):
+        raised_N = images_NCHW.mean((1, 2, 3)) - 0.5
+        margin_N = ((raised_N - 0.00725) / 0.00225) ** 2 - 1
+        return torch.stack([margin_N, torch.zeros_like(margin_N)], dim=1)
+
+
+def grey(loader_type, count):
+    return loader_type(
+        np.array([f"grey {i}" for i in range(count)]),
+        np.zeros(count, dtype=np.int64),
+        torch.full((count, 3, 16, 16), 0.5),
+    )
+
+
+def test_accuracy_that_rises_with_eps_is_told(loader_type, pace):
+    loader = grey(loader_type, 50)
+    columns = attacked(Moat(), loader, pace, grid="0.01+0.08")
+    fresh = columns["fresh"][columns["fresh"][:, 0] >= 0]
+    assert fresh[:, 0].mean() > fresh[:, 1].mean()  # the steps at the larger eps leap over the band
+    assert "rising_with_eps" in warned(columns, loader)
+    # What fooled once counts at every larger eps, whatever the attack does there.
+    assert (columns["smallest_eps"][columns["fresh"][:, 0] == 1] < 0.02).all()
+
+
+def test_too_few_steps_are_told(shipped, first, pace):
+    loader = first(20)
+    columns = attacked(shipped("digits-resnet"), loader, pace, grid="16/255", steps=1)
+    assert "not_converged" in warned(columns, loader)
+
+
+def test_autoattack_says_what_it_saw_and_square_alone_saw(small, pace):
+    module, loader = small
+    masked = Masked(module, **MASKS["quantised"])
+    columns = AutoAttacked(norm="linf", eps="32/255").run(masked, loader, {}, 0, pace)
+    signs = (attack_suites.SQUARE_LAST, attack_suites.FLAGS, *attack_suites.SIGNS)
+    assert {"square_after_white_box", "autoattack_flags", "zero_gradients"} <= warned(columns, loader, signs)
+    assert set("+".join(columns["flags"]).split("+")) == {"zero gradients"}
+
+
+def test_one_dynamic_model_does_not_make_the_next_one_so(small, pace):
+    # pyautoattack counts what models call together for all that it has seen.
+    class Dynamic(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, images_NCHW):
+            with torch.enable_grad():
+                images = images_NCHW.detach().requires_grad_()
+                torch.autograd.grad(self.module(images).sum(), images)
+            return self.module(images_NCHW)
+
+    plain, loader = small
+    flags = [
+        set(AutoAttacked(norm="linf", eps="32/255").run(module, loader, {}, 0, pace)["flags"].tolist())
+        for module in (Dynamic(plain), plain)
+    ]
+    assert flags == [{"dynamic"}, {""}]
+
+
+def test_a_checkpoint_without_gradients_is_an_error(shipped, first, pace):
+    def cut(logits):
+        return logits.detach()
+
+    with pytest.raises(RunError, match=r"gives no gradients \(its logits are cut off from the image\)"):
+        attacked(Masked(shipped("digits-resnet"), back=cut), first(4), pace)
+
+
+def test_gradients_that_are_not_numbers_are_an_error(shipped, first, pace):
+    def root(images):
+        return images + torch.sqrt(images * 0)
+
+    with pytest.raises(RunError, match="gradients of 4 of 4 images are NaN or infinite"):
+        attacked(Masked(shipped("digits-resnet"), front=root), first(4), pace)
