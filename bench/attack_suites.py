@@ -205,7 +205,7 @@ def _autoattack(what: Attacked, settings: Params) -> Suite:
     conditions = {
         norm: _condition(what, "autoattack", Params(norm=norm, eps=text, block=100)) for norm, text in eps.items()
     }
-    few = () if what.data.samples is None else (f"the {what.data.samples} images of the first limit",)
+    few = () if what.data.samples is None else (f"{what.data.samples} of the images, as a limit takes them",)
     return Suite(
         name=what.name,
         version=what.version,

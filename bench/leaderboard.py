@@ -339,7 +339,7 @@ def _score(
             except DamagedCellError:
                 raise
             except BenchError as error:
-                notes.append(f"{entry.name}: {error}")
+                notes.append(f"{entry.name}, {score.column or score.metric.name}: {error}")
                 continue
             rows.append(ScoredRow(checkpoint=entry, score=score, estimate=estimate))
     return rows, notes

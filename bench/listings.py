@@ -89,6 +89,7 @@ def _recipes() -> Rows:
             "architecture": recipe.architecture,
             "dataset": recipe.dataset,
             "sam rho": recipe.sam_rho,
+            "attack eps": round(recipe.attack_eps, 4),
             "epochs": recipe.epochs,
             "seed": recipe.seed,
         }

@@ -65,7 +65,7 @@ def median_eps(*outcomes: Outcome, unit: float = 1.0) -> Estimate:
     smallest_N = _smallest(outcomes, "median eps")
     median = float(np.quantile(smallest_N, 0.5, method="inverted_cdf"))
     if math.isinf(median):
-        raise BenchError("no median eps: more than half of the images withstand the largest of the grid.")
+        raise BenchError("not defined: more than half of the images withstand the largest eps of the grid.")
     return estimate(median / unit, len(smallest_N))
 
 
@@ -111,7 +111,7 @@ def rising_with_eps(outcome: Outcome) -> Estimate:
 
 
 def square_beats_white_box(outcome: Outcome) -> Estimate:
-    """Share of the images attacked afresh that Square fools at an eps at which the attack by gradients does not."""
+    """Share of the images attacked afresh that Square fools at the largest eps, where the attack by gradients fails."""
     tried_N = _column(outcome, "fresh", "Square against white box")[:, 0] >= 0
     return _share_of(outcome, "square", tried_N)
 

@@ -112,7 +112,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
     """
     names = display_names(board.checkpoints)
     estimates = {(row.checkpoint, row.score.column): row.estimate for row in board.rows if row.score.column}
-    total, warnings = len(board.suite.conditions), board.warnings
+    total = len(board.suite.conditions)
     rows = []
     for rank, checkpoint in enumerate(board.ranking, start=1):
         scored = (checkpoint, board.suite.headline.column) in estimates
@@ -128,7 +128,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
                     for score in board.suite.board
                 },
                 "n": f"{estimates[checkpoint, board.suite.headline.column].n:,}" if scored else "–",
-                **({"warnings": _warned(warnings.get(checkpoint, ())) or "none"} if board.suite.alarms else {}),
+                **({"warnings": _warnings_shown(board, checkpoint)} if board.suite.alarms else {}),
                 **_cost_columns(board.costs.get(checkpoint)),
                 "cells": "all" if cells == total else f"{cells}/{total} cells",
             }
@@ -144,6 +144,13 @@ def _warned(rows: Sequence[ScoredRow]) -> str:
     return ", ".join(dict.fromkeys(row.score.metric.name for row in rows))
 
 
+def _warnings_shown(board: Board, checkpoint: StoredCheckpoint) -> str:
+    """What warns, `none` where nothing does, and a dash where not all that might has been looked at."""
+    looked = sum(row.checkpoint == checkpoint and row.score.metric.alarm is not None for row in board.rows)
+    warned = _warned(board.warnings.get(checkpoint, ()))
+    return warned or ("none" if looked == len(board.suite.alarms) else "–")
+
+
 def warnings_in_words(board: Board) -> list[str]:
     """A line for each warning of each checkpoint: under which conditions, how much, and what it means."""
     names, lines = display_names(board.checkpoints), []
@@ -155,9 +162,8 @@ def warnings_in_words(board: Board) -> list[str]:
             alarm = some[0].score.metric.alarm
             most = max(row.estimate.value for row in some)
             where = "; ".join(dict.fromkeys(_where(row.score) for row in some))
-            lines.append(
-                f"WARNING {names[checkpoint]}, {name} ({where}): {100 * most:.0f}% {alarm.says if alarm else ''}"
-            )
+            share = f"{100 * most:.0f}%" if most >= 0.01 else f"{100 * most:.2g}%"
+            lines.append(f"WARNING {names[checkpoint]}, {name} ({where}): {share} {alarm.says if alarm else ''}")
     return lines
 
 
@@ -172,9 +178,13 @@ def _cost_columns(cost: Cost | None) -> dict[str, str]:
     return {
         "Mparams": f"{cost.parameters / 1e6:.1f}" if cost else "–",
         "GMACs": f"{cost.macs / 1e9:.3g}" if cost else "–",
-        "img/s": f"{cost.images_per_second:,.0f}" if cost else "–",
+        "img/s": _speed(cost.images_per_second) if cost else "–",
         "peak GiB": f"{cost.peak_memory / 2**30:.2f}" if cost and cost.peak_memory else "–",
     }
+
+
+def _speed(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"
 
 
 def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpoint, str]:

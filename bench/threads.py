@@ -28,12 +28,18 @@ def pieces(n: int, most: int) -> list[slice]:
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
-def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
+def in_threads(function: Callable[[_T], object], items: Iterable[_T], threads: int | None = None) -> None:
     """Call a function with each item; what one of them raises stops the others, and is raised.
 
     Within such a call everything runs in its own thread, without the caller's autocast or inference mode.
+
+    Args:
+        function: what to do.
+        items: what with.
+        threads: None takes as many as torch's operations have in the calling thread.
     """
-    threads, items = torch.get_num_threads(), list(items)
+    own, items = torch.get_num_threads(), list(items)
+    threads = threads or own
     if threads == 1 or len(items) == 1 or getattr(_here, "is_piece", False):
         for item in items:
             function(item)
@@ -45,7 +51,7 @@ def in_threads(function: Callable[[_T], object], items: Iterable[_T]) -> None:
         begun = [piece for piece in waiting if not piece.cancel()]
         concurrent.futures.wait(begun)
         # A thread's own number lives in it, but torch also keeps the last one set, for threads that are yet to come.
-        torch.set_num_threads(threads)
+        torch.set_num_threads(own)
     for piece in begun:
         piece.result()
 

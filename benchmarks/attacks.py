@@ -45,7 +45,7 @@ FASTER, DIFFERENT, FLIPPED = 2.0, 0.005, 0.002
 """Bars: ratio of time, share of judgements that differ from foolbox's, share that differ between batch sizes."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Loader:
     """Images at hand; see `bench.measure.Loader`."""
 
@@ -57,20 +57,21 @@ class Loader:
     def __iter__(self) -> Any:
         for start in range(0, len(self.ids), self.batch):
             some = slice(start, start + self.batch)
-            labels = torch.from_numpy(self.labels[some])
+            labels = torch.from_numpy(self.labels[some]).to(self.images_NCHW.device)
             yield Batch(ids=[str(i) for i in self.ids[some]], labels_N=labels, images_NCHW=self.images_NCHW[some])
 
     def at(self, rows: Array) -> "Loader":
+        """Some of them."""
         return Loader(self.ids[rows], self.labels[rows], self.images_NCHW[rows], self.batch)
 
 
-def images_of(library: Library, name: str, entry: Checkpoint, limit: int) -> Loader:
+def images_of(library: Library, name: str, entry: Checkpoint, limit: int, device: str = "cpu") -> Loader:
     samples = library.open(name, "test").samples
     rows = subset(samples.ids, limit)
     crops_NHWC = np.empty((len(rows), entry.input_size, entry.input_size, 3), dtype=np.uint8)
     CropSource(samples, entry.crop).fill(rows, crops_NHWC)
     images_NCHW = torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2).float().div(255)
-    return Loader(samples.ids[rows], samples.labels[rows], images_NCHW)
+    return Loader(samples.ids[rows], samples.labels[rows], images_NCHW.to(device))
 
 
 def ours(module: torch.nn.Module, loader: Loader, norm: str, batch: int = BATCH) -> Array:
@@ -90,7 +91,7 @@ def foolboxs(module: torch.nn.Module, loader: Loader, norm: str) -> Array:
     fooled = []
     for batch in loader:
         attack = _from_our_starts(list(batch.ids), norm)(rel_stepsize=2.5 / STEPS, steps=STEPS)
-        fooled.append(attack(model, batch.images_NCHW, batch.labels_N, epsilons=grid)[2].numpy().T)
+        fooled.append(attack(model, batch.images_NCHW, batch.labels_N, epsilons=grid)[2].cpu().numpy().T)
     return np.concatenate(fooled)
 
 
@@ -99,7 +100,7 @@ def _from_our_starts(ids: Sequence[str], norm: str) -> Any:
 
     class FromOurStarts(base):  # type: ignore[misc]
         def get_random_start(self, x0: Any, epsilon: float) -> Any:
-            draws = Draws(keys(0, f"attack/pgd/ce/{norm}/{epsilon:.9g}/0", ids))
+            draws = Draws(keys(0, f"attack/pgd/ce/{norm}/{epsilon:.9g}/0", ids, x0.raw.device))
             return x0 + eagerpy.astensor(epsilon * ball_of(norm).random(draws, x0.shape[1:]))
 
     return FromOurStarts
@@ -113,7 +114,7 @@ def timed(function: Callable[[], Array]) -> tuple[float, Array]:
 
 def compare(entry: Checkpoint, loader: Loader, norm: str, rounds: int) -> tuple[list[str], float, float, float]:
     """A row of the table; ratio of times, share of judgements that differ, largest difference in success at one eps."""
-    module = load(entry, "cpu").to(memory_format=torch.channels_last)
+    module = load(entry, loader.images_NCHW.device).to(memory_format=torch.channels_last)
     ratios = []
     for _ in range(rounds):  # in turn: a slow minute hits both
         theirs_s, theirs = timed(lambda: foolboxs(module, loader, norm))
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, metavar="DIR", help="CIFAR-10's Parquet files, or another layout")
     parser.add_argument("--images", type=int, default=1000, help="of CIFAR-10 (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--agreement", action="store_true", help="also all six digits checkpoints, a round each")
     arguments = parser.parse_args()
     api.configure()
@@ -150,13 +152,13 @@ def main() -> None:
     found, flips = {}, {}
     for dataset, name, limit in jobs:
         entry = checkpoints.get(name)
-        loader = images_of(library, dataset, entry, limit)
+        loader = images_of(library, dataset, entry, limit, arguments.device)
         for norm in GRIDS:
             rounds = arguments.rounds if dataset == "cifar10" else 1
             row, ratio, different, less = compare(entry, loader, norm, rounds)
             rows.append(row)
             found[name, norm] = (dataset, ratio, different, less)
-        module = load(entry, "cpu").to(memory_format=torch.channels_last)
+        module = load(entry, arguments.device).to(memory_format=torch.channels_last)
         changed = ours(module, loader, "linf") != ours(module, loader, "linf", OTHER_BATCH)
         flips[name] = float(changed.any(axis=1).mean())
     print("accuracy in percent after PGD; differ: judgements (image and eps); ratio: foolbox's time over ours\n")

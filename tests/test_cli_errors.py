@@ -85,7 +85,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run --suite digit-c", "no suite 'digit-c'. Did you mean 'digits-c'", "bench list suites"),
         ("run --suite zzz", "no suite 'zzz'.", "bench list suites"),
         ("run --checkpoint digits-vitt", "Did you mean 'digits-vit'", "bench list checkpoints"),
-        ("run --track digit", "no track 'digit'. Did you mean 'digits'?", "bench list tracks"),
+        ("run --track digit", "no track 'digit'. Did you mean 'digits'", "bench list tracks"),
         ("run --family vitt", "no family 'vitt'. Did you mean 'vit'", ""),
         ("plan --suite digit-c", "Did you mean 'digits-c'", "bench list suites"),
         ("table --suite digit-c", "Did you mean 'digits-c'", "bench list suites"),

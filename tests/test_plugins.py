@@ -34,7 +34,7 @@ def refused(bench):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("suites", "lights"), ("datasets", "lights"), ("checkpoints", "lights-mean"), ("corruptions", "dusk"),
+    [("suites", "lights"), ("datasets", "lights"), ("checkpoints", "lights-mean"), ("corruptions", "dusk"), ("attacks", "drift"),
      ("tracks", "lights")],
 )  # fmt: skip
 def test_what_a_plugin_brings_is_listed_beside_what_is_ours(bench, lights_site, kind, name):

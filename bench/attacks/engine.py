@@ -6,27 +6,36 @@ plain forward pass of the perturbed image, not rounded to bytes, never by what t
 Legend: N images in one group, C channels, H × W pixels, K classes.
 """
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.attacks import UpdateRule
 from bench.attacks.balls import ball_of, column
-from bench.attacks.course import Course, Ending, Finding, Spec, Trial, course
-from bench.attacks.losses import cross_entropy, loss_of
+from bench.attacks.course import Ending, Finding, Spec, course
+from bench.attacks.groups import NOBODY, Group, Result, Run
+from bench.attacks.losses import Loss, cross_entropy, loss_of
 from bench.attacks.steps import Step
 from bench.errors import RunError
 from bench.memory import fewer
 from bench.rng import Draws, keys
+from bench.threads import in_threads
+
+_T = TypeVar("_T")
 
 SLACK = 1e-6
 """How far beyond eps rounding may leave a change."""
 _SHARE = 4
-"""Images wait for the plain forward pass until there is one for so many in the batch."""
+"""Images wait for the plain forward pass until there is one for so many in the batch; and batches are filled up to
+multiples of this part of their width: kernels are set up anew for every new size, which took a CPU twice as long."""
+_A_THREAD = 16
+"""Images that a thread needs to be worth it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,88 +48,6 @@ class Pictures:
     labels_N: Tensor
     images_NCHW: Tensor
     """float32 in [0, 1]."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """What is known of one image in the end."""
-
-    prediction: int
-    """Of the image as it is."""
-    correct: bool
-    loss: float
-    """Cross-entropy of the image as it is, nats."""
-    unsteady: float
-    """By how much of their largest its logits change when it is shown again among other images; NaN where not tried."""
-    finding: Finding | None = None
-    """None where the model has the image wrong: there is nothing to fool."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """An image on its course."""
-
-    row: int
-    sample_id: str
-    clean: Result
-    course: Course
-    trial: Trial
-    taken: int = 0
-    losses: tuple[float, float] = (math.nan, math.nan)
-    """Of the attack's own loss: at the first gradient and at the last."""
-    flat: bool = False
-    refuted: int = -1
-    """Steps taken when a plain forward pass last denied that it was fooled."""
-
-    @property
-    def over(self) -> bool:
-        """Whether its trial has no step left."""
-        return self.taken == self.trial.steps
-
-    def note(self, loss: float, *, flat: bool) -> None:
-        """What a gradient showed."""
-        if self.taken == 0:
-            self.losses, self.flat = (loss, loss), flat
-        self.losses = (self.losses[0], loss)
-
-
-@dataclass(slots=True)
-class _Group:
-    """Images side by side; a row of each tensor belongs to the run of its place."""
-
-    runs: list[_Run]
-    images_NCHW: Tensor
-    at_NCHW: Tensor
-    labels_N: Tensor
-    memory: dict[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    def take(self, places: Sequence[int]) -> "_Group":
-        """Those at some places."""
-        if len(places) == len(self):
-            return self
-        chosen = torch.tensor(places, dtype=torch.int64, device=self.at_NCHW.device)
-        memory = {name: kept[chosen] for name, kept in self.memory.items()}
-        runs = [self.runs[place] for place in places]
-        return _Group(runs, self.images_NCHW[chosen], self.at_NCHW[chosen], self.labels_N[chosen], memory)
-
-    def join(self, other: "_Group") -> "_Group":
-        """Both; what a rule remembers of one alone is zero for the other."""
-        if not (len(self) and len(other)):
-            return self if len(self) else other
-        memory = {
-            name: torch.cat([group.memory.get(name, torch.zeros_like(group.at_NCHW)) for group in (self, other)])
-            for name in self.memory.keys() | other.memory.keys()
-        }
-        images, at = (
-            torch.cat(pair) for pair in ((self.images_NCHW, other.images_NCHW), (self.at_NCHW, other.at_NCHW))
-        )
-        return _Group([*self.runs, *other.runs], images, at, torch.cat((self.labels_N, other.labels_N)), memory)
-
-
-_NOBODY = _Group([], torch.empty(0), torch.empty(0), torch.empty(0))
 
 
 class Engine:
@@ -155,7 +82,8 @@ class Engine:
         self.seed, self.width, self.fixed, self.done, self.ended = seed, width, fixed, done, ended
         self.ball, self.loss = ball_of(spec.norm), loss_of(spec.loss)
         self.results: dict[int, Result] = {}
-        self._ready, self._active, self._waiting = _NOBODY, _NOBODY, _NOBODY
+        self._ready, self._active, self._waiting = NOBODY, NOBODY, NOBODY
+        self._threads = 1
 
     def run(self, pictures: Iterable[Pictures]) -> dict[int, Result]:
         """Attack all images; what came of each, by its row.
@@ -164,12 +92,34 @@ class Engine:
             RunError: logits or gradients that are not finite or not there, or a single image does not fit in memory.
         """
         source = iter(pictures)
-        while self._fill(source):
-            if len(self._active):
-                self._step()
-            if _SHARE * len(self._waiting) >= len(self._active):
-                self._judge()
+        with self._one_piece_a_thread():
+            while self._fill(source):
+                if len(self._active):
+                    self._step()
+                if _SHARE * len(self._waiting) >= len(self._active):
+                    self._judge()
         return self.results
+
+    @contextlib.contextmanager
+    def _one_piece_a_thread(self) -> Iterator[None]:
+        """On a CPU, cut every batch into a piece for each thread, where the width has enough images for all of them.
+
+        That is faster than all threads at one piece after another, if these then don't wait for work and take the cores
+        from the pieces: so torch's own operations have one. (Autocast is the calling thread's, so it stays whole then.)
+        """
+        threads, autocast = torch.get_num_threads(), torch.is_autocast_enabled("cpu")
+        if self.width < threads * _A_THREAD or autocast or not self._on_cpu():
+            yield
+            return
+        self._threads = threads
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+    def _on_cpu(self) -> bool:
+        return all(tensor.is_cpu for tensor in (*self.module.parameters(), *self.module.buffers()))
 
     # -- who is in the batch ----------------------------------------------------------------------------------
 
@@ -183,10 +133,10 @@ class Engine:
                 self._ready = self._enter(pictures)
             room = self.width - len(self._active)
             self._active = self._active.join(self._ready.take(range(min(room, len(self._ready)))))
-            self._ready = self._ready.take(range(room, len(self._ready))) if len(self._ready) > room else _NOBODY
+            self._ready = self._ready.take(range(room, len(self._ready))) if len(self._ready) > room else NOBODY
         return bool(len(self._active) or len(self._waiting))
 
-    def _enter(self, pictures: Pictures) -> _Group:
+    def _enter(self, pictures: Pictures) -> Group:
         """Show images as they are; those that the model has right begin their course."""
         logits_NK = self._logits(pictures.images_NCHW)
         predictions = logits_NK.argmax(1).tolist()
@@ -205,11 +155,11 @@ class Engine:
                 continue
             sample_id, shape = pictures.ids[place], pictures.images_NCHW.shape[1:]
             way = course(self.spec, self.ball.whole(math.prod(shape)), afresh=sample_id in self.afresh)
-            runs.append(_Run(row, sample_id, clean, way, next(way)))
+            runs.append(Run(row, sample_id, clean, way, next(way)))
             places.append(place)
         chosen = torch.tensor(places, dtype=torch.int64, device=pictures.images_NCHW.device)
         images_NCHW = pictures.images_NCHW[chosen]
-        return self._started(_Group(runs, images_NCHW, images_NCHW, pictures.labels_N[chosen]))
+        return self._started(Group(runs, images_NCHW, images_NCHW, pictures.labels_N[chosen]))
 
     def _unsteadiness(self, pictures: Pictures, logits_NK: Tensor) -> dict[int, float]:
         """How far logits of the images that are attacked afresh change among other images, by place."""
@@ -226,7 +176,7 @@ class Engine:
         change_N = (again_NK - before_NK).abs().amax(1) / before_NK.abs().amax(1).clamp_min(1e-12)
         return dict(zip(chosen.tolist(), change_N.tolist(), strict=True))
 
-    def _started(self, group: _Group) -> _Group:
+    def _started(self, group: Group) -> Group:
         """The group at the starts of its runs' trials, in the same order; what rules remember is forgotten."""
         at_NCHW = group.images_NCHW.clone()
         places: dict[str, list[int]] = defaultdict(list)
@@ -241,7 +191,7 @@ class Engine:
             chosen = torch.tensor(some, dtype=torch.int64, device=at_NCHW.device)
             eps_N = at_NCHW.new_tensor([group.runs[place].trial.eps for place in some])
             at_NCHW[chosen] = self._kept(group.images_NCHW[chosen], column(eps_N) * change_NCHW, eps_N)
-        return _Group(group.runs, group.images_NCHW, at_NCHW, group.labels_N)
+        return Group(group.runs, group.images_NCHW, at_NCHW, group.labels_N)
 
     # -- a step of all ----------------------------------------------------------------------------------------
 
@@ -271,27 +221,33 @@ class Engine:
             self._wait(group.take([place for place, run in enumerate(group.runs) if run.over]))
             self._active = group.take([place for place, run in enumerate(group.runs) if not run.over])
 
-    def _gradient(self, group: _Group) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradient(self, group: Group) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the loss, and its gradient, where the images stand."""
-        with torch.enable_grad():
-            at_NCHW = group.at_NCHW.detach().requires_grad_()
-            logits_NK = self.module(at_NCHW).float()
-            loss_N = self.loss(logits_NK, group.labels_N)
-            if not loss_N.requires_grad:
-                raise RunError(
-                    "the checkpoint gives no gradients (its logits are cut off from the image), and this attack goes "
-                    "by them: let the module's forward be differentiable."
-                )
-            (gradient_NCHW,) = torch.autograd.grad(loss_N.sum(), at_NCHW)
-        return logits_NK.detach(), loss_N.detach(), gradient_NCHW
+        images_NCHW, labels_N = self._filled_up(group.at_NCHW), self._filled_up(group.labels_N)
+        found = self._in_pieces(
+            len(images_NCHW), lambda piece: _gradient(self.module, self.loss, images_NCHW[piece], labels_N[piece])
+        )
+        logits, losses, gradients = (torch.cat(parts)[: len(group)] for parts in zip(*found, strict=True))
+        return logits, losses, gradients
 
-    def _moved(self, group: _Group, gradient_NCHW: Tensor, places: Sequence[int]) -> _Group:
+    def _in_pieces(self, n: int, function: Callable[[slice], _T]) -> list[_T]:
+        """What a function gives for each piece of n images, in their order."""
+        count = min(self._threads, n)
+        found: dict[int, _T] = {}
+
+        def work(piece: int) -> None:
+            found[piece] = function(slice(n * piece // count, n * (piece + 1) // count))
+
+        in_threads(work, range(count), self._threads)
+        return [found[piece] for piece in range(count)]
+
+    def _moved(self, group: Group, gradient_NCHW: Tensor, places: Sequence[int]) -> Group:
         """Those at some places after the rule's step."""
         if len(places) < len(group):
             gradient_NCHW = gradient_NCHW[torch.tensor(places, dtype=torch.int64, device=gradient_NCHW.device)]
         group = group.take(places)
         if not len(group):
-            return _NOBODY
+            return NOBODY
         trials = [run.trial for run in group.runs]
         eps_N = group.at_NCHW.new_tensor([trial.eps for trial in trials])
         step = Step(
@@ -315,12 +271,12 @@ class Engine:
 
     # -- what became of them ----------------------------------------------------------------------------------
 
-    def _wait(self, group: _Group) -> None:
+    def _wait(self, group: Group) -> None:
         self._waiting = self._waiting.join(group)
 
     def _judge(self) -> None:
         """Show the perturbed images plainly; those that are through with a trial go on to their next, or are done."""
-        group, self._waiting = self._waiting, _NOBODY
+        group, self._waiting = self._waiting, NOBODY
         if not len(group):
             return
         with torch.no_grad():
@@ -350,7 +306,7 @@ class Engine:
                     restarting.append(place)
             self._ready = group.take(going).join(self._started(group.take(restarting))).join(self._ready)
 
-    def _goes_on(self, run: _Run, ending: Ending) -> bool:
+    def _goes_on(self, run: Run, ending: Ending) -> bool:
         """Send a course how its trial ended; whether it has another."""
         try:
             run.trial = run.course.send(ending)
@@ -363,7 +319,7 @@ class Engine:
         self.results[row] = replace(clean, finding=finding)
         self.done(1)
 
-    def _checked_norms(self, group: _Group) -> Tensor:
+    def _checked_norms(self, group: Group) -> Tensor:
         """Norms of the changes, within eps, of images in [0, 1]."""
         norms_N = self.ball.size(group.at_NCHW - group.images_NCHW)
         eps_N = norms_N.new_tensor([run.trial.eps for run in group.runs])
@@ -374,6 +330,22 @@ class Engine:
                 f"changes up to {(norms_N - eps_N).max():g} beyond eps); mend its update rule."
             )
         return norms_N
+
+    def _plainly(self, images_NCHW: Tensor) -> Tensor:
+        shown_NCHW = self._filled_up(images_NCHW)
+
+        def forward(piece: slice) -> Tensor:
+            with torch.no_grad():
+                logits_NK: Tensor = self.module(shown_NCHW[piece])
+                return logits_NK.float()
+
+        return torch.cat(self._in_pieces(len(shown_NCHW), forward))[: len(images_NCHW)]
+
+    def _filled_up(self, rows: Tensor) -> Tensor:
+        """The rows of some images, and the first of them again until their number is a usual one."""
+        n, quantum = len(rows), max(1, self.width // _SHARE)
+        wanted = min(-(-n // quantum) * quantum, max(self.width, n))
+        return rows if wanted == n else torch.cat((rows, rows[:1].expand(wanted - n, *rows.shape[1:])))
 
     def _logits(self, images_NCHW: Tensor) -> Tensor:
         """(N, K) float32 by plain forward passes.
@@ -386,8 +358,7 @@ class Engine:
         while done < len(images_NCHW):
             piece = images_NCHW[done : done + self.width]
             try:
-                with torch.no_grad():
-                    parts.append(self.module(piece).float())
+                parts.append(self._plainly(piece))
             except Exception as error:
                 self.width = fewer(len(piece), error, fixed=self.fixed)
                 continue
@@ -396,3 +367,22 @@ class Engine:
         if not torch.isfinite(logits_NK).all():
             raise RunError("a logit is NaN or infinite; look for NaN in the weights, and use --precision fp32.")
         return logits_NK
+
+
+def _gradient(module: nn.Module, loss: Loss, images_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, the loss, and its gradient.
+
+    Raises:
+        RunError: there is no gradient.
+    """
+    with torch.enable_grad():
+        images_NCHW = images_NCHW.detach().requires_grad_()
+        logits_NK = module(images_NCHW).float()
+        loss_N = loss(logits_NK, labels_N)
+        if not loss_N.requires_grad:
+            raise RunError(
+                "the checkpoint gives no gradients (its logits are cut off from the image), and this attack goes by "
+                "them: let the module's forward be differentiable."
+            )
+        (gradient_NCHW,) = torch.autograd.grad(loss_N.sum(), images_NCHW)
+    return logits_NK.detach(), loss_N.detach(), gradient_NCHW

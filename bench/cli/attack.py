@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.corrupt import _check_stems
+from bench.cli.corrupt import check_stems
 from bench.cli.options import new_command, registry_option, settings_of, writing
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _attack(arguments: argparse.Namespace) -> int:
     from bench.checkpoints import checkpoints
 
     settings = api.configure(**settings_of(arguments)).settings
-    _check_stems(arguments.image)
+    check_stems(arguments.image)
     skipped: list[PictureError] = []
 
     def skip(error: "PictureError") -> None:

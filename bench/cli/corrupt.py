@@ -47,7 +47,7 @@ def _corrupt(arguments: argparse.Namespace) -> int:
     severities = severities_of(arguments.severity)
     seed = api.configure(seed=arguments.seed).settings.seed
     chosen = api.select_corruptions(names_of(arguments.corruption))
-    _check_stems(arguments.image)
+    check_stems(arguments.image)
     failed = False
     for path in arguments.image:
         try:
@@ -74,7 +74,7 @@ def _pictures(
         yield f"{path.stem}.{corruption.name}-{severity}.png", picture
 
 
-def _check_stems(paths: Sequence[Path]) -> None:
+def check_stems(paths: Sequence[Path]) -> None:
     """Two pictures must not be written to the same files."""
     for stem, count in Counter(path.stem for path in paths).items():
         if count > 1:

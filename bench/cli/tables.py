@@ -95,6 +95,7 @@ def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Setting
         seed=arguments.seed,
         device=config.settings.numerics().device if device == "auto" else device,
         precision=config.settings.precision if arguments.precision else None,
+        precision_asked=config.settings.precision_asked,
     )
     store = Store(config.settings.store)
     boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)

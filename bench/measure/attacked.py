@@ -11,8 +11,9 @@ import torch
 
 from bench.attacks import attacks
 from bench.attacks.course import Spec
-from bench.attacks.engine import Engine, Pictures, Result
+from bench.attacks.engine import Engine, Pictures
 from bench.attacks.epsilon import parse_grid
+from bench.attacks.groups import Result
 from bench.attacks.losses import loss_of
 from bench.errors import BenchError
 from bench.measure import Loader, Pace

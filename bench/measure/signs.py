@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from bench.attacks.autoattack import square
-from bench.attacks.course import NOT_TRIED, Spec
-from bench.attacks.engine import Result
+from bench.attacks.course import NOT_TRIED, WITHSTOOD, Spec
+from bench.attacks.groups import Result
 from bench.datasets import subset
 from bench.measure import Loader
 from bench.records import Array
@@ -51,7 +51,7 @@ def sign_columns(results: Sequence[Result], grid: int) -> dict[str, Array]:
 def square_column(
     module: torch.nn.Module, loader: Loader, spec: Spec, columns: Mapping[str, Array], seed: int
 ) -> dict[str, Array]:
-    """Whether Square fools where the attack did not: at the largest eps that an image attacked afresh withstood.
+    """Whether Square fools where the attack did not: images attacked afresh that withstood the largest eps.
 
     Args:
         module: images in [0, 1] to logits.
@@ -63,18 +63,12 @@ def square_column(
     Returns:
         `square` (n,) int8.
     """
-    fresh_NE = columns["fresh"]
-    withstood_NE = fresh_NE == 0
-    last_N = np.where(withstood_NE.any(1), fresh_NE.shape[1] - 1 - withstood_NE[:, ::-1].argmax(1), -1)
-    column = np.full(len(fresh_NE), NOT_TRIED, dtype=np.int8)
-    for place in range(fresh_NE.shape[1]):
-        rows = np.flatnonzero(last_N == place)
-        if len(rows):
-            batches = list(loader.at(rows))
-            images_NCHW = torch.cat([batch.images_NCHW for batch in batches])
-            labels_N = torch.cat([batch.labels_N for batch in batches])
-            fools_N = square(
-                module, images_NCHW, labels_N, norm=spec.norm, eps=spec.grid[place], queries=QUERIES, seed=seed
-            )
-            column[rows] = fools_N.cpu().numpy()
+    column = np.full(len(loader.ids), NOT_TRIED, dtype=np.int8)
+    rows = np.flatnonzero(columns["fresh"][:, -1] == WITHSTOOD)
+    if len(rows):
+        batches = list(loader.at(rows))
+        images_NCHW = torch.cat([batch.images_NCHW for batch in batches])
+        labels_N = torch.cat([batch.labels_N for batch in batches])
+        fools_N = square(module, images_NCHW, labels_N, norm=spec.norm, eps=spec.grid[-1], queries=QUERIES, seed=seed)
+        column[rows] = fools_N.cpu().numpy()
     return {"square": column}
