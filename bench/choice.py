@@ -78,7 +78,7 @@ def select_suites(
 
 
 def suites_here(
-    suites: Sequence[Suite], library: Library, *, needed: bool
+    suites: Sequence[Suite], library: Library, *, needed: bool, limit: int | None = None
 ) -> tuple[list[Suite], dict[str, str], list[str]]:
     """Those suites whose data are here.
 
@@ -86,6 +86,7 @@ def suites_here(
         suites: what is asked for.
         library: opens the data sets.
         needed: whether a suite without its data is an error.
+        limit: of the run; sets that are smaller are named in the notes.
 
     Returns:
         The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
@@ -96,8 +97,20 @@ def suites_here(
     """
     left_out: dict[str, str] = {}
     found, notes = with_data(suites, library, None if needed else left_out)
+    notes += _smaller_than(limit, found, library)
     if not found:
         raise AbsentError(
             f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
         )
     return found, left_out, notes
+
+
+def _smaller_than(limit: int | None, suites: Sequence[Suite], library: Library) -> list[str]:
+    """A note on each data set that has no more samples than the limit asks for."""
+    headlines = {condition.image_set.plain for suite in suites for condition in suite.headline.conditions}
+    counts = {images.dataset: len(library.open(images.dataset, images.split).samples.ids) for images in headlines}
+    return [
+        f"{name} has {count:,} samples here, fewer than the limit of {limit:,}: all are measured."
+        for name, count in sorted(counts.items())
+        if limit is not None and count < limit
+    ]

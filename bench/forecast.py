@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.feed import Task, at_once, make_images, one_by_one
 from bench.images.source import CropSource
 from bench.measure import measures
+from bench.measure.classify import Classify
 from bench.plan import Plan, Sweep, make_sweeps
 from bench.prepare import Preparer
 from bench.records import Cell, ImageSet, Settings
@@ -43,6 +44,8 @@ class Forecast:
     """Whether crops are made beside the models (an accelerator) or by the same cores."""
     unknown: dict[str, str]
     """What could not be timed, with the reason."""
+    attacked: bool = False
+    """Whether attacks are among it: these are counted as if every image withstood them."""
 
     @property
     def hours(self) -> float:
@@ -55,8 +58,8 @@ class Forecast:
 def forecast(planned: Plan, settings: Settings, library: Library, note: Callable[[str], None]) -> Forecast:
     """Time a few images of every set and through every model of a plan.
 
-    Checkpoints whose weights are not fetched are timed with their architecture alone. Measures that own their loop
-    (attacks, fine-tuning) are not timed.
+    Checkpoints whose weights are not fetched are timed with their architecture alone. Measures that own their loop are
+    timed by forward passes, where it is known how many they take.
 
     Args:
         planned: its missing cells are timed.
@@ -73,7 +76,8 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
     prepared: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
     seconds: dict[object, float] = {}
-    for sweep in make_sweeps(_batch_cells(planned.missing, unknown)):
+    cells = _timed_cells(planned.missing, unknown)
+    for sweep in make_sweeps(cells):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
         _time_models(sweep.cells, settings, seconds, models, unknown)
         _time_images(sweep, settings, library, images, prepared, unknown)
@@ -84,6 +88,7 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
         workers=settings.workers,
         beside=settings.numerics().device != "cpu",
         unknown=unknown,
+        attacked=any(measures.get(cell.condition.measure.name).interface == "checkpoint" for cell in cells),
     )
 
 
@@ -91,14 +96,15 @@ def _longest_first(hours: dict[str, float]) -> dict[str, float]:
     return dict(sorted(hours.items(), key=lambda item: -item[1]))
 
 
-def _batch_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
+def _timed_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
     kept = []
     for cell in cells:
-        name = cell.condition.measure.name
-        if measures.get(name).interface == "batch":
+        measurement = cell.condition.measure
+        entry = measures.get(measurement.name)
+        if entry.interface == "batch" or entry.passes(measurement.params):
             kept.append(cell)
         else:
-            unknown[f"measure {name}"] = "it owns its loop"
+            unknown[f"measure {entry.name}"] = "it owns its loop"
     return kept
 
 
@@ -128,7 +134,8 @@ def _seconds_an_image(cell: Cell, settings: Settings) -> float:
     size = cell.condition.model.input_size
     module = load_untrained(cell.checkpoint, settings.device, size).to(memory_format=torch.channels_last)
     model = Model(module, size=size or cell.checkpoint.input_size, chunk=count)
-    measure = measures.get(cell.condition.measure.name).make(cell.condition.measure.params)
+    entry, params = measures.get(cell.condition.measure.name), cell.condition.measure.params
+    measure, passes = (entry.make(params), 1) if entry.interface == "batch" else (Classify(), entry.passes(params))
     images = torch.full((count, 3, model.size, model.size), 128, dtype=torch.uint8)
     images, labels = images.to(memory_format=torch.channels_last), torch.zeros(count, dtype=torch.int64)
     rounds = []
@@ -137,7 +144,7 @@ def _seconds_an_image(cell: Cell, settings: Settings) -> float:
             start = time.perf_counter()
             run_in_chunks(measure, model, images, labels, settings.device, fixed=False)  # ends on the CPU
             rounds.append(time.perf_counter() - start)
-    return min(rounds) / count
+    return passes * min(rounds) / count
 
 
 def _time_images(

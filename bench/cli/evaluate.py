@@ -77,7 +77,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     settings = api.configure(**settings_of(arguments)).settings
     library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
-    suites, checkpoints = _choice(arguments, library)
+    suites, checkpoints = _choice(arguments, library, settings)
     rows = []
     for suite in suites:
         part = api.cost(api.plan([suite], checkpoints, settings, library))
@@ -111,7 +111,8 @@ def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
     print(f"\ntimed on {settings.device} in {settings.precision}, {_count(workers, 'process')} making images:")
     print(render(["", "the most time in", "time"], rows))
     how = "images are made beside the models" if forecast.beside else "images and models share the processor"
-    print(f"together about {_hours(forecast.hours)} ({how})")
+    most = ", as if every image withstood all attacks" if forecast.attacked else ""
+    print(f"together about {_hours(forecast.hours)} ({how}{most})")
     for name, reason in forecast.unknown.items():
         print(f"not timed: {name}: {reason}")
 
@@ -123,7 +124,9 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
-def _choice(arguments: argparse.Namespace, library: "Library") -> "tuple[list[Suite], list[Checkpoint]]":
+def _choice(
+    arguments: argparse.Namespace, library: "Library", settings: "Settings"
+) -> "tuple[list[Suite], list[Checkpoint]]":
     """The suites and checkpoints that were asked for; of a track, those suites whose data are here."""
     from bench import api
 
@@ -135,7 +138,7 @@ def _choice(arguments: argparse.Namespace, library: "Library") -> "tuple[list[Su
         reference=by_reference(arguments),
         settings=suite_settings(arguments),
     )
-    suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite))
+    suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite), limit=settings.limit)
     if left_out:
         notes.append(
             f"left out, for want of their data: {', '.join(left_out)} (`bench data list` says where to get them)"
@@ -167,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     settings = api.configure(**settings_of(arguments)).settings
     library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
-    suites, checkpoints = _choice(arguments, library)
+    suites, checkpoints = _choice(arguments, library, settings)
     if not arguments.yes:
         _ask(api.plan(suites, checkpoints, settings, library), named=bool(arguments.checkpoint))
     result = api.run(suites, checkpoints, settings, progress.for_stream(), library)

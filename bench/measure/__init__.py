@@ -7,6 +7,7 @@ Registered entries are light records; the code behind one is imported when it ru
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,6 +117,8 @@ class MeasureEntry:
     """Whether its rows depend on the seed."""
     exact: bool = False
     """Whether it is measured in fp32 unless the user names a precision."""
+    passes: Callable[[Params], int] = lambda params: 0
+    """Of a checkpoint measure: what an image costs at most, in forward passes, for forecasts; 0 where nobody knows."""
     about: str = ""
 
     def make(self, params: Params) -> Any:
@@ -154,8 +157,19 @@ def register_attack(attack: Attack) -> Attack:
             engine=ENGINE_VERSION,
             seeded=True,
             exact=True,
+            passes=functools.partial(_passes, attack),
             about=attack.about,
         ),
         origin=origin,
     )
     return attacks.register(attack, origin=origin)
+
+
+_A_GRADIENT = 3
+"""Forward passes that a pass forward and back takes the time of."""
+
+
+def _passes(attack: Attack, params: Params) -> int:
+    """Of an image that withstands the whole grid."""
+    steps, restarts = (int(params.get(name) or own) for name, own in (("steps", attack.steps), ("restarts", 1)))
+    return _A_GRADIENT * steps * restarts * (str(params["grid"]).count("+") + 1)

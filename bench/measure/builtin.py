@@ -24,6 +24,8 @@ measures.register(
         engine=ENGINE_VERSION,
         seeded=True,
         exact=True,
+        # 100 steps, 9 times 100, 9 times 100 of three passes and a gradient's, 5,000 queries.
+        passes=lambda params: 3 * 100 + 9 * 3 * 100 + 9 * 5 * 100 + 5000,
         about="AutoAttack standard, by its authors' code, in blocks of 100 images",
     )
 )
