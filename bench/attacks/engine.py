@@ -261,6 +261,8 @@ class Engine:
             memory=group.memory,
         )
         group.at_NCHW = self._kept(group.images_NCHW, self.rule(step) - group.images_NCHW, eps_N)
+        if not torch.isfinite(group.at_NCHW).all():
+            raise RunError(f"the attack {self.spec.name} made values that are NaN; mend its update rule.")
         for run in group.runs:
             run.taken += 1
         return group
@@ -326,8 +328,8 @@ class Engine:
         low, high = group.at_NCHW.aminmax()
         if not (low >= 0 and high <= 1 and bool((norms_N <= eps_N + SLACK).all())):
             raise RunError(
-                f"the attack {self.spec.name} left its ball or [0, 1], or made NaN (values from {low:g} to {high:g}, "
-                f"changes up to {(norms_N - eps_N).max():g} beyond eps); mend its update rule."
+                f"the attack {self.spec.name} left its ball or [0, 1] (values from {low:g} to {high:g}, changes up to "
+                f"{(norms_N - eps_N).max():g} beyond eps); this is a defect of rtbench: please report it."
             )
         return norms_N
 
