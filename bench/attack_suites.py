@@ -59,7 +59,7 @@ SIGNS = (
     ),
     _sign(
         robustness.square_beats_white_box,
-        0.03,  # more than one of 50
+        0.05,  # one image of the 30 to 50 that are tried may be chance: an honest checkpoint showed 1 of 33
         "of the images fall to Square, which sees no gradients, where the attack by gradients fails: these are masked.",
     ),
     _UNSTEADY,
