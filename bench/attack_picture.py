@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bench.attacks.course import Ending, Spec
+from bench.attacks.epsilon import NORMS
 from bench.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.errors import BenchError, RunError, one_line
 from bench.gallery import PictureError, read_picture
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _SIDE, _WIDEST = 256, 400
 """Pixels: what a panel is enlarged to, roughly, and the most room that a line below it is given."""
-_NORMS = {"linf": "Linf", "l2": "L2"}
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -70,6 +70,11 @@ class AttackedPicture:
     ending: Ending
 
     @property
+    def name(self) -> str:
+        """For its file: the picture's, the attack, norm and eps."""
+        return f"{self.path.stem}.{self.spec.name}-{self.spec.norm}-{self.eps.replace('/', '_')}"
+
+    @property
     def bytes_HWC(self) -> Array:
         """The perturbed image, rounded to uint8."""
         rounded_HWC: Array = np.rint(self.perturbed_HWC * 255).astype(np.uint8)
@@ -99,7 +104,7 @@ class AttackedPicture:
     @property
     def change(self) -> str:
         """The size of the change in the attack's norm; of Linf in 255ths, as people write eps."""
-        norm, size = _NORMS[self.spec.norm], self.ending.norm
+        norm, size = NORMS[self.spec.norm], self.ending.norm
         return f"{norm} {255 * size:.3g}/255" if self.spec.norm == "linf" else f"{norm} {size:.3g}"
 
     def draw(self) -> Image.Image:
@@ -363,7 +368,7 @@ def _how(attacked: AttackedPicture) -> tuple[str, str]:
     """What was done to which checkpoint, and away from what."""
     spec = attacked.spec
     numbers = [
-        f"{_NORMS[spec.norm]} eps {attacked.eps}",
+        f"{NORMS[spec.norm]} eps {attacked.eps}",
         _steps(spec.steps),
         f"loss {spec.loss}",
         *([f"seed {attacked.seed}"] if spec.random_start else []),

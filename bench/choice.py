@@ -68,6 +68,8 @@ def select_suites(
     every, track = tracks(), track or DEFAULT_TRACK
     if not names and track not in every:
         raise UnknownNameError("track", track, every, see="bench list tracks")
+    for name in names:
+        _refuse_changed(name)
     chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
     for name in settings or {}:
         if not any(name in suite.settings for suite in chosen):
@@ -75,6 +77,13 @@ def select_suites(
             raise UnknownNameError(f"setting of {', '.join(suite.name for suite in chosen)}", name, known)
     chosen = [suite.changed({k: v for k, v in (settings or {}).items() if k in suite.settings}) for suite in chosen]
     return [suite.by_reference() for suite in chosen] if reference else chosen
+
+
+def _refuse_changed(name: str) -> None:
+    """The name that a suite bears in tables after `--set` is none to ask for it by."""
+    for suite in suite_registry:
+        if suite.settings and name not in suite_registry and name.startswith(f"{suite.name}-"):
+            raise BenchError(f"no suite {name!r}: write --suite {suite.name} --set NAME=VALUE, as its name says.")
 
 
 def suites_here(

@@ -132,7 +132,9 @@ class Board:
         found: dict[StoredCheckpoint, list[ScoredRow]] = {}
         for row in self.rows:
             alarm = row.score.metric.alarm
-            if alarm is not None and row.estimate.value > alarm.above:
+            if alarm is None or row.estimate.value <= alarm.above:
+                continue
+            if round(row.estimate.value * row.estimate.n) >= alarm.images:
                 found.setdefault(row.checkpoint, []).append(row)
         return found
 

@@ -17,6 +17,8 @@ class Alarm:
     """What a metric's value may not exceed without a warning beside every score of the checkpoint."""
 
     above: float
+    images: int = 1
+    """Of them at least so many: in a small sample a single one may be chance."""
     says: str
     """What it means, as the end of a sentence that begins with the value."""
 

@@ -384,11 +384,11 @@ def describe(cells: Sequence[Cell]) -> str:
     return " ".join(str(v) for k, v in condition.columns().items() if v is not None and k not in hidden)
 
 
-_PIXEL_PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug")
+_PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug", "pyautoattack")
 
 
 def versions() -> dict[str, str]:
-    """Of what a number depends on: what runs models, and what makes pixels."""
+    """Of what a number depends on: what runs models, what makes pixels, and AutoAttack."""
     import timm
     import torchvision
 
@@ -401,7 +401,7 @@ def versions() -> dict[str, str]:
         "torchvision": torchvision.__version__,
         "timm": timm.__version__,
         "numpy": np.__version__,
-        **{name: importlib.metadata.version(name) for name in _PIXEL_PACKAGES},
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 
 

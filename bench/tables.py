@@ -39,7 +39,6 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
     rows = []
     for board in sorted(boards, key=lambda board: board.suite.name):
         names = display_names(board.checkpoints)
-        warnings = board.warnings
         for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
             estimate = row.estimate
             rows.append(
@@ -57,7 +56,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "ci_low": estimate.ci_low,
                     "ci_high": estimate.ci_high,
                     "n": estimate.n,
-                    **({"warnings": _warned(warnings.get(row.checkpoint, ()))} if board.suite.alarms else {}),
+                    **({"warnings": _warnings_shown(board, row.checkpoint)} if board.suite.alarms else {}),
                 }
             )
     extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
@@ -145,10 +144,10 @@ def _warned(rows: Sequence[ScoredRow]) -> str:
 
 
 def _warnings_shown(board: Board, checkpoint: StoredCheckpoint) -> str:
-    """What warns, `none` where nothing does, and a dash where not all that might has been looked at."""
+    """What warns, `none` where nothing does, and `unknown` where not all that might has been looked at."""
     looked = sum(row.checkpoint == checkpoint and row.score.metric.alarm is not None for row in board.rows)
     warned = _warned(board.warnings.get(checkpoint, ()))
-    return warned or ("none" if looked == len(board.suite.alarms) else "–")
+    return warned or ("none" if looked == len(board.suite.alarms) else "unknown")
 
 
 def warnings_in_words(board: Board) -> list[str]:

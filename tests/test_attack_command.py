@@ -156,10 +156,10 @@ def test_the_engine_tells_how_each_trial_ended_and_of_which_image():
 def test_the_picture_shows_clean_perturbed_and_difference_side_by_side(call):
     status, [line], err = call(f"seven.png --checkpoint {MODEL} --eps {EPS} --out made")
     assert (status, err) == (0, [])
-    assert [path.name for path in Path("made").iterdir()] == ["seven.pgd.png"]
+    assert [path.name for path in Path("made").iterdir()] == ["seven.pgd-linf-16_255.png"]
     found = attacked()
-    assert line == f"made/seven.pgd.png: {found.summary}"
-    with Image.open("made/seven.pgd.png") as picture:
+    assert line == f"made/seven.pgd-linf-16_255.png: {found.summary}"
+    with Image.open("made/seven.pgd-linf-16_255.png") as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
         shown = np.asarray(picture)
     np.testing.assert_array_equal(shown, np.asarray(found.draw()))
@@ -280,7 +280,7 @@ def test_bad_pictures_are_named_and_stop_no_others(call):
     bad = {"notes.txt": "does not decode as an image", "gone.png": "can't be read", "folder.png": "is a folder"}
     status, [line], err = call(f"{' '.join(bad)} seven.png --checkpoint {MODEL} --eps {EPS} --steps 1 --out made")
     assert status == 1
-    assert line.startswith("made/seven.pgd.png: ")
+    assert line.startswith("made/seven.pgd-linf-16_255.png: ")
     for complaint, (name, says) in zip(err, bad.items(), strict=True):
         assert complaint.startswith(f"bench: {name} ")
         assert says in complaint
@@ -375,7 +375,7 @@ def test_a_plugins_attack_is_listed_beside_ours(bench, lights_site):
 def test_a_plugins_attack_attacks_pictures(call, lights):
     status, [line], err = call(f"seven.png --checkpoint {MODEL} --attack drift --eps {EPS} --out made")
     assert (status, err) == (0, [])
-    assert line.startswith("made/seven.drift.png: 7 (")
+    assert line.startswith("made/seven.drift-linf-16_255.png: 7 (")
     assert "fooled after" in line
 
 
@@ -392,7 +392,7 @@ def test_a_plugins_attack_is_a_measure_too(lights):
     assert result.ok
     rows = api.outcomes(result.boards[0], api.Store(settings.store))
     assert len(rows) == 4
-    assert (rows["steps"] <= 20).all()
+    assert (rows["gradients"] <= 20).all()
     assert np.isfinite(rows["smallest_eps"][rows["correct"]]).any()
 
 

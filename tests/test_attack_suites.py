@@ -74,7 +74,7 @@ def test_a_grid_that_is_set_reaches_conditions_curves_area_and_headings() -> Non
     assert [p["grid"] for p in measured(suite, "fgsm")] == ["2/255+8/255"]
     shown = {score.column: score for score in suite.board}
     assert list(shown) == [
-        *("Linf 8/255", "Linf area", "Linf median", "FGSM 8/255", "L2 3", "L2 area", "L2 median", "clean")
+        *("Linf 8/255", "Linf area", "Linf median/255", "FGSM 8/255", "L2 3", "L2 area", "L2 median", "clean")
     ]
     assert shown["Linf area"].metric.function.keywords["grid"] == parse_grid("2/255+8/255", "linf")[1]
     assert {s.at["eps"] for s in suite.scores if s.metric.name == "robust_accuracy"} == {"2/255", "8/255", "3"}
@@ -226,6 +226,9 @@ def rows_of(cell: Cell, shown: dict[str, float]) -> dict[str, np.ndarray]:
         "unsteady": np.zeros(n, np.float32),
         "fresh": np.repeat(falls[:, None], len(grid), axis=1).astype(np.int8),
         "unbounded": np.ones(n, np.int8),
+        "change": np.zeros(n, np.float32),
+        "clean_loss": np.zeros(n, np.float32),
+        "gradients": np.ones(n, np.int32),
     }
     signs = {name: np.arange(n) < shown.get(name, 0) * n for name in ("flat", "stuck", "longer", "square")}
     return columns | {name: sign.astype(np.int8) for name, sign in signs.items()}
@@ -279,7 +282,7 @@ def test_below_a_leaderboard_a_sentence_says_where_how_much_and_what_it_means(
 
 def test_a_median_that_is_not_defined_is_noted_and_empty(call: Callable[[str], Ended], stored: Path) -> None:
     out = call(f"table --suite digits-pgd --store {stored}").out
-    for heading in ("Linf median", "L2 median"):
+    for heading in ("Linf median/255", "L2 median"):
         assert f"{HONEST}, {heading}: not defined: more than half of the images withstand" in out
     row = next(line for line in out.splitlines() if HONEST in line)
     assert row.split().count("–") == 2
@@ -293,7 +296,7 @@ def test_every_row_of_the_csv_carries_the_warnings_and_reads_back(stored: Path, 
     warned = frame[frame.checkpoint == MASKED].warnings
     assert set(warned) == {"zero_gradients, loss_not_raised, square_beats_white_box"}
     assert len(warned) == len(PGD.scores) - 2  # the medians
-    assert frame[frame.checkpoint == HONEST].warnings.isna().all()
+    assert (frame[frame.checkpoint == HONEST].warnings == "none").all()
 
 
 def test_each_eps_is_a_row_of_the_csv(stored: Path) -> None:
@@ -320,3 +323,31 @@ def test_a_run_prints_the_warnings_that_are_stored(call: Callable[[str], Ended],
     ended = call(f"run --suite digits-pgd --checkpoint {MASKED} --limit 40 --store {stored} {QUICK}")
     assert ended.status == 0
     assert f"WARNING {MASKED}, zero_gradients" in ended.out
+
+
+def test_outcomes_of_attacks_are_rows_with_the_settings_beside(stored: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.parquet"
+    assert main(shlex.split(f"outcomes --suite digits-pgd --checkpoint {HONEST} --store {stored} --out {out}")) == 0
+    frame = pd.read_parquet(out)
+    assert {"norm", "steps", "change", "gradients", "smallest_eps", "fresh"} <= set(frame.columns)
+    assert set(frame.norm) == {"linf", "l2"}
+
+
+def test_another_attack_takes_the_place_of_pgd() -> None:
+    suite = PGD.changed({"attack": "fgsm"})
+    assert suite.name == "digits-pgd-attack-fgsm"
+    assert not measured(suite, "pgd")
+    assert "FGSM and FGSM of 20 steps" in suite.protocol.name
+    with pytest.raises(UnknownNameError, match="no attack 'pdg'. Did you mean 'pgd'"):
+        PGD.changed({"attack": "pdg"})
+
+
+def test_the_name_of_a_changed_suite_says_how_to_ask_for_it() -> None:
+    with pytest.raises(BenchError, match="no suite 'digits-pgd-steps-5': write --suite digits-pgd --set NAME=VALUE"):
+        api.select_suites(["digits-pgd-steps-5"])
+
+
+def test_a_limit_larger_than_the_data_is_said(call: Callable[[str], Ended]) -> None:
+    ended = call("plan --suite digits-pgd --checkpoint digits-resnet --limit 5000 --device cpu")
+    assert "digits has 500 samples here, fewer than the limit of 5,000: all are measured." in ended.err
+    assert "as if every image withstood all attacks" in ended.out

@@ -34,8 +34,8 @@ def refused(bench):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("suites", "lights"), ("datasets", "lights"), ("checkpoints", "lights-mean"), ("corruptions", "dusk"), ("attacks", "drift"),
-     ("tracks", "lights")],
+    [("suites", "lights"), ("datasets", "lights"), ("checkpoints", "lights-mean"), ("corruptions", "dusk"),
+     ("attacks", "drift"), ("tracks", "lights")],
 )  # fmt: skip
 def test_what_a_plugin_brings_is_listed_beside_what_is_ours(bench, lights_site, kind, name):
     names = {row["name"] for row in json.loads(bench("list", kind, "--json", path=lights_site).stdout)}

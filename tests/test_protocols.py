@@ -116,7 +116,11 @@ def test_every_metric_is_defined_with_its_unit_and_direction() -> None:
 def test_every_warning_is_explained_with_its_threshold() -> None:
     explained = {row[0].strip("`"): row[1] for row in rows(COMMON) if len(row) == 4 and row[0].startswith("`")}
     metrics = [score.metric for suite in OURS for score in suite.alarms]
-    assert explained == {m.name: f"{100 * m.alarm.above:g}%" for m in metrics if m.alarm is not None}
+    thresholds = {m.name: m.alarm for m in metrics if m.alarm is not None}
+    assert explained == {
+        name: f"{100 * alarm.above:g}%" + f", {alarm.images} images" * (alarm.images > 1)
+        for name, alarm in thresholds.items()
+    }
 
 
 def test_the_groups_of_corruptions_are_those_registered() -> None:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.attacks.balls import Ball, ball_of
-from bench.attacks.engine import SLACK
+from bench.attacks.engine import slack
+from bench.attacks.epsilon import NORMS
 from bench.attacks.names import STANDARD
 from bench.memory import fewer
 
@@ -29,7 +30,6 @@ _TARGETS = 9
 """Of apgd-t and fab-t, where there are as many other classes."""
 _FEWEST_FOR_TARGETED = 4
 """Classes that the targeted DLR loss needs: it divides by a difference that takes the fourth logit in."""
-_NAMES = {"linf": "Linf", "l2": "L2"}
 _FLAGS = {
     "randomized defense": "randomised",
     "dynamic defense": "dynamic",
@@ -52,6 +52,10 @@ class BlockResult:
     """Forward passes while its attacks ran, AutoAttack's own checks among them."""
     perturbed_NCHW: Tensor
     """The image that fools; where none does, the image as it is."""
+    logits_NK: Tensor
+    """Of the images as they are."""
+    perturbed_logits_NK: Tensor
+    """Of the perturbed ones, as they were when they fooled."""
     flags: list[str] = field(default_factory=list)
     """What AutoAttack warned of, and attacks that were left out."""
 
@@ -61,14 +65,14 @@ class _Model:
 
     Args:
         module: images in [0, 1] to logits.
-        fixed: whether running out of memory is an error.
+        most: images at once, where the user chose: running out of memory is then an error.
     """
 
-    def __init__(self, module: nn.Module, *, fixed: bool) -> None:
+    def __init__(self, module: nn.Module, most: int | None = None) -> None:
         self.module = module
-        self.fixed = fixed
+        self.fixed = most is not None
         self.passes = 0
-        self._most: int | None = None
+        self._most = most
         self._tried = 0
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
@@ -100,7 +104,7 @@ def autoattack(
     norm: str,
     eps: float,
     seed: int,
-    fixed: bool = False,
+    most: int | None = None,
     fooled: Callable[[int], None] = lambda count: None,
 ) -> BlockResult:
     """Attack one block.
@@ -112,13 +116,13 @@ def autoattack(
         norm: `linf` or `l2`.
         eps: in pixels of [0, 1].
         seed: of the run.
-        fixed: whether running out of memory is an error.
+        most: images that the model is shown at once, where the user chose; running out of memory is then an error.
         fooled: told after each attack how many more images it fooled.
 
     Raises:
         RunError: a single image does not fit in memory.
     """
-    model, images_NCHW = _Model(module, fixed=fixed), images_NCHW.contiguous()  # AutoAttack cannot view channels-last
+    model, images_NCHW = _Model(module, most), images_NCHW.contiguous()  # AutoAttack cannot view channels-last
     with torch.no_grad():
         logits_NK = model.until_it_fits(lambda: model(images_NCHW))
     right_N = logits_NK.argmax(1) == labels_N
@@ -127,6 +131,8 @@ def autoattack(
         fooled_by=[""] * len(labels_N),
         queries=[0] * len(labels_N),
         perturbed_NCHW=images_NCHW.clone(),
+        logits_NK=logits_NK,
+        perturbed_logits_NK=logits_NK.clone(),
     )
     adversary = _standard(model, logits_NK.shape[1], norm, eps, seed, images_NCHW.device)
     left_out = [name for name in STANDARD if name not in adversary.attacks_to_run]
@@ -139,10 +145,13 @@ def autoattack(
         shown_M = (left_N if number else torch.ones_like(left_N)).nonzero()[:, 0]
         perturbed_MCHW = _run(adversary, model, name, images_NCHW[shown_M], labels_N[shown_M], result.flags)
         result.perturbed_NCHW[shown_M] = perturbed_MCHW
-        fools_N = left_N & _fools(model, images_NCHW, result.perturbed_NCHW, labels_N, ball_of(norm), eps)
+        passes = model.passes
+        fools_N, after_NK = _fools(model, images_NCHW, result.perturbed_NCHW, labels_N, ball_of(norm), eps)
+        fools_N &= left_N
         result.perturbed_NCHW[left_N & ~fools_N] = images_NCHW[left_N & ~fools_N]
+        result.perturbed_logits_NK[fools_N] = after_NK[fools_N]
         for place in left_N.nonzero()[:, 0].tolist():
-            result.queries[place] += model.passes
+            result.queries[place] += passes
             result.fooled_by[place] = name if fools_N[place] else ""
         fooled(int(fools_N.sum()))
     return result
@@ -162,21 +171,21 @@ def square(
         queries: at most, an image.
         seed: of the run.
     """
-    model, images_NCHW = _Model(module, fixed=False), images_NCHW.contiguous()
+    model, images_NCHW = _Model(module), images_NCHW.contiguous()
     with _own_randomness(images_NCHW.device), torch.no_grad():
         perturbed_NCHW = model.until_it_fits(
             lambda: SquareAttack(
-                model, norm=_NAMES[norm], n_queries=queries, eps=eps, seed=seed, device=images_NCHW.device
+                model, norm=NORMS[norm], n_queries=queries, eps=eps, seed=seed, device=images_NCHW.device
             ).perturb(images_NCHW, labels_N)
         )
-    return _fools(model, images_NCHW, perturbed_NCHW, labels_N, ball_of(norm), eps)
+    return _fools(model, images_NCHW, perturbed_NCHW, labels_N, ball_of(norm), eps)[0]
 
 
 def _standard(
     model: "_Model", classes: int, norm: str, eps: float, seed: int, device: torch.device
 ) -> pyautoattack.AutoAttack:
     """AutoAttack as its authors set it up, with as many targets as there are classes for."""
-    adversary = pyautoattack.AutoAttack(model, norm=_NAMES[norm], eps=eps, seed=seed, version="standard", device=device)
+    adversary = pyautoattack.AutoAttack(model, norm=NORMS[norm], eps=eps, seed=seed, version="standard", device=device)
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = min(_TARGETS, classes - 1)
     adversary.attacks_to_run = [name for name in STANDARD if name != "apgd-t" or classes >= _FEWEST_FOR_TARGETED]
     return adversary
@@ -208,13 +217,13 @@ def _run(
 
 def _fools(
     model: "_Model", images_NCHW: Tensor, perturbed_NCHW: Tensor, labels_N: Tensor, ball: Ball, eps: float
-) -> Tensor:
-    """(N,) bool: whether perturbed images fool in a plain forward pass, and keep to their bounds."""
+) -> tuple[Tensor, Tensor]:
+    """(N,) bool: whether perturbed images fool in a plain forward pass, and keep to their bounds; and their logits."""
     with torch.no_grad():
         logits_NK = model.until_it_fits(lambda: model(perturbed_NCHW))
-    allowed_N = ball.size(perturbed_NCHW - images_NCHW) <= eps + SLACK
+    allowed_N = ball.size(perturbed_NCHW - images_NCHW).double() <= eps + slack(eps)
     allowed_N &= ((perturbed_NCHW >= 0) & (perturbed_NCHW <= 1)).flatten(1).all(1)
-    return (logits_NK.argmax(1) != labels_N) & allowed_N
+    return (logits_NK.argmax(1) != labels_N) & allowed_N, logits_NK
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from bench.attacks.epsilon import check_norm
@@ -75,15 +76,18 @@ class L2(Ball):
 
     def size(self, change_NCHW: Tensor) -> Tensor:
         """See `Ball`. In float64: over 150,000 values float32 may lose the 1e-6 that are allowed beyond eps."""
-        return change_NCHW.double().square().flatten(1).sum(1).sqrt().to(change_NCHW.dtype)
+        wide = torch.float32 if change_NCHW.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+        return change_NCHW.to(wide).square().flatten(1).sum(1).sqrt().to(change_NCHW.dtype)
 
     def project(self, change_NCHW: Tensor, eps_N: Tensor) -> Tensor:
         """See `Ball`."""
         return change_NCHW * column((eps_N / self.size(change_NCHW).clamp_min(_TINY)).clamp_max(1))
 
     def steepest(self, gradient_NCHW: Tensor) -> Tensor:
-        """See `Ball`."""
-        return gradient_NCHW / column(self.size(gradient_NCHW).clamp_min(_TINY))
+        """See `Ball`. By the largest value first: of a sure model's small gradients the squares would be zero."""
+        largest_N = gradient_NCHW.abs().flatten(1).amax(1)
+        scaled_NCHW = gradient_NCHW / column(torch.where(largest_N > 0, largest_N, 1))
+        return scaled_NCHW / column(self.size(scaled_NCHW).clamp_min(_TINY))
 
     def random(self, draws: Draws, shape: Sequence[int]) -> Tensor:
         """See `Ball`: a direction, and a radius whose D-th power is uniform."""

@@ -105,7 +105,8 @@ def course(spec: Spec, whole: float, *, afresh: bool) -> Course:
         if found.flat == NOT_TRIED:
             found.flat = int(ending.flat)
         found.fresh.append(int(ending.fooled))
-        found.stuck = int(not ending.fooled and ending.rise <= 0)
+        # Of a single gradient nothing is known of the loss after it.
+        found.stuck = int(not ending.fooled and ending.rise <= 0) if spec.steps > 1 else NOT_TRIED
     if not afresh:
         found.fresh, found.stuck = [NOT_TRIED] * len(spec.grid), NOT_TRIED
     elif spec.iterative:

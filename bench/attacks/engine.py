@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from bench.threads import in_threads
 _T = TypeVar("_T")
 
 SLACK = 1e-6
-"""How far beyond eps rounding may leave a change."""
+"""How far beyond eps rounding may leave a change; in multiples of eps where that is above 1."""
 _SHARE = 4
 """Images wait for the plain forward pass until there is one for so many in the batch; and batches are filled up to
 multiples of this part of their width: kernels are set up anew for every new size, which took a CPU twice as long."""
@@ -172,9 +172,13 @@ class Engine:
         ]
         chosen = torch.cat(halves)
         before_NK = logits_NK[chosen]
-        again_NK = torch.cat([self._logits(pictures.images_NCHW[half]) for half in halves if len(half)])
+        again_NK = torch.cat([self._among_others(pictures.images_NCHW[half]) for half in halves if len(half)])
         change_N = (again_NK - before_NK).abs().amax(1) / before_NK.abs().amax(1).clamp_min(1e-12)
         return dict(zip(chosen.tolist(), change_N.tolist(), strict=True))
+
+    def _among_others(self, images_NCHW: Tensor) -> Tensor:
+        """Logits of images in one batch with a negative, so that none is alone."""
+        return self._logits(torch.cat((images_NCHW, 1 - images_NCHW[:1])))[: len(images_NCHW)]
 
     def _started(self, group: Group) -> Group:
         """The group at the starts of its runs' trials, in the same order; what rules remember is forgotten."""
@@ -200,9 +204,10 @@ class Engine:
         try:
             logits_NK, loss_N, gradient_NCHW = self._gradient(group)
         except Exception as error:
-            self.width = fewer(len(group), error, fixed=self.fixed)
-            self._active = group.take(range(self.width))
-            self._ready = group.take(range(self.width, len(group))).join(self._ready)
+            self.width = fewer(self._usual(len(group)), error, fixed=self.fixed)
+            kept = min(self.width, len(group))
+            self._active = group.take(range(kept))
+            self._ready = group.take(range(kept, len(group))).join(self._ready)
             return
         with torch.no_grad():
             largest = gradient_NCHW.flatten(1).abs().amax(1).tolist()
@@ -323,10 +328,10 @@ class Engine:
 
     def _checked_norms(self, group: Group) -> Tensor:
         """Norms of the changes, within eps, of images in [0, 1]."""
-        norms_N = self.ball.size(group.at_NCHW - group.images_NCHW)
+        norms_N = self.ball.size(group.at_NCHW - group.images_NCHW).cpu().double()
         eps_N = norms_N.new_tensor([run.trial.eps for run in group.runs])
         low, high = group.at_NCHW.aminmax()
-        if not (low >= 0 and high <= 1 and bool((norms_N <= eps_N + SLACK).all())):
+        if not (low >= 0 and high <= 1 and bool((norms_N <= eps_N + slack(eps_N)).all())):
             raise RunError(
                 f"the attack {self.spec.name} left its ball or [0, 1] (values from {low:g} to {high:g}, changes up to "
                 f"{(norms_N - eps_N).max():g} beyond eps); this is a defect of rtbench: please report it."
@@ -343,10 +348,14 @@ class Engine:
 
         return torch.cat(self._in_pieces(len(shown_NCHW), forward))[: len(images_NCHW)]
 
+    def _usual(self, n: int) -> int:
+        """The number of images that n are filled up to."""
+        quantum = max(1, self.width // _SHARE)
+        return min(-(-n // quantum) * quantum, max(self.width, n))
+
     def _filled_up(self, rows: Tensor) -> Tensor:
         """The rows of some images, and the first of them again until their number is a usual one."""
-        n, quantum = len(rows), max(1, self.width // _SHARE)
-        wanted = min(-(-n // quantum) * quantum, max(self.width, n))
+        n, wanted = len(rows), self._usual(len(rows))
         return rows if wanted == n else torch.cat((rows, rows[:1].expand(wanted - n, *rows.shape[1:])))
 
     def _logits(self, images_NCHW: Tensor) -> Tensor:
@@ -362,7 +371,7 @@ class Engine:
             try:
                 parts.append(self._plainly(piece))
             except Exception as error:
-                self.width = fewer(len(piece), error, fixed=self.fixed)
+                self.width = fewer(self._usual(len(piece)), error, fixed=self.fixed)
                 continue
             done += len(piece)
         logits_NK = torch.cat(parts)
@@ -388,3 +397,8 @@ def _gradient(module: nn.Module, loss: Loss, images_NCHW: Tensor, labels_N: Tens
             )
         (gradient_NCHW,) = torch.autograd.grad(loss_N.sum(), images_NCHW)
     return logits_NK.detach(), loss_N.detach(), gradient_NCHW
+
+
+def slack(eps: Any) -> Any:
+    """How far beyond an eps, a number or a tensor, rounding may leave a change."""
+    return SLACK * (eps.clamp_min(1) if isinstance(eps, Tensor) else max(1.0, eps))

@@ -5,8 +5,8 @@ import math
 
 from bench.errors import BenchError, UnknownNameError
 
-NORMS = ("linf", "l2")
-"""By which the size of a change is measured: its largest value, or the root of its squares' sum."""
+NORMS = {"linf": "Linf", "l2": "L2"}
+"""By which a change is measured (its largest value; the root of its squares' sum), and as people write it."""
 _JOINT = "+"
 
 
@@ -39,12 +39,16 @@ def parse_eps(text: str, norm: str) -> float:
     """
     above, slash, below = text.partition("/")
     try:
+        if "_" in text:  # which Python reads over, and which stands for / in file names
+            raise ValueError
         eps = float(above) / float(below) if slash else float(above)
     except (ValueError, ZeroDivisionError):
         raise BenchError(f"eps must be a number such as 4/255 or 0.0157, not {text!r}.") from None
     if not 0 < eps < math.inf:
         raise BenchError(f"eps must be more than 0, not {text!r}; write it as 4/255 or 0.0157.")
-    if check_norm(norm) == "linf" and eps >= 1:
+    if check_norm(norm) == "linf" and eps >= 1 and slash:
+        raise BenchError(f"eps {text} under linf is the whole range of a pixel or more; write a fraction below 1.")
+    if norm == "linf" and eps >= 1:
         raise BenchError(
             f"eps {text} under linf could mean {text}/255 or {text} times the range of a pixel, which goes from 0 to 1 "
             f"here; write {text}/255, or a number below 1."

@@ -47,7 +47,7 @@ def add_attack(commands: Any) -> None:
         metavar="DIR",
         type=Path,
         required=True,
-        help="gets NAME.ATTACK.png of each: clean, perturbed and their difference, with predictions",
+        help="gets NAME.ATTACK-NORM-EPS.png of each: clean, perturbed and their difference, with predictions",
     )
 
 
@@ -75,7 +75,7 @@ def _attack(arguments: argparse.Namespace) -> int:
         note=functools.partial(print, file=sys.stderr),
         skip=skip,
     ):
-        path = arguments.out / f"{attacked.path.stem}.{attacked.spec.name}.png"
+        path = arguments.out / f"{attacked.name}.png"
         with writing(path) as whole:
             attacked.draw().save(whole, format="PNG")
         print(f"{path}: {attacked.summary}", flush=True)

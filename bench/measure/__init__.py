@@ -155,7 +155,7 @@ def register_attack(attack: Attack) -> Attack:
             factory="bench.measure.attacked:Attacked",
             given=Params(attack=attack.name),
             engine=ENGINE_VERSION,
-            seeded=True,
+            seeded=attack.random_start or attack.iterative,  # of iterative ones the signs draw
             exact=True,
             passes=functools.partial(_passes, attack),
             about=attack.about,

@@ -60,6 +60,8 @@ class Attacked:
             iterative=entry.iterative,
         )
         loss_of(loss)
+        if steps not in (None, 1) and not entry.iterative:
+            raise BenchError(f"{attack} takes one step, not {steps}: leave the steps out, or attack with pgd.")
         for name in ("steps", "restarts", "step_size"):
             value = getattr(self.spec, name)
             if not (value > 0 and math.isfinite(value)):
@@ -75,9 +77,10 @@ class Attacked:
 
         Returns:
             `prediction`, `correct` (n,): of the images as they are. `smallest_eps` (n,) float32: of the grid, that
-            fools; 0 where the model is wrong anyway, infinite where none does. `adversarial_prediction` (n,), `loss`
-            and `adversarial_loss` (n,) in nats, `norm` (n,): before, and of the perturbed image, the one that fools,
-            else the last at the largest eps. `steps` (n,): gradients taken. And the columns of `bench.measure.signs`.
+            fools; 0 where the model is wrong anyway, infinite where none does. `adversarial_prediction` (n,), `clean_loss`
+            and `adversarial_loss` (n,) in nats, and the norm of the `change` (n,): before, and of the perturbed image,
+            the one that fools, else the last at the largest eps. `gradients` (n,): taken. And the columns of
+            `bench.measure.signs`.
         """
         engine = Engine(
             module,
@@ -117,8 +120,8 @@ def outcome_columns(results: Sequence[Result], grid: Sequence[float]) -> dict[st
         "correct": np.array([result.correct for result in results]),
         "smallest_eps": np.array(smallest, dtype=np.float32),
         "adversarial_prediction": np.array([e.prediction if e else r.prediction for r, e in pairs], dtype=np.int32),
-        "loss": np.array([result.loss for result in results], dtype=np.float32),
+        "clean_loss": np.array([result.loss for result in results], dtype=np.float32),
         "adversarial_loss": np.array([e.loss if e else r.loss for r, e in pairs], dtype=np.float32),
-        "norm": np.array([e.norm if e else 0.0 for e in endings], dtype=np.float32),
-        "steps": np.array([r.finding.steps if r.finding else 0 for r in results], dtype=np.int32),
+        "change": np.array([e.norm if e else 0.0 for e in endings], dtype=np.float32),
+        "gradients": np.array([r.finding.steps if r.finding else 0 for r in results], dtype=np.int32),
     }

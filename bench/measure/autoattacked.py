@@ -85,32 +85,27 @@ class AutoAttacked:
                 norm=self._probe.norm,
                 eps=self.eps,
                 seed=seed,
-                fixed=pace.fixed,
+                most=pace.batch_size if pace.fixed else None,
                 fooled=fooled,
             )
-            for name, values in self._columns(module, images_NCHW, labels_N, result, pace.batch_size).items():
+            for name, values in self._columns(images_NCHW, labels_N, result).items():
                 columns[name][rows] = values
             pace.done(len(rows) - told)
         return columns | self._signs(module, loader, seed, pace)
 
-    def _columns(
-        self, module: torch.nn.Module, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult, width: int
-    ) -> dict[str, Array]:
+    def _columns(self, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult) -> dict[str, Array]:
         """Of one block."""
-        with torch.no_grad():
-            before_NK = torch.cat([module(images).float() for images in torch.split(images_NCHW, width)])
-            after_NK = torch.cat([module(images).float() for images in torch.split(result.perturbed_NCHW, width)])
-            norm_N = ball_of(self._probe.norm).size(result.perturbed_NCHW - images_NCHW)
+        change_N = ball_of(self._probe.norm).size(result.perturbed_NCHW - images_NCHW)
         correct = np.array(result.predictions) == labels_N.cpu().numpy()
         by = np.array(result.fooled_by, dtype=object)
         return {
             "prediction": np.array(result.predictions),
             "correct": correct,
             "smallest_eps": np.where(by != "", self.eps, np.where(correct, math.inf, 0.0)),
-            "adversarial_prediction": after_NK.argmax(1).cpu().numpy(),
-            "loss": cross_entropy(before_NK, labels_N).cpu().numpy(),
-            "adversarial_loss": cross_entropy(after_NK, labels_N).cpu().numpy(),
-            "norm": norm_N.cpu().numpy(),
+            "adversarial_prediction": result.perturbed_logits_NK.argmax(1).cpu().numpy(),
+            "clean_loss": cross_entropy(result.logits_NK, labels_N).cpu().numpy(),
+            "adversarial_loss": cross_entropy(result.perturbed_logits_NK, labels_N).cpu().numpy(),
+            "change": change_N.cpu().numpy(),
             "queries": np.array(result.queries),
             "fooled_by": by,
             "flags": np.array(["+".join(result.flags)] * len(by), dtype=object),
@@ -146,9 +141,9 @@ def _empty(n: int) -> dict[str, Array]:
         "correct": np.bool_,
         "smallest_eps": np.float32,
         "adversarial_prediction": np.int32,
-        "loss": np.float32,
+        "clean_loss": np.float32,
         "adversarial_loss": np.float32,
-        "norm": np.float32,
+        "change": np.float32,
         "queries": np.int32,
         "fooled_by": np.object_,
         "flags": np.object_,

@@ -85,7 +85,7 @@ def test_autoattack_is_pyautoattack_called_directly(norm, eps, small, pace):
             perturbed, predicted = direct.run_standard_evaluation(images, labels, batch_size=5)
         assert ((predicted == labels).numpy() == robust[some]).all()
         changes = ball_of(norm).size(perturbed - images).numpy()
-        np.testing.assert_allclose(columns["norm"][some], changes, atol=1e-6)
+        np.testing.assert_allclose(columns["change"][some], changes, atol=1e-6)
     assert robust.any()
     assert columns["fooled_by"].astype(bool).any()
 

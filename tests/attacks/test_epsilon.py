@@ -39,7 +39,7 @@ def test_what_is_not_above_0_and_finite_is_refused(text, norm):
         parse_eps(text, norm)
 
 
-@pytest.mark.parametrize("text", ["4", "1", "8.0", "255/255"])
+@pytest.mark.parametrize("text", ["4", "1", "8.0"])
 def test_a_whole_number_under_linf_asks_which_unit_is_meant(text):
     with pytest.raises(
         BenchError,
@@ -83,3 +83,14 @@ def test_a_grid_that_does_not_ascend_is_refused(text):
 def test_one_value_that_is_not_possible_spoils_a_grid(text, part):
     with pytest.raises(BenchError, match=part):
         parse_grid(text, "linf")
+
+
+@pytest.mark.parametrize("text", ["255/255", "300/255"])
+def test_a_fraction_of_the_whole_range_or_more_is_refused(text):
+    with pytest.raises(BenchError, match=f"eps {text} under linf is the whole range of a pixel or more"):
+        parse_eps(text, "linf")
+
+
+def test_a_line_below_is_no_digit():
+    with pytest.raises(BenchError, match="eps must be a number such as 4/255 or 0.0157, not '1_255'"):
+        parse_eps("1_255", "l2")

@@ -72,9 +72,9 @@ def attacked(condition, ids, labels, k, rng) -> dict:
         "correct": correct,
         "smallest_eps": np.where(correct, np.append(grid, math.inf)[first], 0).astype(np.float32),
         "adversarial_prediction": np.where(fooled | ~correct, other, labels).astype(np.int32),
-        "loss": clean_loss.astype(np.float32),
+        "clean_loss": clean_loss.astype(np.float32),
         "adversarial_loss": (clean_loss + 2 * fooled + 0.3 * correct).astype(np.float32),
-        "norm": np.where(correct, change, 0).astype(np.float32),
+        "change": np.where(correct, change, 0).astype(np.float32),
     }
     if "eps" in params:
         by = rng.choice(np.array(STANDARD[:3], dtype=object), n)
@@ -83,7 +83,7 @@ def attacked(condition, ids, labels, k, rng) -> dict:
         columns["flags"] = np.full(n, "", dtype=object)
         # Its signs are PGD's, at a quarter and half of eps and at eps.
         return columns | signs("autoattack", ids, correct, np.where(first < 1, rng.integers(0, 3, n), 3), 3, rng)
-    columns["steps"] = np.where(correct, 20 * np.minimum(first + 1, len(grid)), 0).astype(np.int32)
+    columns["gradients"] = np.where(correct, 20 * np.minimum(first + 1, len(grid)), 0).astype(np.int32)
     return columns | signs(condition.measure.name, ids, correct, first, len(grid), rng)
 
 
@@ -276,3 +276,8 @@ def test_made_up_columns_are_those_that_the_measure_gives(name):
     made = outcome(condition, 0).columns
     like = {column: (values.dtype, values.shape[1:]) for column, values in rows.items()}
     assert {column: (values.dtype, values.shape[1:]) for column, values in made.items()} == like
+
+
+def test_no_column_of_an_outcome_bears_the_name_of_a_parameter(suite):
+    for condition in suite.conditions:
+        assert not outcome(condition, 0).columns.keys() & condition.columns().keys()
