@@ -76,10 +76,10 @@ class Attacked:
         """Attack every image that the model has right.
 
         Returns:
-            `prediction`, `correct` (n,): of the images as they are. `smallest_eps` (n,) float32: of the grid, that
-            fools; 0 where the model is wrong anyway, infinite where none does. `adversarial_prediction` (n,), `clean_loss`
-            and `adversarial_loss` (n,) in nats, and the norm of the `change` (n,): before, and of the perturbed image,
-            the one that fools, else the last at the largest eps. `gradients` (n,): taken. And the columns of
+            `prediction`, `correct` and `clean_loss` (n,), nats: of the images as they are. `smallest_eps` (n,) float32:
+            of the grid, that fools; 0 where the model is wrong anyway, infinite where none does.
+            `adversarial_prediction`, `adversarial_loss` and the norm of the `change` (n,): of the perturbed image that
+            fools, else of the last at the largest eps. `gradients` (n,): taken. And the columns of
             `bench.measure.signs`.
         """
         engine = Engine(

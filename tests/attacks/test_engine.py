@@ -110,6 +110,21 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(small):
     assert {row: r.finding.first for row, r in found.items()} == {row: r.finding.first for row, r in plain.items()}
 
 
+def test_one_image_is_tried_alone_before_memory_is_given_up(small):
+    module, loader = small
+    found = Engine(Cramped(module, 1), spec(), pgd, width=64).run([pictures_of(loader.at(np.arange(1)))])
+    assert found[0].finding is not None
+
+
+def test_autoattack_shows_no_more_images_than_the_user_chose(small):
+    module, loader = small
+    cramped = Cramped(module, 2)
+    autoattack(
+        cramped, loader.images_NCHW[:5], torch.from_numpy(loader.labels[:5]), norm="linf", eps=0.05, seed=0, most=2
+    )
+    assert max(cramped.sizes) == 2
+
+
 def test_a_batch_size_that_the_user_chose_is_not_halved(small):
     module, loader = small
     with pytest.raises(RunError, match="out of memory with 8 images at once; use a smaller --batch-size, or auto"):
@@ -216,6 +231,11 @@ def test_random_starts_in_l2_fill_the_ball():
 def test_a_measure_refuses_what_cannot_be(how, says):
     with pytest.raises(BenchError, match=says):
         Attacked("pgd", **{"norm": "linf", "grid": "1/255", **how})
+
+
+def test_a_one_step_attack_takes_no_more_steps():
+    with pytest.raises(BenchError, match="fgsm takes one step, not 5"):
+        Attacked("fgsm", norm="linf", grid="1/255", steps=5)
 
 
 def test_restarts_of_an_attack_without_random_starts_are_refused():

@@ -162,3 +162,16 @@ def test_gradients_that_are_not_numbers_are_an_error(shipped, first, pace):
 
     with pytest.raises(RunError, match="gradients of 4 of 4 images are NaN or infinite"):
         attacked(Masked(shipped("digits-resnet"), front=root), first(4), pace)
+
+
+def test_small_gradients_of_a_sure_model_do_not_stall_l2(shipped, first, pace):
+    loader = first(12)
+    sure = Masked(shipped("digits-resnet"), back=lambda logits: 6 * logits)
+    columns = attacked(sure, loader, pace, norm="l2", grid="2")
+    assert np.isinf(columns["smallest_eps"]).mean() <= 0.2  # 0.8 where 1e-12 is taken for zero
+    assert "loss_not_raised" not in warned(columns, loader)
+
+
+def test_one_gradient_says_nothing_of_the_loss_after_it(shipped, first, pace):
+    columns = attacked(shipped("digits-resnet"), first(6), pace, grid="8/255", steps=1)
+    assert (columns["stuck"] == -1).all()
