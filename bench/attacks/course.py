@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 _LONGER = 5
 """Times the steps, for the trial that tells whether more would have helped; Madry's 20 against 100."""
 
-NOT_TRIED, WITHSTOOD, FOOLED = -1, 0, 1
+NOT_TRIED, WITHSTOOD = -1, 0
+"""In findings, where 1 says that it was fooled (or showed a sign)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
