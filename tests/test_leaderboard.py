@@ -218,7 +218,7 @@ def test_a_score_that_is_not_defined_is_a_note_not_a_number(filled):
     board = make_board(suite, filled.store, index)
     index.close()
     assert {row.checkpoint.name for row in board.rows} == {"one"}
-    assert any(note.startswith("two: ") for note in board.notes)
+    assert any(note.startswith("two, drop: ") for note in board.notes)
 
 
 def test_an_empty_store_is_one_sentence(filled):
