@@ -94,14 +94,13 @@ class Attacked:
     """That of the other norm's column."""
 
 
-def _at(eps: str) -> Params:
-    return Params(eps=eps)
-
-
 def _robust(conditions: tuple[Condition, ...], eps: str, norm: str, column: str = "") -> Score:
     function = functools.partial(robustness.robust_accuracy, eps=parse_eps(eps, norm))
     return Score(
-        metric=Metric(name="robust_accuracy", function=function), conditions=conditions, column=column, at=_at(eps)
+        metric=Metric(name="robust_accuracy", function=function),
+        conditions=conditions,
+        column=column,
+        at=Params(eps=eps),
     )
 
 

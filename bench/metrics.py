@@ -317,24 +317,36 @@ def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
     return estimate(mean, n, (max(low, lowest), min(high, highest)))
 
 
-def _column(outcome: Outcome, name: str, score: str) -> Array:
-    """A column that is there, has rows and comes from finite logits."""
+def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: str) -> Array:
+    """A column that is there and has rows.
+
+    Raises:
+        BenchError: it is not, or it has none.
+    """
     if outcome.n == 0:
         raise BenchError(f"{score} needs at least one sample, not 0: no score from missing data.")
     if name not in outcome.columns:
         raise BenchError(
-            f"{score} needs the column {name!r}, which the measure 'classify' gives; this outcome has only "
-            f"[{', '.join(sorted(outcome.columns))}]. Score a condition with that measure."
+            f"{score} needs the column {name!r}, which {given_by}; this outcome has only "
+            f"[{', '.join(sorted(outcome.columns))}]. {advice}"
         )
+    return outcome.columns[name]
+
+
+def _column(outcome: Outcome, name: str, score: str) -> Array:
+    """A column that is there, has rows and comes from finite logits."""
+    found = column(
+        outcome, name, score, given_by="the measure 'classify' gives", advice="Score a condition with that measure."
+    )
     # A NaN among the logits leaves no trace in `correct` or `rank`, but always one in `log_sum_exp`.
-    for column in (name, "log_sum_exp"):
-        if not np.isfinite(values := outcome.columns.get(column, np.zeros(0))).all():
+    for checked in (name, "log_sum_exp"):
+        if not np.isfinite(values := outcome.columns.get(checked, np.zeros(0))).all():
             bad = np.count_nonzero(~np.isfinite(values))
             raise RunError(
-                f"{score} needs finite numbers, but {bad} in the column {column!r} are NaN or infinite: "
+                f"{score} needs finite numbers, but {bad} in the column {checked!r} are NaN or infinite: "
                 "look at the checkpoint's weights and precision."
             )
-    return outcome.columns[name]
+    return found
 
 
 def _correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:

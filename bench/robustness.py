@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics import estimate, matching_rows, mean_of, share
+from bench.metrics import column, estimate, matching_rows, mean_of, share
 from bench.records import Array, Estimate, Outcome
 
 _CLOSE = 1e-6
@@ -179,11 +179,4 @@ def _smallest(outcomes: Sequence[Outcome], score: str) -> Array:
 
 
 def _column(outcome: Outcome, name: str, score: str) -> Array:
-    if outcome.n == 0:
-        raise BenchError(f"{score} needs at least one sample, not 0: no score from missing data.")
-    if name not in outcome.columns:
-        raise BenchError(
-            f"{score} needs the column {name!r}, which attacks give; this outcome has only "
-            f"[{', '.join(sorted(outcome.columns))}]. Score a condition whose measure is an attack."
-        )
-    return outcome.columns[name]
+    return column(outcome, name, score, given_by="attacks give", advice="Score a condition whose measure is an attack.")

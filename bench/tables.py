@@ -38,7 +38,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
     """
     rows = []
     for board in sorted(boards, key=lambda board: board.suite.name):
-        names = display_names(board.checkpoints)
+        names, warnings = display_names(board.checkpoints), _warnings(board)
         for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
             estimate = row.estimate
             rows.append(
@@ -56,7 +56,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "ci_low": estimate.ci_low,
                     "ci_high": estimate.ci_high,
                     "n": estimate.n,
-                    **({"warnings": _warnings_shown(board, row.checkpoint)} if board.suite.alarms else {}),
+                    **({"warnings": warnings[row.checkpoint]} if board.suite.alarms else {}),
                 }
             )
     extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
@@ -111,7 +111,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
     """
     names = display_names(board.checkpoints)
     estimates = {(row.checkpoint, row.score.column): row.estimate for row in board.rows if row.score.column}
-    total = len(board.suite.conditions)
+    total, warnings = len(board.suite.conditions), _warnings(board)
     rows = []
     for rank, checkpoint in enumerate(board.ranking, start=1):
         scored = (checkpoint, board.suite.headline.column) in estimates
@@ -127,7 +127,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
                     for score in board.suite.board
                 },
                 "n": f"{estimates[checkpoint, board.suite.headline.column].n:,}" if scored else "–",
-                **({"warnings": _warnings_shown(board, checkpoint)} if board.suite.alarms else {}),
+                **({"warnings": warnings[checkpoint]} if board.suite.alarms else {}),
                 **_cost_columns(board.costs.get(checkpoint)),
                 "cells": "all" if cells == total else f"{cells}/{total} cells",
             }
@@ -138,16 +138,15 @@ def leaderboard(board: Board) -> pd.DataFrame:
     return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
 
 
-def _warned(rows: Sequence[ScoredRow]) -> str:
-    """The names of what warns, each once."""
-    return ", ".join(dict.fromkeys(row.score.metric.name for row in rows))
-
-
-def _warnings_shown(board: Board, checkpoint: StoredCheckpoint) -> str:
-    """What warns, `none` where nothing does, and `unknown` where not all that might has been looked at."""
-    looked = sum(row.checkpoint == checkpoint and row.score.metric.alarm is not None for row in board.rows)
-    warned = _warned(board.warnings.get(checkpoint, ()))
-    return warned or ("none" if looked == len(board.suite.alarms) else "unknown")
+def _warnings(board: Board) -> dict[StoredCheckpoint, str]:
+    """What warns of each checkpoint: names, `none`, or `unknown` where not all that might has been looked at."""
+    looked = Counter(row.checkpoint for row in board.rows if row.score.metric.alarm is not None)
+    warned = board.warnings
+    return {
+        checkpoint: ", ".join(dict.fromkeys(row.score.metric.name for row in warned.get(checkpoint, ())))
+        or ("none" if looked[checkpoint] == len(board.suite.alarms) else "unknown")
+        for checkpoint in board.checkpoints
+    }
 
 
 def warnings_in_words(board: Board) -> list[str]:

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -329,12 +329,13 @@ class Engine:
     def _checked_norms(self, group: Group) -> Tensor:
         """Norms of the changes, within eps, of images in [0, 1]."""
         norms_N = self.ball.size(group.at_NCHW - group.images_NCHW).cpu().double()
-        eps_N = norms_N.new_tensor([run.trial.eps for run in group.runs])
+        beyond_N = norms_N - norms_N.new_tensor([run.trial.eps for run in group.runs])
+        allowed_N = norms_N.new_tensor([slack(run.trial.eps) for run in group.runs])
         low, high = group.at_NCHW.aminmax()
-        if not (low >= 0 and high <= 1 and bool((norms_N <= eps_N + slack(eps_N)).all())):
+        if not (low >= 0 and high <= 1 and bool((beyond_N <= allowed_N).all())):
             raise RunError(
                 f"the attack {self.spec.name} left its ball or [0, 1] (values from {low:g} to {high:g}, changes up to "
-                f"{(norms_N - eps_N).max():g} beyond eps); this is a defect of rtbench: please report it."
+                f"{beyond_N.max():g} beyond eps); this is a defect of rtbench: please report it."
             )
         return norms_N
 
@@ -399,6 +400,6 @@ def _gradient(module: nn.Module, loss: Loss, images_NCHW: Tensor, labels_N: Tens
     return logits_NK.detach(), loss_N.detach(), gradient_NCHW
 
 
-def slack(eps: Any) -> Any:
-    """How far beyond an eps, a number or a tensor, rounding may leave a change."""
-    return SLACK * (eps.clamp_min(1) if isinstance(eps, Tensor) else max(1.0, eps))
+def slack(eps: float) -> float:
+    """How far beyond an eps rounding may leave a change."""
+    return SLACK * max(1.0, eps)

@@ -5,22 +5,21 @@ Legend: n images.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.attacks import attacks
 from bench.attacks.autoattack import BlockResult, autoattack
 from bench.attacks.balls import ball_of
-from bench.attacks.course import NOT_TRIED, Spec
-from bench.attacks.engine import Engine
+from bench.attacks.course import NOT_TRIED
 from bench.attacks.epsilon import parse_eps
 from bench.attacks.losses import cross_entropy
 from bench.datasets import nested_order
 from bench.measure import Loader, Pace
-from bench.measure.attacked import pictures
-from bench.measure.signs import afresh_rows, sign_columns, square_column
+from bench.measure.attacked import Attacked
+from bench.measure.signs import COLUMNS, afresh_rows
 from bench.records import Array
 
 _FRACTIONS = (0.25, 0.5, 1.0)
@@ -41,19 +40,9 @@ class AutoAttacked:
     """
 
     def __init__(self, norm: str, eps: str, block: int = 100) -> None:
-        self.eps, self.block = parse_eps(eps, norm), block
-        pgd = attacks.get("pgd")
-        self._probe = Spec(
-            name="pgd",
-            norm=norm,
-            loss="ce",
-            grid=tuple(fraction * self.eps for fraction in _FRACTIONS),
-            steps=pgd.steps,
-            restarts=1,
-            step_size=pgd.step_size,
-            random_start=pgd.random_start,
-            iterative=pgd.iterative,
-        )
+        self.norm, self.eps, self.block = norm, parse_eps(eps, norm), block
+        grid = "+".join(repr(fraction * self.eps) for fraction in _FRACTIONS)
+        self._probe = Attacked("pgd", norm=norm, grid=grid)
 
     def run(
         self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
@@ -82,7 +71,7 @@ class AutoAttacked:
                 module,
                 images_NCHW,
                 labels_N,
-                norm=self._probe.norm,
+                norm=self.norm,
                 eps=self.eps,
                 seed=seed,
                 most=pace.batch_size if pace.fixed else None,
@@ -95,7 +84,7 @@ class AutoAttacked:
 
     def _columns(self, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult) -> dict[str, Array]:
         """Of one block."""
-        change_N = ball_of(self._probe.norm).size(result.perturbed_NCHW - images_NCHW)
+        change_N = ball_of(self.norm).size(result.perturbed_NCHW - images_NCHW)
         correct = np.array(result.predictions) == labels_N.cpu().numpy()
         by = np.array(result.fooled_by, dtype=object)
         return {
@@ -114,21 +103,10 @@ class AutoAttacked:
     def _signs(self, module: torch.nn.Module, loader: Loader, seed: int, pace: Pace) -> dict[str, Array]:
         """Found by PGD at and below eps, on the images that are attacked afresh; the other rows are not tried."""
         rows = afresh_rows(loader.ids)
-        some = loader.at(rows)
-        engine = Engine(
-            module,
-            self._probe,
-            attacks.get("pgd").load(),
-            afresh=[str(i) for i in some.ids],
-            seed=seed,
-            width=pace.batch_size,
-            fixed=pace.fixed,
-        )
-        found = engine.run(pictures(some))
-        signs = sign_columns([found[row] for row in range(len(rows))], len(_FRACTIONS))
-        signs |= square_column(module, some, self._probe, signs, seed)
+        found = self._probe.run(module, loader.at(rows), {}, seed, replace(pace, done=lambda count: None))
         columns = {}
-        for name, values in signs.items():
+        for name in COLUMNS:
+            values = found[name]
             absent = math.nan if values.dtype.kind == "f" else NOT_TRIED
             columns[name] = np.full((len(loader.ids), *values.shape[1:]), absent, dtype=values.dtype)
             columns[name][rows] = values

@@ -17,6 +17,8 @@ from bench.datasets import subset
 from bench.measure import Loader
 from bench.records import Array
 
+COLUMNS = ("unsteady", "flat", "stuck", "longer", "unbounded", "fresh", "square")
+"""That the functions here give of an iterative attack."""
 AFRESH = 50
 """Images that are attacked afresh: the first in the order of limits, so the same ones under every limit."""
 QUERIES = 500
