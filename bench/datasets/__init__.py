@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -41,6 +41,11 @@ class Dataset:
     open: Callable[[str, Path | None], Samples]
     """From a split's name, and the place that the user gave, to its samples; torch-free."""
     splits: tuple[str, ...] = ("test",)
+    fit: tuple[str, ...] = ()
+    """Splits that the transfer suites learn from: train, then the authors' validation split where they give one. Empty
+    keeps the set out of these suites."""
+    metric: Literal["top1", "mean_per_class_accuracy"] = "top1"
+    """What its authors score it by."""
     expected: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Split to the images and the classes that the whole of it has, where that is known."""
     about: str = ""

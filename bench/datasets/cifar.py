@@ -11,9 +11,8 @@ import numpy as np
 
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.columns import class_places
-from bench.datasets.hub import HubSamples, HubSource
-from bench.datasets.parquet import ParquetSamples
 from bench.datasets.spaces import CIFAR10, CIFAR100
+from bench.datasets.tables import HUB, no_place, open_table, refuse_packed
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
@@ -62,10 +61,6 @@ _CIFAR100 = _Version(
 )
 
 
-HUB = "hf:"
-"""What a place on the hub begins with; as a path, `hf://OWNER/NAME` has it for its first part."""
-
-
 class CifarSamples:
     """Samples of the authors' files, numbered in their order, as the hub's Parquet files number them.
 
@@ -110,23 +105,15 @@ def open_cifar100(split: str, place: Path | None) -> Samples:
 
 def _open(version: _Version, name: str, split: str, place: Path | None) -> Samples:
     if place is None:
-        raise AbsentError(
-            f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {_SOURCES[name]}, and "
-            f"give its folder with --data {name}=FOLDER or in bench.toml under [data]; or fetch it with --data "
-            f"{name}={HUB}//uoft-cs/{name}."
-        )
-    if place.parts[:1] == (HUB,):
-        source = HubSource(repo="/".join(place.parts[1:]), split=split)
-        return HubSamples(source, version.class_space, name)
-    if place.name.endswith(".tar.gz"):
-        raise BenchError(f"{place} is still packed; unpack it with `tar -xf` and give the folder that comes out.")
+        raise no_place(name, _SOURCES[name], f"uoft-cs/{name}")
+    refuse_packed(place)
     for folder in (place, place / version.python):
         if (folder / version.meta).is_file() or (folder / version.files["test"][0]).is_file():
             return _open_python(version, split, folder)
     for folder in (place, place / version.binary):
         if (folder / f"{version.files['test'][0]}.bin").is_file():
             return _open_binary(version, split, folder)
-    return ParquetSamples(place, version.class_space, split, name)
+    return open_table(place, (split,), version.class_space, name)
 
 
 def _open_python(version: _Version, split: str, folder: Path) -> CifarSamples:
@@ -244,6 +231,7 @@ def _dataset(name: str, version: _Version, title: str, size: str) -> Dataset:
         class_space=version.class_space,
         open=functools.partial(_open, version, name),
         splits=("test", "train"),
+        fit=("train",),
         expected={"test": (10_000, classes), "train": (50_000, classes)},
         about=f"{title}: 10,000 test and 50,000 training photographs at 32×32 in {classes} classes (Krizhevsky 2009).",
         licence="none stated by its authors",

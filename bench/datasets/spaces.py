@@ -1,7 +1,8 @@
-"""The class spaces that the project registers: ImageNet's, its 200-class parts, CIFAR's, the digits."""
+"""The class spaces that the project registers: ImageNet's, its 200-class parts, CIFAR's, the digits and letters."""
 
 import importlib.util
 from pathlib import Path
+from string import ascii_uppercase
 
 from bench.datasets import class_spaces
 from bench.records import ClassSpace
@@ -20,6 +21,7 @@ def _wnids(name: str) -> tuple[str, ...]:
 
 
 DIGITS = ClassSpace(name="digits", classes=tuple("0123456789"))
+LETTERS = ClassSpace(name="letters", classes=tuple(ascii_uppercase))
 IMAGENET = ClassSpace(name="imagenet-1k", classes=_wnids("imagenet_synsets.txt"))
 IMAGENET_R = ClassSpace(name="imagenet-r", classes=_wnids("imagenet_r_synsets.txt"), part_of=IMAGENET)
 """Hendrycks et al. 2021, arXiv 2006.16241."""
@@ -46,5 +48,5 @@ CIFAR100 = ClassSpace(
 )
 """The fine labels, in the order of `meta` (Krizhevsky 2009)."""
 
-for space in (DIGITS, IMAGENET, IMAGENET_R, IMAGENET_A, CIFAR10, CIFAR100):
+for space in (DIGITS, LETTERS, IMAGENET, IMAGENET_R, IMAGENET_A, CIFAR10, CIFAR100):
     class_spaces.register(space, origin=__name__)

@@ -6,35 +6,42 @@
 
 In the place of `folder`: `shards = "birds/*.tar"`, `parquet = "birds"` or `hub = "OWNER/NAME"`. A place that is given
 for the data set by flag or in bench.toml wins; for one of the hub it is a folder of its Parquet files.
+
+    train = "birds/train"       # what the transfer suites learn from; for parquet and hub the name of a split
+    metric = "mean_per_class_accuracy"    # what they score; else "top1"
 """
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from bench.datasets import Dataset, Samples, class_spaces
 from bench.datasets.folder import FolderSamples, class_folders
 from bench.datasets.hub import HubSamples, HubSource, open_stream
-from bench.datasets.parquet import ParquetSamples
+from bench.datasets.parquet import ParquetSamples, split_files
 from bench.datasets.shards import ShardSamples
-from bench.errors import BenchError, UnknownNameError
+from bench.errors import AbsentError, BenchError, UnknownNameError
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml
 
 FORMS = ("folder", "shards", "parquet", "hub")
+_TRAIN = "train"
+"""The key that says what to learn from, and the split that it gives."""
+_METRICS = get_args(get_type_hints(Dataset)["metric"])
 _TEXTS = ("about", "licence", "source")
 _COLUMNS = ("image", "label")
 _HUB = ("revision", "config", "streaming")
 _OF = {"split": ("parquet", "hub"), **dict.fromkeys(_COLUMNS, ("parquet", "hub")), **dict.fromkeys(_HUB, ("hub",))}
 """Keys that only some forms take."""
-_KEYS = (*FORMS, "classes", *_OF, *_TEXTS)
+_KEYS = (*FORMS, _TRAIN, "classes", "metric", *_OF, *_TEXTS)
 
 
 def read_datasets(path: Path) -> list[Dataset]:
     """The data sets of a registry file, in its order. They are not opened; a file of class names is read.
 
-    Each has one split: `split` where the file gives it, else `test`.
+    Each has the split `split` where the file gives it, else `test`; and `train`, to learn from, where it has that key.
 
     Raises:
         BenchError: the file can't be read or an entry is wrong; the message names file, line and key.
@@ -73,16 +80,29 @@ def _read(entry: Entry) -> Dataset:
         if form not in _OF.get(key, FORMS):
             raise entry.error(f"{key} is for {' and '.join(_OF[key])}, not for {form}; remove it.", key)
     split = entry.table.get("split", "test")
+    learns = _TRAIN in entry.table
+    if learns:
+        _check_train(entry, form, split)
     return Dataset(
         name=entry.name,
         class_space=_class_space(entry),
         open=functools.partial(_open, entry, form, _class_space(entry)),
-        splits=(split,),
+        splits=(split, _TRAIN) if learns else (split,),
+        fit=(_TRAIN,) if learns else (),
+        metric=entry.table.get("metric", "top1"),
         about=entry.table.get("about", f"A data set of {entry.path.name}."),
         licence=entry.table.get("licence", "not stated"),
         source=entry.table.get("source", entry.table[form]),
         layout=_LAYOUTS[form],
     )
+
+
+def _check_train(entry: Entry, form: str, split: str) -> None:
+    """What is learnt from is not what is scored, as far as names say it."""
+    if split == _TRAIN:
+        raise entry.error(f"split is {_TRAIN!r}, but {_TRAIN} is what is learnt from; name the one to score.", "split")
+    if form in _OF["split"] and entry.table[_TRAIN] == split:
+        raise entry.error(f"{_TRAIN} is {split!r}, but that split is scored; name another to learn from.", _TRAIN)
 
 
 _LAYOUTS = {
@@ -101,6 +121,9 @@ def _check_key(entry: Entry, key: str) -> None:
     if key == "streaming":
         if not isinstance(value, bool):
             raise entry.error(f"streaming must be true or false, not {value!r}.", key)
+    elif key == "metric":
+        if value not in _METRICS:
+            raise entry.error(f"metric must be one of {', '.join(_METRICS)}, not {value!r}.", key)
     elif key == "classes":
         listed = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
         if not listed and not (isinstance(value, str) and value):
@@ -153,27 +176,70 @@ def _open(entry: Entry, form: str, space: ClassSpace, split: str, place: Path | 
 
 
 def _open_folder(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    return class_folders(place or _beside(entry, entry.table["folder"]), space, entry.name)
+    return class_folders(_place(entry, "folder", split, place), space, entry.name)
 
 
 def _open_shards(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    return ShardSamples(place or _beside(entry, entry.table["shards"]), space, entry.name)
+    return ShardSamples(_place(entry, "shards", split, place), space, entry.name)
+
+
+def _place(entry: Entry, form: str, split: str, place: Path | None) -> Path:
+    """Of a form whose splits are places; the one that the user gave is of what is scored.
+
+    Raises:
+        BenchError: both splits are at one place.
+    """
+    scored = place or _beside(entry, entry.table[form])
+    if split != _TRAIN or _TRAIN not in entry.table:
+        return scored
+    train = _beside(entry, entry.table[_TRAIN])
+    if train.resolve() == scored.resolve():
+        raise entry.error(f"{_TRAIN} is {scored}, but that is what is scored; name another place.", _TRAIN)
+    return train
+
+
+def _split_name(entry: Entry, split: str) -> str:
+    """What a split is called in the data."""
+    name: str = entry.table.get(_TRAIN, split) if split == _TRAIN else split
+    return name
 
 
 def _open_parquet(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
     place = place or _beside(entry, entry.table["parquet"])
+    return _open_files(entry, space, split, place)
+
+
+def _open_files(entry: Entry, space: ClassSpace, split: str, place: Path) -> ParquetSamples:
     image, label = (entry.table.get(key, "") for key in _COLUMNS)
-    return ParquetSamples(place, space, split, entry.name, image, label)
+    samples = ParquetSamples(place, space, _split_name(entry, split), entry.name, image, label)
+    if split == _TRAIN and _TRAIN in entry.table:
+        _check_apart(entry, place)
+    return samples
+
+
+def _check_apart(entry: Entry, place: Path) -> None:
+    """Files whose names say no split are every split; nothing is to be learnt from what is scored."""
+    train, scored = entry.table[_TRAIN], entry.table.get("split", "test")
+    try:
+        same = split_files(place, train, entry.name) == split_files(place, scored, entry.name)
+    except AbsentError:  # there is nothing to score
+        return
+    if same:
+        raise entry.error(
+            f"{_TRAIN} and split give the same files of {place}, whose names say no split; name them "
+            f"{train}.parquet and {scored}.parquet.",
+            _TRAIN,
+        )
 
 
 def _open_hub(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
-    image, label = (entry.table.get(key, "") for key in _COLUMNS)
     if place is not None:
-        return ParquetSamples(place, space, split, entry.name, image, label)
+        return _open_files(entry, space, split, place)
+    image, label = (entry.table.get(key, "") for key in _COLUMNS)
     beside = _beside(entry, entry.table["hub"])
     source = HubSource(
         repo=str(beside) if beside.is_dir() else entry.table["hub"],
-        split=split,
+        split=_split_name(entry, split),
         config=entry.table.get("config", ""),
         revision=entry.table.get("revision", ""),
         image_column=image,

@@ -245,7 +245,7 @@ def test_torchvision_reads_the_same_pixels(python10, monkeypatch):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_a_place_on_the_hub_is_fetched_from_there(name, monkeypatch):
     taken = []
-    monkeypatch.setattr("bench.datasets.cifar.HubSamples", lambda *given: taken.append(given))
+    monkeypatch.setattr("bench.datasets.tables.HubSamples", lambda *given: taken.append(given))
     settings = load_config({"data": {name: f"hf://uoft-cs/{name}"}}).settings
     datasets.get(name).open("test", settings.places[name])
     assert taken == [(HubSource(repo=f"uoft-cs/{name}", split="test"), datasets.get(name).class_space, name)]

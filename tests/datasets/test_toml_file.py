@@ -122,6 +122,77 @@ def test_a_place_that_is_given_wins(tmp_path, folders, images, write_parquet):
     assert open_only(tmp_path, hub, files).labels.tolist() == [2, 0]
 
 
+# -- what is learnt from --------------------------------------------------------------------------------------
+
+
+def test_without_train_there_is_nothing_to_learn_from(tmp_path):
+    [dataset] = read(tmp_path, START + OWN)
+    assert (dataset.splits, dataset.fit, dataset.metric) == (("test",), (), "top1")
+
+
+def test_train_and_metric_reach_the_record(tmp_path):
+    text = f'{START}{OWN}train = "more"\nmetric = "mean_per_class_accuracy"\n'
+    [dataset] = read(tmp_path, text)
+    assert (dataset.splits, dataset.fit) == (("test", "train"), ("train",))
+    assert dataset.metric == "mean_per_class_accuracy"
+
+
+def test_train_is_another_folder_whatever_place_is_given_for_the_test_images(tmp_path, folders, images):
+    for name, data in zip(("crow", "robin", "wren"), images[6:], strict=True):
+        (tmp_path / "more" / name).mkdir(parents=True)
+        (tmp_path / "more" / name / "a.png").write_bytes(data)
+    elsewhere = folders.rename(tmp_path / "elsewhere")
+    [dataset] = read(tmp_path, START + OWN + 'train = "more"')
+    samples = dataset.open("train", elsewhere)
+    assert samples.ids.tolist() == ["crow/a.png", "robin/a.png", "wren/a.png"]
+    assert samples.read(1) == images[7]
+    assert len(dataset.open("test", elsewhere).ids) == 9
+
+
+def test_train_is_other_shards(tmp_path, images, write_tar):
+    write_tar(tmp_path / "s-0.tar", {"a.png": images[0], "a.cls": b"2"})
+    write_tar(tmp_path / "t-0.tar", {"b.png": images[1], "b.cls": b"0"})
+    [dataset] = read(tmp_path, f'[datasets.b]\nshards = "s-*.tar"\ntrain = "t-*.tar"\n{OWN}')
+    assert [dataset.open(split, None).labels.tolist() for split in dataset.splits] == [[2], [0]]
+
+
+def test_train_is_another_split_of_parquet_files(tmp_path, images, write_parquet):
+    write_parquet(tmp_path / "p/dev.parquet", images[:2], [2, 0])
+    write_parquet(tmp_path / "p/learn.parquet", images[2:5], [1, 1, 0])
+    lines = 'split = "dev"\ntrain = "learn"\n'
+    for form in (f'parquet = "p"\n{lines}', f'hub = "owner/birds"\n{lines}'):
+        [dataset] = read(tmp_path, f"[datasets.b]\n{form}{OWN}")
+        assert dataset.splits == ("dev", "train")
+        place = tmp_path / "p" if "hub" in form else None
+        assert dataset.open("train", place).labels.tolist() == [1, 1, 0]
+        assert dataset.open("dev", place).labels.tolist() == [2, 0]
+
+
+def test_train_is_another_split_on_the_hub(tmp_path, monkeypatch):
+    from bench.datasets import toml_file
+
+    asked = []
+    monkeypatch.setattr(toml_file, "HubSamples", lambda source, *_: asked.append(source.split))
+    monkeypatch.setattr(toml_file, "_check_count", lambda *arguments: None)
+    [dataset] = read(tmp_path, f'[datasets.b]\nhub = "owner/birds"\ntrain = "learn"\n{OWN}')
+    for split in dataset.splits:
+        dataset.open(split, None)
+    assert asked == ["test", "learn"]
+
+
+def test_nothing_is_learnt_from_what_is_scored(tmp_path, folders, images, write_parquet):
+    [dataset] = read(tmp_path, START + OWN + 'train = "more/../birds"')
+    with pytest.raises(BenchError, match=r"line 4: .* train is .*birds, but that is what is scored; name another"):
+        dataset.open("train", None)
+    [dataset] = read(tmp_path, START + OWN + 'train = "more"')
+    with pytest.raises(BenchError, match="train is .*more, but that is what is scored"):
+        dataset.open("train", tmp_path / "more")
+    write_parquet(tmp_path / "p/birds.parquet", images[:2], [2, 0])
+    [dataset] = read(tmp_path, f'[datasets.b]\nparquet = "p"\ntrain = "train"\n{OWN}')
+    with pytest.raises(BenchError, match=r"train and split give the same files of .*p, whose names say no split"):
+        dataset.open("train", None)
+
+
 # -- what is refused ------------------------------------------------------------------------------------------
 
 
@@ -137,6 +208,8 @@ def test_a_place_that_is_given_wins(tmp_path, folders, images, write_parquet):
         ('revision = "main"', "revision is for hub, not for folder; remove it"),
         ('image = "img"', "image is for parquet and hub, not for folder; remove it"),
         ('shards = "x"', "has both folder and shards; keep one"),
+        ("train = 3", "train must be text in quotes, not 3"),
+        ('metric = "top5"', "metric must be one of top1, mean_per_class_accuracy, not 'top5'"),
         ("classes = []", r"classes must be the name of a class space, a file of names or a list of names, not \[\]"),
         ("classes = 3", "classes must be the name of a class space, a file of names or a list of names, not 3"),
         ('classes = ["a", 1]', "classes must be the name of a class space, a file"),
@@ -163,6 +236,14 @@ def test_a_wrong_line_is_named_with_file_and_line(tmp_path, line, message):
         (
             '\n[datasets.b]\nclasses = "cifar10"',
             r"line 2: \[datasets\.b\] does not say where its images are; add folder",
+        ),
+        (
+            f'[datasets.b]\nhub = "a/b"\ntrain = "dev"\nsplit = "dev"\n{OWN}',
+            "line 3: .* train is 'dev', but that split is scored; name another to learn from",
+        ),
+        (
+            f'[datasets.b]\nhub = "a/b"\ntrain = "dev"\nsplit = "train"\n{OWN}',
+            "line 4: .* split is 'train', but train is what is learnt from; name the one to score",
         ),
         ("datasets = 3", r"line 1: datasets must be tables, one a data set: \[datasets\.NAME\], not 3"),
         ('[datasets]\nfolder = "x"', "line 2: 'folder' stands outside a data set's table; put its name in brackets"),

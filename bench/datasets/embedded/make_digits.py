@@ -67,11 +67,18 @@ fonts-staypuft          truetype/staypuft         StayPuft.ttf
 fonts-yanone-kaffeesatz opentype/yanone-kaffeesatz YanoneKaffeesatz-Regular.otf
 fonts-yusei-magic       truetype/yusei-magic      YuseiMagic-Regular.ttf
 """  # Debian package, folder under /usr/share/fonts, face files
-PACKAGES = {  # face file: Debian package
-    Path("/usr/share/fonts", folder, face): package
-    for package, folder, *faces in map(str.split, FONTS.strip().splitlines())
-    for face in faces
-}
+
+
+def packages(fonts: str) -> dict[Path, str]:
+    """Read a table such as FONTS as face file: Debian package."""
+    return {
+        Path("/usr/share/fonts", folder, face): package
+        for package, folder, *faces in map(str.split, fonts.strip().splitlines())
+        for face in faces
+    }
+
+
+PACKAGES = packages(FONTS)
 
 
 def enlarge(ink_HW: Floats) -> Bytes:
@@ -98,13 +105,13 @@ def handwritten(start: int, stop: int) -> dict[str, NDArray[np.generic]]:
     return {"images": images_NHW, "labels": uci.target[start:stop].astype(np.uint8), "ids": ids_N}
 
 
-def glyph(digit: int, face: Path) -> Image.Image:
-    """Set one digit in a face, cropped to its ink."""
+def glyph(character: str, face: Path, package: str) -> Image.Image:
+    """Set one character in a face of a Debian package, cropped to its ink."""
     if not face.is_file():
-        raise SystemExit(f"no font file {face}: on Debian 12, run 'apt-get install {PACKAGES[face]}'.")
+        raise SystemExit(f"no font file {face}: on Debian 12, run 'apt-get install {package}'.")
     font = ImageFont.truetype(str(face), 2 * LARGE, layout_engine=ImageFont.Layout.BASIC)
     sheet = Image.new("L", (6 * LARGE, 6 * LARGE))
-    ImageDraw.Draw(sheet).text((2 * LARGE, LARGE), str(digit), font=font, fill=255)
+    ImageDraw.Draw(sheet).text((2 * LARGE, LARGE), character, font=font, fill=255)
     return sheet.crop(sheet.getbbox())
 
 
@@ -274,7 +281,7 @@ LOOKS: dict[str, Look] = {
 
 def rendition(digit: int, face: Path, look: str, rng: np.random.Generator) -> Bytes:
     """Draw one image_HWC of digits-r."""
-    ink = place(glyph(digit, face), rng, tilt=35 if look == "tilted" else 8)
+    ink = place(glyph(str(digit), face, PACKAGES[face]), rng, tilt=35 if look == "tilted" else 8)
     large_HWC = np.rint(LOOKS[look](ink, rng).clip(0, 1) * 255).astype(np.uint8)
     return coarser(np.asarray(Image.fromarray(large_HWC).reduce(LARGE // SIDE)).astype(np.float64), RGB_STEP)
 
@@ -296,11 +303,21 @@ def renditions() -> dict[str, NDArray[np.generic]]:
 
 def main() -> None:
     """Write the four files and print their sizes and SHA-256 sums."""
-    parser = argparse.ArgumentParser(description="make the embedded arrays of the 'digits' track")
+    tables = {name: handwritten(*span) for name, span in HANDWRITTEN.items()} | {"digits-r": renditions()}
+    write(tables, out_folder("make the embedded arrays of the 'digits' track"))
+
+
+def out_folder(description: str) -> Path:
+    """Parse the command line, whose one option is the folder to write to."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    tables = {name: handwritten(*span) for name, span in HANDWRITTEN.items()} | {"digits-r": renditions()}
+    return out
+
+
+def write(tables: dict[str, dict[str, NDArray[np.generic]]], out: Path) -> None:
+    """Write a file for each table and print sizes and SHA-256 sums."""
     for name, arrays in tables.items():
         path = out / f"{name}.npz"
         np.savez_compressed(path, allow_pickle=False, **arrays)  # NumPy stamps every member 1980-01-01
