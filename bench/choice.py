@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bench.checkpoints import checkpoints as checkpoint_registry
-from bench.datasets import Library
+from bench.datasets import Library, class_spaces
 from bench.datasets import datasets as dataset_registry
 from bench.errors import AbsentError, BenchError, UnknownNameError
 from bench.plan import with_data
@@ -33,7 +33,7 @@ def select(
     if checkpoints:
         entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
     else:
-        spaces = {dataset_registry.get(c.data.dataset).class_space.digest for s in chosen for c in s.conditions}
+        spaces = {digest for suite in chosen for digest in _predicted(suite)}
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
     if family is not None:
         families = {entry.family for entry in checkpoint_registry}
@@ -43,6 +43,13 @@ def select(
     if not entries:
         raise BenchError("no checkpoint is left by this choice; `bench list checkpoints` shows all.")
     return chosen, entries
+
+
+def _predicted(suite: Suite) -> set[str]:
+    """Digests of the class spaces that the checkpoints of a suite predict."""
+    if suite.predicts:
+        return {class_spaces.get(suite.predicts).digest}
+    return {dataset_registry.get(name).class_space.digest for name in suite.sets}
 
 
 def select_suites(
@@ -71,6 +78,9 @@ def select_suites(
     for name in names:
         _refuse_changed(name)
     chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
+    # Data sets of the user's own are registered after the suites.
+    transfer = [dataset.name for dataset in dataset_registry if dataset.fit]
+    chosen = [suite.over(transfer) if suite.predicts and suite.covering else suite for suite in chosen]
     for name in settings or {}:
         if not any(name in suite.settings for suite in chosen):
             known = sorted({known for suite in chosen for known in suite.settings})

@@ -178,6 +178,8 @@ def make_board(
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
+    stored = {places[_stored_place(cell)].data.dataset for cell in cells}
+    suite = suite.over([name for name in suite.sets if name in stored]) if stored else suite
     want = _as_measured(suite, want or Want())
     choice, left_out = _choose(suite, [cell for cell in cells if _of_todays_data(cell, want)], want)
     cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)], want)

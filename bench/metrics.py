@@ -58,24 +58,27 @@ def accuracy_by_class(outcome: Outcome) -> dict[int, Estimate]:
     return {int(label): share(correct[outcome.labels == label]) for label in np.unique(outcome.labels)}
 
 
-def mean_per_class_accuracy(outcome: Outcome) -> Estimate:
+def mean_per_class_accuracy(*outcomes: Outcome) -> Estimate:
     """Mean over the K classes present of each one's accuracy a_k, in [0, 1]; also "balanced accuracy".
 
-    The classes are strata: se² = sum_k a_k (1 - a_k) / (n_k - 1) / K², in Wilson's formula. There is no
-    interval where a class has a single image, which shows no spread.
+    Several outcomes of the same images are averaged first, image by image. The classes are strata: se² = sum_k v_k /
+    n_k / K², v_k being the variance of a class's n_k images, in Wilson's formula. There is no interval where a class
+    has a single image, which shows no spread.
 
     >>> labels = np.array([7, 7, 7, 2])
     >>> outcome = Outcome(ids=np.arange(4), labels=labels, columns={"correct": np.arange(4) > 1})
     >>> round(mean_per_class_accuracy(outcome).value, 4)
     0.6667
     """
-    classes = list(accuracy_by_class(outcome).values())
-    accuracies, counts = np.array([c.value for c in classes]), np.array([c.n for c in classes])
-    mean = float(accuracies.mean())
-    if counts.min() < 2:
-        return Estimate(value=mean, n=outcome.n)
-    se = float(np.sqrt(np.sum(accuracies * (1 - accuracies) / (counts - 1)))) / len(classes)
-    return estimate(mean, outcome.n, stats.clustered_wilson(mean, se, outcome.n))
+    right_N = _correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
+    labels, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
+    means_K = np.bincount(classes_N, weights=right_N) / counts_K
+    mean, n = float(means_K.mean()), len(right_N)
+    if counts_K.min() < 2:
+        return estimate(mean, n)
+    squares_K = np.bincount(classes_N, weights=(right_N - means_K[classes_N]) ** 2)
+    se = float(np.sqrt(np.sum(squares_K / (counts_K - 1) / counts_K))) / len(labels)
+    return estimate(mean, n, stats.clustered_wilson(mean, se, n))
 
 
 def nll(outcome: Outcome) -> Estimate:
@@ -142,6 +145,61 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     if n < 2:
         return estimate(mean, n)
     return estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
+
+
+def spread(*outcomes: Outcome) -> Estimate:
+    """Standard deviation of top-1 accuracy over draws that show the same images: a fraction; no interval.
+
+    Raises:
+        BenchError: a single draw, which has none.
+
+    >>> first, second = (
+    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
+    ...     for right in (3, 1)
+    ... )
+    >>> round(spread(first, second).value, 4)
+    0.3536
+    """
+    if len(outcomes) < 2:
+        raise BenchError("the spread over draws needs at least two of them.")
+    accuracies = _correct_by_condition(outcomes, "spread over draws").mean(axis=0)
+    return estimate(float(accuracies.std(ddof=1)), outcomes[0].n)
+
+
+def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Callable[..., Estimate], int]]) -> Estimate:
+    """Mean of the scores of several data sets, which share no image: a fraction in [0, 1]; normal interval.
+
+    Args:
+        outcomes: those of the first data set, then those of the next.
+        groups: for each data set its metric, and how many of the outcomes are its own.
+
+    >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
+    >>> other = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 1})
+    >>> mean_of_sets(outcome, other, groups=[(top1, 1), (top1, 1)]).value
+    0.5
+    """
+    firsts = np.cumsum([0, *(count for _, count in groups)])
+    scores = [metric(*outcomes[first : first + count]) for (metric, count), first in zip(groups, firsts, strict=False)]
+    mean, n = float(np.mean([score.value for score in scores])), sum(score.n for score in scores)
+    bounds = [(score.ci_low, score.ci_high) for score in scores]
+    widths = [high - low for low, high in bounds if low is not None and high is not None]
+    if len(widths) < len(scores):
+        return estimate(mean, n)
+    z = stats.normal_interval(0.0, 1.0)[1]
+    se = float(np.sqrt(np.sum(np.square(widths)))) / (2 * z) / len(scores)
+    low, high = stats.normal_interval(mean, se)
+    return estimate(mean, n, (max(low, 0.0), min(high, 1.0)))
+
+
+def constant(outcome: Outcome, *, name: str) -> Estimate:
+    """What a measure noted of all samples alike, such as a number that it chose; no interval.
+
+    >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"chosen_k": np.array([20.0, 20.0])})
+    >>> constant(outcome, name="chosen_k").value
+    20.0
+    """
+    values = _column(outcome, name, name.replace("_", " "))
+    return estimate(float(values[0]), outcome.n)
 
 
 def within(metric: Callable[..., Estimate], part: str, *outcomes: Outcome) -> Estimate:

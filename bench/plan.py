@@ -10,6 +10,7 @@ from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import AbsentError, BenchError
+from bench.features import FeatureSet, feature_sets
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Crop, ImageSet, Params, Scalar, Settings, digest
 from bench.store import Store
@@ -40,8 +41,15 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """Images to be shown to a model, counted once per checkpoint and condition."""
-        return sum(cell.n for cell in self.missing)
+        """Images to be shown to a model, counted once per checkpoint and condition; for features, once for all."""
+        features: dict[FeatureSet, int] = {}
+        others = 0
+        for cell in self.missing:
+            if measures.get(cell.condition.measure.name).interface == "features":
+                features |= {one: one.n for one in feature_sets(cell).values()}
+            else:
+                others += cell.n
+        return others + sum(features.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +122,8 @@ def with_data(
 ) -> tuple[list[Suite], list[str]]:
     """The suites that can be measured with the data that are here.
 
-    A suite none of whose headline's data are here gives way to its fallback.
+    A suite none of whose headline's data are here gives way to its fallback; one that takes any data sets is cut to
+    those that are here.
 
     Args:
         suites: what was asked for.
@@ -131,7 +140,7 @@ def with_data(
     notes: list[str] = []
     for suite in suites:
         try:
-            chosen = _replaced(suite, library, notes)
+            chosen = _replaced(_over_sets_here(suite, library, notes), library, notes)
         except AbsentError as error:
             if left_out is None:
                 raise
@@ -146,6 +155,30 @@ def with_data(
                 f"need them: {lacking[0]}"
             )
     return list(found.values()), notes
+
+
+def _over_sets_here(suite: Suite, library: Library, notes: list[str]) -> Suite:
+    """Of a suite that takes any data sets, what can be measured; a set that the user placed is missed aloud."""
+    if suite.covering is None:
+        return suite
+    reasons = {name: _absent_of(name, suite, library) for name in suite.sets}
+    here = [name for name, reason in reasons.items() if not reason]
+    missed = [reason for name, reason in reasons.items() if reason and name in library.places]
+    if not here:
+        if missed:
+            raise AbsentError(f"suite {suite.name!r} cannot be measured: {missed[0]}")
+        raise AbsentError(
+            f"suite {suite.name!r} takes any of {', '.join(suite.sets)}, and none is on this machine as far as rtbench "
+            f"knows; say where one is with --data {suite.sets[0]}=FOLDER (`bench data list` says where to get them)."
+        )
+    notes += [f"{suite.name}: left out: {reason}" for reason in missed]
+    return suite.over(here)
+
+
+def _absent_of(name: str, suite: Suite, library: Library) -> str:
+    """Why a data set of the suite is not here in whole; empty where it is."""
+    reasons = (_absent(condition, library) for condition in suite.conditions if condition.data.dataset == name)
+    return next(filter(None, reasons), "")
 
 
 def _replaced(suite: Suite, library: Library, notes: list[str]) -> Suite:
@@ -213,8 +246,9 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     """The cell of a checkpoint under a condition, with everything that decides its outcome."""
     images = condition.image_set
     splits = [library.open(images.dataset, split) for split in (images.split, *condition.data.fit)]
-    _check_classes(checkpoint, splits[0])
     measure, perturbation = measures.get(condition.measure.name), images.perturbation
+    if not measure.transfer:
+        _check_classes(checkpoint, splits[0])
     corrupted = perturbation is not None and corruption_of(perturbation).seeded
     total = len(splits[0].samples.ids)
     taken = min(total, condition.data.samples or total)
@@ -225,6 +259,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         model_digest=model,
         fingerprints=tuple(split.fingerprint for split in splits),
         n=taken if limit is None else limit,
+        fit_n=tuple(len(split.samples.ids) for split in splits[1:]),
         versions=versions(condition),
         seed=settings.seed if measure.seeded or corrupted else None,
         limit=limit,

@@ -314,6 +314,8 @@ class Cell:
     """Of `condition.data.split`, then of each split in `fit`."""
     n: int
     """Samples to measure."""
+    fit_n: tuple[int, ...] = ()
+    """Samples of each split in `fit`; what is learnt from is never limited."""
     versions: Params
     """Of the measure and of the corruption: old outcomes never stand for new code."""
     seed: int | None
@@ -335,6 +337,7 @@ class Cell:
             "versions": dict(self.versions),
             "fingerprints": list(self.fingerprints),
             "n": self.n,
+            **({"fit_n": list(self.fit_n)} if self.fit_n else {}),
             "seed": self.seed,
             "limit": self.limit,
             **({"of": self.of} if self.n < self.of else {}),

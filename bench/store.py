@@ -3,6 +3,7 @@
     STORE/cells/ab/ab12….parquet     columns of one outcome; its footer says what was measured
     STORE/samples/….parquet          ids and labels, once per set of samples
     STORE/checkpoints/….json         the registry entries behind the cells' model digests
+    STORE/unfinished/KEY/            what a measure of hours keeps of a cell that is under way
     STORE/log.jsonl                  when, where and how each cell was measured
     STORE/index.sqlite               footers and computed scores; can be deleted at any time
 

@@ -1,7 +1,7 @@
 """The Suite record: conditions, and the scores that are computed from their outcomes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.errors import BenchError, UnknownNameError
@@ -79,6 +79,12 @@ class Suite:
     """What `changed` may change, with the values that the suite has."""
     remake: "Callable[[Params], Suite] | None" = None
     """The suite with other values of its settings, still under its own name."""
+    covering: "Callable[[Sequence[str]], Suite] | None" = None
+    """The suite over other data sets, by name, still under its own name, where any will do; see `over`."""
+    predicts: str = ""
+    """Class space of the checkpoints that it is meant for, where these need not predict the data's own classes."""
+    curve: str = ""
+    """The parameter that its scores can be drawn against: a column of the long table."""
 
     def __post_init__(self) -> None:
         if not self.board or any(not score.conditions for score in self.scores):
@@ -94,6 +100,17 @@ class Suite:
     def conditions(self) -> tuple[Condition, ...]:
         """Every condition that a score needs, each once, in the order of the scores."""
         return tuple(dict.fromkeys(condition for score in self.scores for condition in score.conditions))
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The data sets of its conditions, each once."""
+        return tuple(dict.fromkeys(condition.data.dataset for condition in self.conditions))
+
+    def over(self, sets: Sequence[str]) -> "Suite":
+        """The suite over these data sets, where it takes any; else itself."""
+        if self.covering is None or tuple(sets) == self.sets:
+            return self
+        return replace(self.covering(sets), name=self.name, reference=self.reference)
 
     @property
     def headline(self) -> Score:

@@ -8,7 +8,7 @@ from bench.progress import Progress
 from bench.records import Settings
 
 if TYPE_CHECKING:
-    from bench.sweep import Failure
+    from bench.workbench import Failure
 
 Executor: TypeAlias = Callable[[Sequence[Sweep], Settings, Progress], "list[Failure]"]
 """Sweeps and settings are plain data: they can travel to another machine and be carried out there."""

@@ -8,7 +8,8 @@ from bench.plan import Sweep
 from bench.progress import Progress
 from bench.records import Settings
 from bench.store import Store
-from bench.sweep import Failure, run_sweep
+from bench.sweep import run_sweep
+from bench.workbench import Failure
 
 
 def execute(

@@ -64,12 +64,17 @@ class CropSource:
         Raises:
             RunError: it does not decode.
         """
-        height, width = self._read(index).shape[:2]
+        height, width = self.picture(index).shape[:2]
         return height, width
 
     def _make(self, index: int) -> Array:
-        return crop_image(self._read(index), self.crop)
+        return crop_image(self.picture(index), self.crop)
 
-    def _read(self, index: int) -> Array:
+    def picture(self, index: int) -> Array:
+        """The sample as it is, (h, w, 3) uint8.
+
+        Raises:
+            RunError: it does not decode.
+        """
         data = self.samples.read(index)
         return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data

@@ -1,7 +1,8 @@
 """How a checkpoint is measured under a condition.
 
 A batch measure sees a module and a batch and gives rows; many checkpoints share one pass over the images. A
-checkpoint measure sees a module and loaders and owns its loop: attacks, probes, fine-tuning, Hessians.
+checkpoint measure sees a module and loaders and owns its loop: attacks, fine-tuning, Hessians. A feature measure sees
+features, which are extracted once and kept, and learns from them: probes.
 Registered entries are light records; the code behind one is imported when it runs.
 """
 
@@ -12,6 +13,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.attacks import ENGINE_VERSION, Attack, attacks
@@ -21,6 +23,8 @@ from bench.registry import Registry
 
 if TYPE_CHECKING:
     import torch
+
+    from bench.images.source import CropSource
 
 
 class BatchMeasure(Protocol):
@@ -65,6 +69,19 @@ class Loader(Protocol):
         ...
 
 
+class PictureLoader(Loader, Protocol):
+    """A split to learn from, with its original pictures."""
+
+    source: CropSource
+    """Gives them as `source.picture(index)`. Can be copied to processes, where a loader cannot."""
+    indices: Array
+    """(n,) int64: where each row stands in `source`."""
+
+    def at(self, rows: Array) -> PictureLoader:
+        """See `Loader`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     """How large the steps of a loop may be, and whom it tells."""
@@ -75,13 +92,19 @@ class Pace:
     """Whether the user chose that number: running out of memory is then an error."""
     done: Callable[[int], None]
     """To be called with how many more samples are through; what is not told of is taken as done in the end."""
+    note: Callable[[str], None] = lambda text: None
+    """Shows a line that stays, for loops of minutes."""
+    workers: int = 0
+    """Processes that make images, for loops that make their own."""
+    state: Path | None = None
+    """A folder for what is to outlive an interruption; made by who needs it, removed when the outcome is stored."""
 
 
 class CheckpointMeasure(Protocol):
     """Rows from a whole split, by a loop of the measure's own."""
 
     def run(
-        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
     ) -> Mapping[str, Array]:
         """One row a sample of `loader`.
 
@@ -100,15 +123,60 @@ class CheckpointMeasure(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Labelled:
+    """Samples to learn from."""
+
+    ids: Array
+    """(n,) text."""
+    labels_N: torch.Tensor
+    """int64, on the device of the features."""
+    features_ND: torch.Tensor
+    """float32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predicted:
+    """What was learnt says of the test samples."""
+
+    scores_NK: torch.Tensor
+    """The largest is the prediction."""
+    logits: bool
+    """Whether the scores are logits, of which likelihood and calibration can be told."""
+    chosen: Mapping[str, float]
+    """What was chosen on the validation split, and what it gave there: columns of the outcome, constant."""
+
+
+class FeatureMeasure(Protocol):
+    """Learns classes from features; the labels of the test split never reach it."""
+
+    def run(
+        self, train: Labelled, validation: Labelled, test_ND: torch.Tensor, classes: int, seed: int
+    ) -> Predicted:
+        """Predict the test samples.
+
+        Args:
+            train: to learn from; every class that the test split has is among it or the validation split.
+            validation: to choose by: the authors' split, or one held out of their training split.
+            test_ND: features of the test samples.
+            classes: labels are in [0, classes).
+            seed: of the run.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureEntry:
     """A registered measure."""
 
     name: str
     version: int
     """Part of every cell's key: bumped whenever rows change."""
-    interface: Literal["batch", "checkpoint"]
+    interface: Literal["batch", "checkpoint", "features"]
+    """Those of features have a parameter `token`, see `bench.transfer.features`."""
     factory: str
     """`package.module:Class`, called with `given` and the measurement's parameters."""
+    transfer: bool = False
+    """Whether it learns the data's classes from the condition's `fit`: the checkpoint may then predict others."""
     given: Params = field(default_factory=Params)
     """What sets it apart from other entries of the same class."""
     engine: int = 0
@@ -122,7 +190,7 @@ class MeasureEntry:
     about: str = ""
 
     def make(self, params: Params) -> Any:
-        """The measure itself (a BatchMeasure or a CheckpointMeasure).
+        """The measure itself (a BatchMeasure, a CheckpointMeasure or a FeatureMeasure).
 
         Raises:
             BenchError: it takes no such parameters, or its code does not import.

@@ -16,7 +16,7 @@ from bench.attacks.epsilon import parse_grid
 from bench.attacks.groups import Result
 from bench.attacks.losses import loss_of
 from bench.errors import BenchError
-from bench.measure import Loader, Pace
+from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.signs import afresh_rows, sign_columns, square_column
 from bench.records import Array
 
@@ -71,7 +71,7 @@ class Attacked:
         self._rule = entry.load()
 
     def run(
-        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
     ) -> dict[str, Array]:
         """Attack every image that the model has right.
 

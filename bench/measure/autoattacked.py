@@ -17,7 +17,7 @@ from bench.attacks.course import NOT_TRIED
 from bench.attacks.epsilon import parse_eps
 from bench.attacks.losses import cross_entropy
 from bench.datasets import nested_order
-from bench.measure import Loader, Pace
+from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.attacked import Attacked
 from bench.measure.signs import COLUMNS, afresh_rows
 from bench.records import Array
@@ -45,7 +45,7 @@ class AutoAttacked:
         self._probe = Attacked("pgd", norm=norm, grid=grid)
 
     def run(
-        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, Loader], seed: int, pace: Pace
+        self, module: torch.nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
     ) -> dict[str, Array]:
         """Attack every image that the model has right.
 

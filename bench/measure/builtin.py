@@ -29,3 +29,30 @@ measures.register(
         about="AutoAttack standard, by its authors' code, in blocks of 100 images",
     )
 )
+for name, factory, seeded, about in (
+    ("knn", "Knn", False, "weighted cosine neighbours among training features, k chosen on validation"),
+    ("linear-probe", "LinearProbe", False, "logistic regression on features, its regularisation chosen on validation"),
+    ("few-shot", "FewShot", True, "closed-form ridge on the features of a few samples a class"),
+):
+    measures.register(
+        MeasureEntry(
+            name=name,
+            version=1,
+            interface="features",
+            factory=f"bench.measure.probes:{factory}",
+            transfer=True,
+            seeded=seeded,
+            about=about,
+        )
+    )
+measures.register(
+    MeasureEntry(
+        name="fine-tune",
+        version=1,
+        interface="checkpoint",
+        factory="bench.measure.fine_tuned:FineTuned",
+        transfer=True,
+        seeded=True,
+        about="every weight trained further with a new head, the best epoch chosen on validation",
+    )
+)

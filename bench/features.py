@@ -1,0 +1,171 @@
+"""Features kept between runs: a file for each checkpoint, split, crop, token, device type and precision.
+
+All that decides the features is in the file's name, so that a change of any of it misses; behind the array stands its
+checksum. Nothing here imports torch: plans count what is kept.
+"""
+
+import contextlib
+import os
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from xxhash import xxh3_64
+
+from bench import images
+from bench.errors import DISK_FULL, RunError
+from bench.records import Array, Cell, Crop, digest
+from bench.transfer import FEATURES_VERSION
+
+FOLDER = "features"
+"""Below the cache's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureSet:
+    """The features of some samples of a split, and all that decides them."""
+
+    model: str
+    """Model digest: weights, architecture, preprocessing."""
+    input_size: int | None
+    """Where the condition sets one."""
+    dataset: str
+    split: str
+    fingerprint: str
+    n: int
+    """Samples: all of the split, or those that a limit of this number takes."""
+    crop: Crop
+    token: str
+    device: str
+    precision: str
+
+    @property
+    def file(self) -> str:
+        """Its name: readable parts, and a hash of all of them in full."""
+        crop = f"{self.crop.size}px-{float(self.crop.ratio)!r}-{self.crop.interpolation}"
+        whole = digest([getattr(self, name) for name in self.__slots__ if name != "crop"] + [crop, self._versions])[:20]
+        return (
+            f"{self.model[:12]}-{self.dataset}-{self.split}-{self.fingerprint[:12]}-{self.n}-{crop}-{self.token}-"
+            f"{self.device}-{self.precision}-v{self._versions}-{whole}.features"
+        )
+
+    @property
+    def _versions(self) -> str:
+        return f"{images.VERSION}.{FEATURES_VERSION}"
+
+
+def feature_sets(cell: Cell) -> dict[str, FeatureSet]:
+    """What a cell of a feature measure needs: split to its features; first the one that is measured."""
+    data, numerics = cell.condition.data, cell.numerics
+    measured = FeatureSet(
+        model=cell.model_digest,
+        input_size=cell.condition.model.input_size,
+        dataset=data.dataset,
+        split=data.split,
+        fingerprint=cell.fingerprints[0],
+        n=cell.n,
+        crop=cell.condition.resolve_crop(cell.checkpoint),
+        token=str(cell.condition.measure.params.get("token", "pre_logits")),
+        device=numerics.device,
+        precision=numerics.precision,
+    )
+    learnt = zip(data.fit, cell.fingerprints[1:], cell.fit_n, strict=True)
+    return {data.split: measured} | {
+        split: replace(measured, split=split, fingerprint=fingerprint, n=n) for split, fingerprint, n in learnt
+    }
+
+
+class FeatureCache:
+    """A folder of features.
+
+    Args:
+        root: the cache's folder; made when needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+
+    def has(self, features: FeatureSet) -> bool:
+        """Whether a file is there; only `read` can tell whether it is whole."""
+        return (self._folder / features.file).exists()
+
+    def read(self, features: FeatureSet) -> Array | None:
+        """(n, D) float32, mapped from the disk; None where there is none, or not whole."""
+        path = self._folder / features.file
+        try:
+            mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+            with path.open("rb") as file:
+                file.seek(-_CHECKSUM_BYTES, os.SEEK_END)
+                checksum = file.read()
+        except (OSError, ValueError, EOFError):
+            return None
+        whole = mapped.dtype == np.float32 and mapped.ndim == 2 and len(mapped) == features.n
+        if not whole or xxh3_64(mapped.data).digest() != checksum:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):  # of a cache that is only to be read
+            os.utime(path)  # `bench cache ls` shows when it was last used
+        return mapped
+
+    def write(self, features: FeatureSet) -> "FeatureFile":
+        """A file to be filled."""
+        return FeatureFile(self._folder / features.file, features.n)
+
+
+_CHECKSUM_BYTES = 8
+
+
+class FeatureFile:
+    """Features that are being written: an npy file with a checksum behind its array.
+
+    Args:
+        path: where it shall stand once it is whole.
+        n: rows that it will have.
+    """
+
+    def __init__(self, path: Path, n: int) -> None:
+        self._path, self._n = path, n
+        self._beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        self._file: BinaryIO | None = None
+        self._rows = 0
+        self._hash = xxh3_64()
+
+    def append(self, features_BD: Array) -> None:
+        """Write the next rows, float32.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._beside.open("wb")
+                head = {"descr": "<f4", "fortran_order": False, "shape": (self._n, features_BD.shape[1])}
+                np.lib.format.write_array_header_1_0(self._file, head)
+            data = np.ascontiguousarray(features_BD, dtype="<f4").data
+            self._file.write(data)
+            self._hash.update(data)
+            self._rows += len(features_BD)
+        except OSError as error:
+            advice = "make room" if error.errno in DISK_FULL else "make it writable"
+            raise RunError(
+                f"features cannot be kept in {self._path.parent} ({error.strerror}); {advice}, or give another folder "
+                "with --cache DIR."
+            ) from error
+
+    def close(self) -> None:
+        """Bring the file into place if it has all of its rows, else remove it."""
+        if self._file is None:
+            return
+        try:
+            if self._rows == self._n:
+                self._file.write(self._hash.digest())
+            self._file.close()
+            if self._rows == self._n:
+                os.replace(self._beside, self._path)
+        finally:
+            with contextlib.suppress(OSError):
+                self._beside.unlink(missing_ok=True)

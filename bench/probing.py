@@ -1,0 +1,251 @@
+"""Cells of feature measures: features are extracted once, kept and learnt from, then the test split is predicted.
+
+The measures see no label of the test split; correctness is told here, afterwards.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.errors import BenchError, one_line
+from bench.features import FeatureCache, FeatureFile, FeatureSet, feature_sets
+from bench.feed import deaths_of_workers, tasks_of
+from bench.measure import Labelled, Predicted, measures
+from bench.measure.classify import describe
+from bench.records import Array, Cell, ImageSet
+from bench.transfer.features import Extract
+from bench.transfer.split import check_labels, validation_rows
+from bench.workbench import Part, Workbench, check_rows, cost_of
+
+_WITHOUT_LOGITS = ("prediction", "correct", "rank", "top_classes")
+"""Columns that scores give which are no logits."""
+
+
+def measure_probes(cells: Sequence[Cell], work: Workbench) -> None:
+    """Measure cells of feature measures, all under the workbench's crop, and store them."""
+    with contextlib.ExitStack() as stack:
+        root = work.settings.cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
+        _Probing(cells, work, FeatureCache(root)).run()
+
+
+@dataclass
+class _Extraction:
+    """One model's features of one split, as they are made."""
+
+    features: FeatureSet
+    model: Model
+    file: FeatureFile
+    peak: PeakMemory
+    seconds: float = 0.0
+    done: int = 0
+
+
+@dataclass
+class _Probing:
+    cells: Sequence[Cell]
+    work: Workbench
+    cache: FeatureCache
+    kept: dict[FeatureSet, Array] = field(default_factory=dict)
+    """Mapped from the disk."""
+    costs: dict[FeatureSet, dict[str, object]] = field(default_factory=dict)
+    """Of what was extracted now."""
+    faults: dict[FeatureSet, str] = field(default_factory=dict)
+    """Why features could not be extracted."""
+    parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+
+    def run(self) -> None:
+        needed = {features: cell for cell in self.cells for features in feature_sets(cell).values()}
+        for features in needed:
+            self._open(features)
+        missing = {features: cell for features, cell in needed.items() if features not in self.kept}
+        self.work.progress.advance(sum(f.n for f in needed if f in self.kept), "features kept before")
+        self._extract(missing)
+        groups: dict[tuple[FeatureSet, ...], list[Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault(tuple(feature_sets(cell).values()), []).append(cell)
+        for group in groups.values():
+            self._measure(group)
+
+    def _open(self, features: FeatureSet) -> None:
+        mapped = self.cache.read(features)
+        if mapped is not None:
+            self.kept[features] = mapped
+
+    # -- features ----------------------------------------------------------------------------------------------
+
+    def _extract(self, missing: Mapping[FeatureSet, Cell]) -> None:
+        settings = self.work.settings
+        for models, broken in load_models(missing.values(), settings.device, self.work.batch_size):
+            for features, cell in missing.items():
+                if model_key(cell) in broken:
+                    self._fault(features, broken[model_key(cell)])
+            for cell in {model_key(cell): cell for cell in missing.values() if model_key(cell) in models}.values():
+                self.work.store.record_checkpoint(cell.model_digest, cell.checkpoint)
+            here = {features: models[key] for features, cell in missing.items() if (key := model_key(cell)) in models}
+            for split in dict.fromkeys((features.dataset, features.split) for features in here):
+                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split) == split})
+            models.clear()  # before the next are loaded, not after
+
+    def _extract_split(self, wanted: Mapping[FeatureSet, Model]) -> None:
+        """One pass over a split for all models."""
+        first = next(iter(wanted))
+        # Crops are not kept: features take their place.
+        part = self.work.open(first.dataset, first.split, limit=first.n, keep=False)
+        self.work.warn_of_small_images(part)
+        images = ImageSet(dataset=first.dataset, split=first.split)
+        device = self.work.settings.device
+        open_ = [
+            _Extraction(features, model, self.cache.write(features), PeakMemory(device, model.module))
+            for features, model in wanted.items()
+        ]
+        try:
+            with deaths_of_workers():
+                for made in self.work.images(
+                    {part.name: part}, tasks_of(images, part.source, part.indices, self.work.batch_size)
+                ):
+                    try:
+                        shown = self.work.prepare(made, {one.model.size for one in open_}, part)
+                    except BenchError as error:
+                        for one in open_:
+                            self._fault(one.features, str(error), done=one.done)
+                        return
+                    for one in list(open_):
+                        self._show(one, open_, shown[one.model.size])
+                    if not open_:
+                        return
+        finally:
+            for one in open_:
+                one.file.close()
+                self._open(one.features)
+                self.costs[one.features] = cost_of(one.model, one.peak, one.features.n, one.seconds)
+
+    def _show(self, one: _Extraction, open_: list[_Extraction], images: torch.Tensor) -> None:
+        """Extract one batch; a model that fails is taken out."""
+        settings, features = self.work.settings, one.features
+        start, labels = time.perf_counter(), torch.zeros(len(images), dtype=torch.int64)
+        try:
+            with torch.inference_mode(), numerics(settings.device, features.precision), one.peak:  # type: ignore[arg-type]
+                rows = run_in_chunks(
+                    Extract(features.token),
+                    one.model,
+                    images,
+                    labels,
+                    settings.device,
+                    fixed=settings.batch_size is not None,
+                )
+            one.file.append(rows["features"].numpy())
+        except BenchError as error:
+            open_.remove(one)
+            one.file.close()
+            self._fault(features, str(error), done=one.done)
+            return
+        one.seconds += time.perf_counter() - start
+        one.done += len(images)
+        self.work.progress.advance(len(images), "features")
+
+    def _fault(self, features: FeatureSet, message: str, done: int = 0) -> None:
+        self.faults[features] = message
+        self.work.progress.advance(features.n - done, "features")
+
+    # -- probes ------------------------------------------------------------------------------------------------
+
+    def _measure(self, cells: Sequence[Cell]) -> None:
+        """Cells that share their features: read once for all."""
+        wanted = feature_sets(cells[0])
+        faults = [self.faults[features] for features in wanted.values() if features in self.faults]
+        if faults:
+            self.work.fail(cells, faults[0], left=0)
+            return
+        try:
+            problem = self._problem(cells[0], wanted)
+        except BenchError as error:
+            self.work.fail(cells, str(error), left=0)
+            return
+        first = cells[0]
+        self.work.progress.note(
+            f"{first.checkpoint.name}: learning {first.condition.data.dataset} from its features, {len(cells)} ways"
+        )
+        for cell in cells:
+            if not self.work.store.has(cell.key):
+                self._measure_one(cell, problem)
+
+    def _problem(self, cell: Cell, wanted: Mapping[str, FeatureSet]) -> "_Problem":
+        device, splits = torch.device(self.work.settings.device), list(wanted)
+        parts = {split: self._part(cell, split, wanted[split].n) for split in splits}
+        classes = next(iter(parts.values())).opened.dataset.class_space.classes
+        tests, *learnt = parts.values()
+        check_labels([part.labels for part in learnt], tests.labels, classes, cell.condition.data.dataset)
+        labelled = [_labelled(part, self.kept[wanted[split]], device) for split, part in list(parts.items())[1:]]
+        train, validation = labelled if len(labelled) == 2 else _held_out(labelled[0])
+        test_ND = torch.from_numpy(np.array(self.kept[wanted[splits[0]]])).to(device)
+        return _Problem(train, validation, test_ND, tests, len(classes))
+
+    def _part(self, cell: Cell, split: str, n: int) -> Part:
+        name = (cell.condition.data.dataset, split)
+        if name not in self.parts:
+            self.parts[name] = self.work.open(*name, limit=None, keep=False)
+        return self.parts[name].first(n)
+
+    def _measure_one(self, cell: Cell, problem: "_Problem") -> None:
+        start, measurement = time.perf_counter(), cell.condition.measure
+        try:
+            measure = measures.get(measurement.name).make(measurement.params)
+            with torch.inference_mode():
+                predicted: Predicted = measure.run(
+                    problem.train, problem.validation, problem.test_ND, problem.classes, self.work.settings.seed
+                )
+            columns = _columns(predicted, problem.test.labels)
+            check_rows(measurement.name, columns, cell.n)
+        except BenchError as error:
+            self.work.fail([cell], str(error), left=0)
+        except Exception as error:
+            self.work.fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}", left=0)
+        else:
+            measured = feature_sets(cell)[cell.condition.data.split]
+            self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What the cells of one checkpoint and data set share."""
+
+    train: Labelled
+    validation: Labelled
+    test_ND: torch.Tensor
+    test: Part
+    classes: int
+
+
+def _labelled(part: Part, features_ND: Array, device: torch.device) -> Labelled:
+    return Labelled(
+        ids=part.ids,
+        labels_N=torch.from_numpy(part.labels).to(device),
+        features_ND=torch.from_numpy(np.array(features_ND)).to(device),
+    )
+
+
+def _held_out(every: Labelled) -> tuple[Labelled, Labelled]:
+    """Training samples without those that are held out, and these."""
+    held = np.zeros(len(every.ids), dtype=bool)
+    held[validation_rows(every.ids, every.labels_N.cpu().numpy())] = True
+    return _at(every, np.flatnonzero(~held)), _at(every, np.flatnonzero(held))
+
+
+def _at(every: Labelled, rows: Array) -> Labelled:
+    index = torch.from_numpy(rows).to(every.labels_N.device)
+    return Labelled(ids=every.ids[rows], labels_N=every.labels_N[index], features_ND=every.features_ND[index])
+
+
+def _columns(predicted: Predicted, labels: Array) -> dict[str, Array]:
+    """The outcome's columns: what `classify` would give of logits, and what was chosen."""
+    rows = describe(predicted.scores_NK.cpu(), torch.from_numpy(labels))
+    names: Iterable[str] = rows if predicted.logits else _WITHOUT_LOGITS
+    chosen = {name: np.full(len(labels), value, dtype=np.float64) for name, value in predicted.chosen.items()}
+    return {**{name: rows[name].numpy() for name in names}, **chosen}

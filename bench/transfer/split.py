@@ -1,0 +1,69 @@
+"""The validation split: taken from the training split where a data set's authors give none, fixed for ever."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.datasets import nested_order
+from bench.errors import BenchError
+from bench.records import Array
+
+VALIDATION_SHARE = 0.1
+"""Of each class's training samples."""
+_NAMED_AT_MOST = 3
+
+
+def validation_rows(ids: Array, labels: Array) -> Array:
+    """Rows of a training split that are held out to choose by, ascending.
+
+    Of each class, the tenth (rounded up) whose ids have the smallest SHA-256; of a class with one sample, none. The
+    choice depends on ids and labels alone.
+
+    Args:
+        ids: (n,) text, unique.
+        labels: (n,) int64.
+
+    Returns:
+        (m,) int64.
+
+    >>> ids = np.array([f"train/{row}" for row in range(30)])
+    >>> rows = validation_rows(ids, np.arange(30) % 3)
+    >>> np.bincount(rows % 3).tolist()
+    [1, 1, 1]
+    """
+    order = nested_order(ids)
+    sorted_labels = labels[order]
+    # A stable sort by class keeps the order of the hashes within each.
+    by_class = order[np.argsort(sorted_labels, kind="stable")]
+    held = []
+    for rows in np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1]):
+        held.append(rows[: int(np.ceil(VALIDATION_SHARE * len(rows))) if len(rows) > 1 else 0])
+    return np.sort(np.concatenate(held)).astype(np.int64)
+
+
+def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what: str) -> None:
+    """Make sure that a data set can be learnt.
+
+    Args:
+        fit: labels of each split to learn from.
+        test: labels of the samples to predict.
+        classes: their names.
+        what: the data set, for messages.
+
+    Raises:
+        BenchError: there is one class only, or the test split has a class that nothing can be learnt of.
+    """
+    seen = np.unique(np.concatenate(list(fit)))
+    if len(seen) < 2:
+        raise BenchError(
+            f"the training split of {what} has the class {classes[int(seen[0])]!r} alone; there is nothing to tell "
+            "apart: give a copy with at least two classes."
+        )
+    unseen = np.setdiff1d(test, seen)
+    if len(unseen):
+        shown = ", ".join(repr(classes[int(label)]) for label in unseen[:_NAMED_AT_MOST])
+        more = " …" if len(unseen) > _NAMED_AT_MOST else ""
+        raise BenchError(
+            f"{len(unseen)} classes of the test split of {what} ({shown}{more}) have no training sample; obtain the "
+            "whole training split, or leave their test images out."
+        )

@@ -1,0 +1,129 @@
+"""What suites of transfer have in common: conditions, scores and protocol, from what is learnt and the data sets."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import metrics
+from bench.datasets import datasets
+from bench.errors import BenchError
+from bench.records import Condition, Data, Measurement, ModelSetting, Params
+from bench.records import Protocol as HowTaken
+from bench.scores import MEAN_ACCURACY, MEAN_PER_CLASS
+from bench.suite import Metric, Score, Suite
+
+METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
+"""Name of a data set's official metric to the metric, over one draw or several of the same test samples."""
+SPREAD = Metric(name="spread", function=metrics.spread, higher_is_better=False)
+
+
+def noted(name: str, unit: str = "fraction") -> Metric:
+    """What a measure noted in the column `name`, as a metric."""
+    return Metric(name=name, function=functools.partial(metrics.constant, name=name), unit=unit)
+
+
+VALIDATION = noted("validation_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learning:
+    """A way to learn a data set's classes from a checkpoint: what a transfer suite is made of."""
+
+    name: str
+    version: int
+    title: str
+    paper: str
+    settings: Params
+    """What `--set` may change; the functions below are given it. Beside these, every such suite has `crop_ratio`."""
+    measurements: Callable[[Params], Mapping[str, tuple[Measurement, ...]]]
+    """Name of a score (empty where there is one only) to what is measured for it: several are draws to be averaged. The
+    first is the headline."""
+    terms: Callable[[Params], tuple[str, ...]]
+    """Of the protocol."""
+    chosen: tuple[Metric, ...] = (VALIDATION,)
+    """What was chosen, of each data set's headline: rows of the long table."""
+
+    def suite(self, **about: str) -> Suite:
+        """The suite over every registered data set that has splits to learn from.
+
+        Args:
+            about: `track`, and `predicts`: class space of the checkpoints it is meant for.
+        """
+        sets = [dataset.name for dataset in datasets if dataset.fit]
+        return _make(self, about, Params({**self.settings, "crop_ratio": 0.0}), sets)
+
+    def scores(self, data: Data, metric: str, settings: Params, *, prefix: str, brief: bool = False) -> list[Score]:
+        """Of one data set, the headline first.
+
+        Args:
+            data: with the splits to learn from.
+            metric: the official one, a key of METRICS.
+            settings: of the suite.
+            prefix: what the headings begin with.
+            brief: whether the headline alone stands in the leaderboard.
+        """
+        found: list[Score] = []
+        every = self.conditions(data, settings)
+        for number, (name, conditions) in enumerate(every.items()):
+            shown = number == 0 or not brief
+            heading = " ".join(filter(None, [prefix, name]))
+            found.append(Score(metric=METRICS[metric], conditions=conditions, column=heading if shown else ""))
+            if len(conditions) > 1:
+                found.append(Score(metric=SPREAD, conditions=conditions))
+            if metric != "top1":
+                found.append(Score(metric=MEAN_ACCURACY, conditions=conditions))
+        headline = next(iter(every.values()))
+        return found + [Score(metric=one, conditions=(condition,)) for one in self.chosen for condition in headline]
+
+    def conditions(self, data: Data, settings: Params) -> dict[str, tuple[Condition, ...]]:
+        """Name of a score to its conditions on a data set."""
+        model = ModelSetting(crop_ratio=float(settings.get("crop_ratio") or 0) or None)
+        return {
+            name: tuple(Condition(data=data, model=model, measure=one) for one in some)
+            for name, some in self.measurements(settings).items()
+        }
+
+
+def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: Sequence[str]) -> Suite:
+    ratio = float(settings["crop_ratio"] or 0)
+    if not 0 <= ratio <= 1:
+        raise BenchError(f"crop_ratio of suite {learning.name!r} must be in (0, 1], or 0 for each's own, not {ratio}.")
+    records = [datasets.get(name) for name in sets]
+    several = len(records) > 1
+    scores: list[Score] = []
+    for record in records:
+        data = Data(dataset=record.name, split=record.splits[0], fit=record.fit)
+        scores += learning.scores(data, record.metric, settings, prefix=record.name, brief=several)
+    if several:
+        scores = [*_means(learning, settings, sets), *scores]
+    crop = "each checkpoint's own crop" if not ratio else f"crop ratio {ratio:g}"
+    return Suite(
+        name=learning.name,
+        version=learning.version,
+        title=learning.title,
+        paper=learning.paper,
+        protocol=HowTaken(terms=(*learning.terms(settings), crop, f"over {'+'.join(sets)}")),
+        scores=tuple(scores),
+        settings=settings,
+        remake=functools.partial(_make, learning, about, sets=sets),
+        covering=functools.partial(_make, learning, about, settings),
+        track=about["track"],
+        predicts=about.get("predicts", ""),
+    )
+
+
+def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Score]:
+    """Over the data sets, each by its own metric."""
+    by_name: dict[str, list[tuple[str, tuple[Condition, ...]]]] = {}
+    for record in map(datasets.get, sets):
+        data = Data(dataset=record.name, split=record.splits[0], fit=record.fit)
+        for name, conditions in learning.conditions(data, settings).items():
+            by_name.setdefault(name, []).append((record.metric, conditions))
+    found = []
+    for name, parts in by_name.items():
+        groups = tuple((METRICS[metric].function, len(conditions)) for metric, conditions in parts)
+        function = functools.partial(metrics.mean_of_sets, groups=groups)
+        every = tuple(condition for _, conditions in parts for condition in conditions)
+        heading = " ".join(filter(None, [f"mean of {len(sets)}", name]))
+        found.append(Score(metric=Metric(name="mean_of_sets", function=function), conditions=every, column=heading))
+    return found

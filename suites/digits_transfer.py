@@ -1,0 +1,38 @@
+"""What the digits checkpoints' features are good for elsewhere: capital letters, drawn in other fonts, and CIFAR-10.
+
+CIFAR-10 is measured where it is given (`--data cifar10=…`), but is not fine-tuned to: that takes hours without a GPU.
+"""
+
+from bench.records import Data, Params, Protocol
+from bench.suite import Suite, suites
+from suites.few_shot import FEW_SHOT
+from suites.fine_tune import FINE_TUNE
+from suites.knn import KNN
+from suites.linear_probe import LINEAR_PROBE
+
+LETTERS = Data(dataset="letters", fit=("train",))
+CIFAR10 = Data(dataset="cifar10", fit=("train",))
+LETTERS_RECIPE = Params(FINE_TUNE.settings, recipe="letters")
+
+ON_FEATURES = [(name, way, way.settings) for name, way in (("linear", LINEAR_PROBE), ("k-NN", KNN), ("", FEW_SHOT))]
+WAYS = {LETTERS: [*ON_FEATURES, ("fine-tuned", FINE_TUNE, LETTERS_RECIPE)], CIFAR10: ON_FEATURES}
+EVERY = [(data, *way) for data, ways in WAYS.items() for way in ways]
+
+suites.register(
+    Suite(
+        name="digits-transfer",
+        version=1,
+        title="Digits checkpoints on letters and CIFAR-10",
+        paper="after Chen, Hsieh & Gong 2022, arXiv 2106.01548, section 4.3",
+        track="digits-transfer",
+        protocol=Protocol(
+            terms=tuple(dict.fromkeys(term for _, _, way, settings in EVERY for term in way.terms(settings)))
+        ),
+        scores=tuple(
+            score
+            for data, heading, way, settings in EVERY
+            for score in way.scores(data, "top1", settings, prefix=f"{data.dataset} {heading}".strip(), brief=True)
+        ),
+        predicts="digits",
+    )
+)
