@@ -13,6 +13,7 @@ from bench.choice import suites_here as suites_here
 from bench.config import Config, load_config
 from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
+from bench.distributed import world_size
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import Board, NothingStoredError, Want, make_board
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
     from bench.attack_picture import AttackedPicture
     from bench.corruptions import Corruption
+    from bench.curves import Kind
     from bench.forecast import Forecast
     from bench.make_c import MadeC
-    from bench.sweep import Failure
+    from bench.workbench import Failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +180,7 @@ def _record_names(planned: Plan, store: Store) -> None:
 
 
 def _measure(planned: Plan, settings: Settings, progress: Progress, library: Library) -> "list[Failure]":
-    if not planned.missing:
+    if not planned.missing and world_size() == 1:  # others, where there are any, wait to be told so
         return []
     from bench.executors.local import execute  # imports torch
 
@@ -187,6 +189,13 @@ def _measure(planned: Plan, settings: Settings, progress: Progress, library: Lib
         return execute(make_sweeps(planned.missing), settings, progress, library)
     finally:
         progress.end()
+
+
+def take_part(settings: Settings, library: Library | None = None) -> None:
+    """Be one of several processes that torchrun started, and not the first: see `bench.distributed`."""
+    from bench.executors.local import take_part as _take_part  # imports torch
+
+    _take_part(settings, library)
 
 
 def boards(
@@ -253,6 +262,19 @@ def table(boards: Sequence[Board]) -> "pd.DataFrame":
     from bench.tables import long_table
 
     return long_table(boards)
+
+
+def curve(board: Board, place: Path, kind: "Kind") -> None:
+    """Draw a board against the parameter that its suite runs through, and write it; see `bench.curves.draw`.
+
+    Args:
+        board: of a suite that has a curve.
+        place: the file.
+        kind: its format, `png` or `svg`.
+    """
+    from bench.curves import draw, save  # imports matplotlib
+
+    save(draw(board), place, kind)
 
 
 def outcomes(board: Board, store: Store) -> "pd.DataFrame":

@@ -169,6 +169,7 @@ def _pgd(what: Attacked, settings: Params) -> Suite:
         ),
         settings=settings,
         remake=functools.partial(_pgd, what),
+        curve="eps",
     )
 
 

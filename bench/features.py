@@ -6,6 +6,8 @@ checksum. Nothing here imports torch: plans count what is kept.
 
 import contextlib
 import os
+import re
+import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,9 +48,10 @@ class FeatureSet:
         """Its name: readable parts, and a hash of all of them in full."""
         crop = f"{self.crop.size}px-{float(self.crop.ratio)!r}-{self.crop.interpolation}"
         whole = digest([getattr(self, name) for name in self.__slots__ if name != "crop"] + [crop, self._versions])[:20]
+        dataset, split = (_NOT_IN_NAMES.sub("-", name) for name in (self.dataset, self.split))
         return (
-            f"{self.model[:12]}-{self.dataset}-{self.split}-{self.fingerprint[:12]}-{self.n}-{crop}-{self.token}-"
-            f"{self.device}-{self.precision}-v{self._versions}-{whole}.features"
+            f"{dataset}_{split}_{self.n}_{self.fingerprint[:12]}_{self.model[:12]}_{crop}_{self.token}_"
+            f"{self.device}-{self.precision}_v{self._versions}_{whole}{_SUFFIX}"
         )
 
     @property
@@ -77,15 +80,29 @@ def feature_sets(cell: Cell) -> dict[str, FeatureSet]:
     }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptFeatures:
+    """One file of features, as `bench cache ls` shows it."""
+
+    path: Path
+    dataset: str
+    bytes: int
+    used: float
+    """When a run last read it, seconds since the epoch."""
+
+
 class FeatureCache:
-    """A folder of features.
+    """A folder of features within a size budget.
 
     Args:
         root: the cache's folder; made when needed.
+        budget: bytes; the least recently used files go when it is passed, but for those that are in use here.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, budget: int) -> None:
         self._folder = root / FOLDER
+        self._budget = budget
+        self._in_use: set[Path] = set()
 
     def has(self, features: FeatureSet) -> bool:
         """Whether a file is there; only `read` can tell whether it is whole."""
@@ -107,15 +124,51 @@ class FeatureCache:
                 path.unlink()
             return None
         with contextlib.suppress(OSError):  # of a cache that is only to be read
-            os.utime(path)  # `bench cache ls` shows when it was last used
+            os.utime(path)
+        self._in_use.add(path)
         return mapped
 
     def write(self, features: FeatureSet) -> "FeatureFile":
-        """A file to be filled."""
+        """A file to be filled; room is made for what was written before it."""
+        self._tidy()
         return FeatureFile(self._folder / features.file, features.n)
 
+    def entries(self) -> list[KeptFeatures]:
+        """What is kept, the least recently used first."""
+        found = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError):  # another run removes it
+                status = path.stat()
+                dataset = path.name.split("_", 1)[0]
+                found.append(KeptFeatures(path=path, dataset=dataset, bytes=status.st_size, used=status.st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
 
+    def clear(self) -> int:
+        """Remove everything; the bytes freed."""
+        entries = self.entries()
+        for entry in entries:
+            entry.path.unlink(missing_ok=True)
+        return sum(entry.bytes for entry in entries)
+
+    def _tidy(self) -> None:
+        """Remove what killed runs left half-written, and what is over the budget."""
+        for path in self._folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
+        entries = self.entries()
+        excess = sum(entry.bytes for entry in entries) - self._budget
+        for entry in entries:
+            if excess > 0 and entry.path not in self._in_use:
+                entry.path.unlink(missing_ok=True)
+                excess -= entry.bytes
+
+
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9.+-]")
+_SUFFIX = ".features"
 _CHECKSUM_BYTES = 8
+_ABANDONED = 3600.0
+"""Seconds without a row, after which whoever wrote a file is taken to be dead."""
 
 
 class FeatureFile:

@@ -234,7 +234,12 @@ def _costs(
     log = read_log(store)
     costs = {}
     for checkpoint in checkpoints:
-        keys = [cell.key for (model, _), cell in found.items() if model == checkpoint.model]
+        # At its own size: a suite of sizes would give the cost of any one of them.
+        keys = [
+            cell.key
+            for (model, condition), cell in found.items()
+            if model == checkpoint.model and condition.model.input_size is None
+        ]
         told = cost([log[key] for key in keys if key in log])
         if told is not None:
             costs[checkpoint] = told

@@ -32,7 +32,7 @@ def measure_probes(cells: Sequence[Cell], work: Workbench) -> None:
     """Measure cells of feature measures, all under the workbench's crop, and store them."""
     with contextlib.ExitStack() as stack:
         root = work.settings.cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
-        _Probing(cells, work, FeatureCache(root)).run()
+        _Probing(cells, work, FeatureCache(root, work.settings.cache_budget)).run()
 
 
 @dataclass

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.datasets import Library
 from bench.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.distributed import broadcast, together
 from bench.errors import BenchError, RunError, one_line
 from bench.feed import Made, Task, deaths_of_workers, tasks_of
 from bench.measure import BatchMeasure, Pace, measures
@@ -71,11 +73,13 @@ class SweepRun:
 
     def run(self) -> None:
         """Measure every cell, as many checkpoints at a time as memory holds."""
-        for part in self.parts.values():
-            self.work.warn_of_small_images(part)
+        # Where a suite asks for the size, no entry is to blame.
+        if any(cell.condition.model.input_size is None for cell in self.sweep.cells):
+            for part in self.parts.values():
+                self.work.warn_of_small_images(part)
         for models, broken in load_models(self.sweep.cells, self.settings.device, self.work.batch_size):
-            for key, message in broken.items():
-                self._fail([cell for cell in self.sweep.cells if model_key(cell) == key], message)
+            for message in dict.fromkeys(broken.values()):
+                self._fail([cell for cell in self.sweep.cells if broken.get(model_key(cell)) == message], message)
             cells = tuple(cell for cell in self.sweep.cells if model_key(cell) in models)
             for model, checkpoint in dict.fromkeys((cell.model_digest, cell.checkpoint) for cell in cells):
                 self.store.record_checkpoint(model, checkpoint)
@@ -180,14 +184,13 @@ class SweepRun:
         images, measurement = cell.condition.image_set, cell.condition.measure
         part, told = self._part(images), _Told(self.progress, cell.checkpoint.name)
         pace = self._pace(cell, told)
+        if measures.get(measurement.name).parallel:
+            broadcast(cell)  # the other processes wait for it in `take_part`
         try:
-            with numerics(self.settings.device, cell.numerics.precision), peak:
-                loader = SplitLoader(part, images, self.work, model.size)
-                fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
-                if fit:
-                    classes = part.opened.dataset.class_space.classes
-                    check_labels([one.labels for one in fit.values()], loader.labels, classes, images.dataset)
-                measure = measures.get(measurement.name).make(measurement.params)
+            if measures.get(measurement.name).parallel:
+                together(lambda: None)  # the others have loaded the checkpoint
+            with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
+                measure, loader, fit = self._made_ready(cell, model)
                 rows = measure.run(model.module, loader, fit, self.settings.seed, pace)
             check_rows(measurement.name, rows, cell.n)
             columns = {name: np.asarray(column) for name, column in rows.items()}
@@ -203,6 +206,37 @@ class SweepRun:
             self.work.write(cell, part, columns, seconds, cost)
             shutil.rmtree(self._state(cell), ignore_errors=True)
             told.done(cell.n - told.count)
+
+    def _made_ready(self, cell: Cell, model: Model) -> tuple[Any, SplitLoader, dict[str, SplitLoader]]:
+        """A cell's measure, the split that it is shown, and those that it may learn from."""
+
+        def make() -> tuple[Any, SplitLoader, dict[str, SplitLoader]]:
+            images, part = cell.condition.image_set, self._part(cell.condition.image_set)
+            loader = SplitLoader(part, images, self.work, model.size)
+            fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
+            if fit:
+                classes = part.opened.dataset.class_space.classes
+                check_labels([one.labels for one in fit.values()], loader.labels, classes, images.dataset)
+            return entry.make(cell.condition.measure.params), loader, fit
+
+        entry = measures.get(cell.condition.measure.name)
+        return together(make) if entry.parallel else make()
+
+    def take_part(self, cell: Cell) -> None:
+        """Measure the only cell of this sweep with the first process, which stores it."""
+
+        def loaded() -> Model:
+            for models, broken in load_models([cell], self.settings.device, self.work.batch_size):
+                if broken:
+                    raise RunError(next(iter(broken.values())))
+                return models[model_key(cell)]
+            raise AssertionError("load_models gives a model or says why not")
+
+        model = together(loaded)
+        with numerics(self.settings.device, cell.numerics.precision):
+            measure, loader, fit = self._made_ready(cell, model)
+            pace = replace(self._pace(cell, _Told(self.progress, cell.checkpoint.name)), state=None)
+            measure.run(model.module, loader, fit, self.settings.seed, pace)
 
     def _pace(self, cell: Cell, told: "_Told") -> Pace:
         return Pace(

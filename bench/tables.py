@@ -194,6 +194,8 @@ def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpo
 def _shown(score: Score, estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
+    if score.metric.unit == "pixels":
+        return f"{estimate.value:.0f}"
     if score.metric.unit != "fraction":
         return f"{estimate.value:.3f}"
     text = f"{100 * estimate.value:.1f}"

@@ -222,7 +222,9 @@ def describe(cells: Sequence[Cell]) -> str:
     """The condition of these cells in words, or how many cells there are."""
     conditions = {cell.condition for cell in cells}
     if len(conditions) != 1:
-        return f"{len(cells)} cells"
+        size = conditions.pop().model.input_size
+        alike = size is not None and all(condition.model.input_size == size for condition in conditions)
+        return f"{len(cells)} cells" + f" at {size} pixels" * alike
     condition = conditions.pop()
     hidden = {"split", "measure", *condition.measure.params}
     return " ".join(str(v) for k, v in condition.columns().items() if v is not None and k not in hidden)

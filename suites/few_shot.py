@@ -3,6 +3,7 @@
 Kolesnikov et al. 2020, arXiv 1912.11370; Dosovitskiy et al. 2021, arXiv 2010.11929, section 4.1.
 """
 
+from bench.errors import BenchError
 from bench.joined import whole_numbers
 from bench.records import Measurement, Params
 from bench.suite import suites
@@ -15,13 +16,14 @@ HEADLINE = 5
 
 def measurements(settings: Params) -> dict[str, tuple[Measurement, ...]]:
     """Several draws of each number of shots, the headline first."""
-    shots = whole_numbers(str(settings["shots"]), "shots")
+    shots, draws = whole_numbers(str(settings["shots"]), "shots"), int(settings["draws"] or 0)
+    if draws < 1:
+        raise BenchError(f"draws of suite 'few-shot' must be at least 1, not {draws}.")
     first = HEADLINE if HEADLINE in shots else shots[0]
-    draws = range(int(settings["draws"] or 0))
     return {
         f"{count}-shot": tuple(
             Measurement(name="few-shot", params=Params(shots=count, draw=draw, token=settings["token"]))
-            for draw in draws
+            for draw in range(draws)
         )
         for count in [first, *(count for count in shots if count != first)]
     }

@@ -21,24 +21,26 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-registry compiled rng_cpu rng threads memory reference metrics stats hardware text drawing toml_lines progress places
+registry compiled rng_cpu rng threads memory distributed reference metrics stats hardware text joined drawing toml_lines
+progress places
 images
 corruptions attacks training
 checkpoints datasets
+transfer
 images.source measure
-suite robustness scores attack_suites
+suite robustness scores attack_suites size_suites transfer_suites
 store
-costs
-plan prepare feed device sweep forecast
+costs features
+plan prepare feed device workbench probing sweep forecast
 executors index leaderboard
-config choice tables listings doctor train published verify gallery attack_picture make_c
+config choice tables curves listings doctor train published verify gallery attack_picture make_c
 api
 cli
 """
 """From the ground up: a module imports from its own line and the lines above it. A package's name stands for all of
 its modules but those that have a place of their own; `images.source` reads samples, so it stands above `datasets`."""
 
-KERNELS = ("corruptions", "attacks", "training")
+KERNELS = ("corruptions", "attacks", "training", "transfer")
 """Numerical code: it sees tensors, never what is being measured."""
 
 
@@ -202,6 +204,7 @@ COMMANDS = {
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
     "table": f"{STORED} --store --format --columns --published --out",
     "outcomes": f"{STORED} --store --out",
+    "curve": f"{STORED} --store --out",
     "data list": "--registry",
     "data verify": "DATA --workers --registry",
     "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache",

@@ -243,10 +243,16 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
     try:
         set_input_size((size, size))
     except Exception as error:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r} can't be set to images of {size}x{size} ({one_line(error)}); "
-            f"its own size is {checkpoint.input_size}."
-        ) from error
+        raise _not_its_own_size(checkpoint) from error
+
+
+def _not_its_own_size(checkpoint: Checkpoint) -> BenchError:
+    """The same for every size and checkpoint of an architecture: a suite may ask for many."""
+    what, own = checkpoint.arch or checkpoint.builder, checkpoint.input_size
+    return BenchError(
+        f"architecture {what!r} does not take images of every size asked for, as it is built for {own}x{own} (its "
+        "entry's input_size); what needs the others is left out."
+    )
 
 
 def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
@@ -261,6 +267,8 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
     except Exception as error:
+        if size != checkpoint.input_size:
+            raise _not_its_own_size(checkpoint) from error
         raise BenchError(
             f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({one_line(error)}); "
             f"its entry says input_size {checkpoint.input_size}: run it at that size, or correct the entry."

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import attack, corrupt, data, evaluate, housekeeping, tables
+from bench.cli import attack, corrupt, curve, data, evaluate, housekeeping, tables
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         evaluate.add_run,
         tables.add_table,
         tables.add_outcomes,
+        curve.add_curve,
         data.add_data,
         corrupt.add_corrupt,
         attack.add_attack,

@@ -167,9 +167,13 @@ def add_run(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
     from bench.datasets import Library
+    from bench.distributed import is_main
 
     settings = api.configure(**settings_of(arguments)).settings
     library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
+    if not is_main():  # torchrun started several: the first plans, stores and prints
+        api.take_part(settings, library)
+        return 0
     suites, checkpoints = _choice(arguments, library, settings)
     if not arguments.yes:
         _ask(api.plan(suites, checkpoints, settings, library), named=bool(arguments.checkpoint))

@@ -3,10 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import data_option, new_command, settings_of, store_option
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.features import FeatureCache
+    from bench.images.cache import CropCache
 
 
 def add_store(commands: Any) -> None:
@@ -117,23 +121,27 @@ def _store_rm(arguments: argparse.Namespace) -> int:
 
 def add_cache(commands: Any) -> None:
     """Declare `bench cache` and its actions."""
-    actions = commands.add_parser("cache", help="look after kept crops").add_subparsers(metavar="ACTION", required=True)
+    actions = commands.add_parser("cache", help="look after kept crops and features").add_subparsers(
+        metavar="ACTION", required=True
+    )
     for name, run, text in (
-        ("ls", _cache_ls, "list kept crops, the least recently used first"),
-        ("clear", _cache_clear, "remove all kept crops"),
+        ("ls", _cache_ls, "list kept crops and features, the least recently used first"),
+        ("clear", _cache_clear, "remove all kept crops and features"),
     ):
         command = new_command(actions, name, run, text)
-        command.add_argument("--cache", metavar="DIR", help="where crops are kept (default: ~/.cache/rtbench)")
+        command.add_argument("--cache", metavar="DIR", help="where they are kept (default: ~/.cache/rtbench)")
 
 
-def _open_cache(arguments: argparse.Namespace) -> Any:
+def _open_cache(arguments: argparse.Namespace) -> "tuple[CropCache, FeatureCache]":
     from bench import api
+    from bench.features import FeatureCache
     from bench.images.cache import CropCache
 
     settings = api.configure(cache=arguments.cache).settings
     if settings.cache is None:
         raise BenchError("the cache is off; name its folder with --cache DIR.")
-    return CropCache(settings.cache, settings.cache_budget)
+    where = (settings.cache, settings.cache_budget)
+    return CropCache(*where), FeatureCache(*where)
 
 
 def _cache_ls(arguments: argparse.Namespace) -> int:
@@ -141,27 +149,22 @@ def _cache_ls(arguments: argparse.Namespace) -> int:
 
     from bench.text import render, size
 
-    cache = _open_cache(arguments)
-    rows = [
-        [
-            e.dataset,
-            e.crop,
-            size(e.bytes),
-            f"{datetime.datetime.fromtimestamp(e.used):%Y-%m-%d %H:%M}",
-            e.folder.name,
-        ]
-        for e in cache.entries()
-    ]
-    print(f"{cache.root}, budget {size(cache.budget)}")
-    print(render(["dataset", "crop", "size", "last used", "folder"], rows))
+    def when(used: float) -> str:
+        return f"{datetime.datetime.fromtimestamp(used):%Y-%m-%d %H:%M}"
+
+    crops, features = _open_cache(arguments)
+    rows = [[e.dataset, e.crop, size(e.bytes), when(e.used), e.folder.name] for e in crops.entries()]
+    rows += [[e.dataset, "features", size(e.bytes), when(e.used), e.path.name] for e in features.entries()]
+    print(f"{crops.root}, budget {size(crops.budget)} of crops, as much again of features")
+    print(render(["dataset", "crop", "size", "last used", "folder or file"], rows))
     return 0
 
 
 def _cache_clear(arguments: argparse.Namespace) -> int:
     from bench.text import size
 
-    cache = _open_cache(arguments)
-    print(f"{size(cache.clear())} removed from {cache.root}")
+    crops, features = _open_cache(arguments)
+    print(f"{size(crops.clear() + features.clear())} removed from {crops.root}")
     return 0
 
 

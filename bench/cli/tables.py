@@ -52,7 +52,7 @@ def _table(arguments: argparse.Namespace) -> int:
         raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
     if arguments.published and (arguments.columns or style != "text"):
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
-    boards, _ = _stored_boards(arguments)
+    boards, _ = stored_boards(arguments)
     if arguments.published:
         from bench.published import compare, render_comparisons
 
@@ -71,7 +71,8 @@ def _style_of(out: Path | None) -> str:
     return {".csv": "csv", ".md": "md", ".json": "json"}.get(out.suffix if out else "", "text")
 
 
-def _stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings]":
+def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings]":
+    """What is stored of the suites that were asked for, scored."""
     from bench import api
     from bench.leaderboard import Want
 
@@ -164,7 +165,7 @@ def _outcomes(arguments: argparse.Namespace) -> int:
 
     if arguments.out.suffix not in (".parquet", ".csv"):
         raise BenchError(f"--out must end in .parquet or .csv, not {arguments.out.name!r}.")
-    boards, settings = _stored_boards(arguments)
+    boards, settings = stored_boards(arguments)
     frame = pd.concat([api.outcomes(board, Store(settings.store)) for board in boards], ignore_index=True)
     with writing(arguments.out) as whole:
         if arguments.out.suffix == ".parquet":

@@ -1,15 +1,19 @@
 """The local executor: one sweep after another on this process's device."""
 
+import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from bench.datasets import Library
 from bench.device import check_device
-from bench.plan import Sweep
-from bench.progress import Progress
-from bench.records import Settings
+from bench.distributed import broadcast, joined
+from bench.plan import Sweep, make_sweeps
+from bench.progress import Progress, Silent
+from bench.records import Cell, Settings
 from bench.store import Store
-from bench.sweep import run_sweep
-from bench.workbench import Failure
+from bench.sweep import SweepRun, run_sweep
+from bench.workbench import Failure, Workbench
 
 
 def execute(
@@ -17,9 +21,26 @@ def execute(
 ) -> list[Failure]:
     """Carry out the sweeps; what failed is returned, what succeeded is in the store. `library` saves opening anew."""
     store, library = Store(settings.store), library or Library(settings.places)
-    check_device(settings.device)
-    store.prepare()
-    failures: list[Failure] = []
-    for sweep in sweeps:
-        failures += run_sweep(sweep, settings, store, library, progress)
+    with joined(settings.device) as device:
+        settings = replace(settings, device=device)
+        check_device(device)
+        store.prepare()
+        failures: list[Failure] = []
+        try:
+            for sweep in sweeps:
+                failures += run_sweep(sweep, settings, store, library, progress)
+        finally:
+            broadcast(None)  # no more for the others
     return failures
+
+
+def take_part(settings: Settings, library: Library | None = None) -> None:
+    """Measure with the first process what it announces, until it announces no more; it stores, and tells of faults."""
+    store, library, nothing = Store(settings.store), library or Library(settings.places), cast("Cell | None", None)
+    with joined(settings.device) as device:
+        settings = replace(settings, device=device)
+        while (cell := broadcast(nothing)) is not None:
+            (sweep,) = make_sweeps([cell])
+            work = Workbench(sweep.crop, settings, store, library, Silent())
+            with contextlib.suppress(Exception), work:  # every process fails together, see `bench.distributed`
+                SweepRun(sweep, work).take_part(cell)

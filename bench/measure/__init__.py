@@ -149,9 +149,7 @@ class Predicted:
 class FeatureMeasure(Protocol):
     """Learns classes from features; the labels of the test split never reach it."""
 
-    def run(
-        self, train: Labelled, validation: Labelled, test_ND: torch.Tensor, classes: int, seed: int
-    ) -> Predicted:
+    def run(self, train: Labelled, validation: Labelled, test_ND: torch.Tensor, classes: int, seed: int) -> Predicted:
         """Predict the test samples.
 
         Args:
@@ -181,6 +179,8 @@ class MeasureEntry:
     """What sets it apart from other entries of the same class."""
     engine: int = 0
     """Version of code that it shares with other entries; part of the key where it is not 0."""
+    parallel: bool = False
+    """Whether the processes that torchrun started measure a cell together; see `bench.distributed`."""
     seeded: bool = False
     """Whether its rows depend on the seed."""
     exact: bool = False

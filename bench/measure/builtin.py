@@ -52,6 +52,7 @@ measures.register(
         interface="checkpoint",
         factory="bench.measure.fine_tuned:FineTuned",
         transfer=True,
+        parallel=True,
         seeded=True,
         about="every weight trained further with a new head, the best epoch chosen on validation",
     )

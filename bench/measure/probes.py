@@ -13,6 +13,9 @@ from bench.transfer import knn, logistic, ridge
 from bench.transfer.features import standardisation
 from bench.transfer.shots import shot_rows
 
+_FINAL = 1e-8
+"""Tolerance of the one logistic regression that predicts the test split: what chose it need not be so exact."""
+
 
 class Knn:
     """The feature measure `knn`: weighted cosine neighbours, k chosen on validation.
@@ -82,7 +85,7 @@ class LinearProbe:
             for problem in range(len(self.l2_L))
         ]
         best = max(range(len(self.l2_L)), key=lambda problem: (accuracies[problem], problem))
-        final = _Standardised(joined(train, validation), classes, l2_L[best : best + 1])
+        final = _Standardised(joined(train, validation), classes, l2_L[best : best + 1], tolerance=_FINAL)
         chosen = {
             "chosen_l2": float(self.l2_L[best]),
             "validation_accuracy": accuracies[best],
@@ -94,11 +97,14 @@ class LinearProbe:
 class _Standardised:
     """Logistic regressions of standardised features, in float64."""
 
-    def __init__(self, samples: Labelled, classes: int, l2_L: torch.Tensor) -> None:
+    def __init__(
+        self, samples: Labelled, classes: int, l2_L: torch.Tensor, tolerance: float = logistic.TOLERANCE
+    ) -> None:
         features_ND = samples.features_ND.double()
         self._mean_D, self._std_D = standardisation(features_ND)
         features_ND.sub_(self._mean_D).div_(self._std_D)
-        self.solution = logistic.fit(features_ND, samples.labels_N, classes, l2_L.to(features_ND.device))
+        l2_L = l2_L.to(features_ND.device)
+        self.solution = logistic.fit(features_ND, samples.labels_N, classes, l2_L, tolerance=tolerance)
 
     def logits(self, features_ND: torch.Tensor, problem: int) -> torch.Tensor:
         return self.solution.logits((features_ND.double() - self._mean_D) / self._std_D, problem)

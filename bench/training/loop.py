@@ -5,7 +5,6 @@ Legend: N images in all, B in one batch, C channels, H height, W width, K classe
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from torch import Tensor, nn
 
 from bench.training.adversarial import perturb
 from bench.training.augment import flip, rotate_and_shift
+from bench.training.randomness import own_randomness
 from bench.training.recipes import Recipe
 from bench.training.sam import sam_gradient
+from bench.training.schedule import warmup_cosine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,7 @@ def train(
     data = _Data.on(device, images_NCHW, labels_N)
     draws = torch.Generator().manual_seed(recipe.seed)
     history = []
-    with _own_randomness(recipe.seed, device):
+    with own_randomness(recipe.seed, device):
         module = build()
         model = _Normalised(module, mean, std).to(device).train()
         optimizer = _optimizer(recipe, model)
@@ -89,10 +90,7 @@ def train(
 
 def learning_rate(recipe: Recipe, epochs_done: float) -> float:
     """Return the rate after so many epochs: a line from 0 to the recipe's, then half a cosine back to 0."""
-    if epochs_done < recipe.warmup_epochs:
-        return recipe.learning_rate * epochs_done / recipe.warmup_epochs
-    left = (recipe.epochs - epochs_done) / (recipe.epochs - recipe.warmup_epochs)
-    return recipe.learning_rate * (1 - math.cos(math.pi * left)) / 2
+    return warmup_cosine(recipe.learning_rate, epochs_done, total=recipe.epochs, warmup=recipe.warmup_epochs)
 
 
 def save(trained: Trained, path: Path) -> None:
@@ -213,19 +211,3 @@ def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
     return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, from which modules draw first weights and dropout; put them back after.
-
-    A module offers no other way in: `nn.init` and `nn.Dropout` take no generator.
-    """
-    accelerators = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=accelerators):
-        # Not torch.manual_seed: it seeds every accelerator, and would leave the others changed.
-        torch.default_generator.manual_seed(seed)
-        for accelerator in accelerators:
-            with torch.cuda.device(accelerator):
-                torch.cuda.manual_seed(seed)
-        yield

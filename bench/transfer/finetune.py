@@ -12,17 +12,17 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.distributed import broadcast, gather_rows, is_main, rank, sum_, together, world_size
+from bench.distributed import broadcast, is_main, rank, sum_, together, world_size
 from bench.errors import BenchError, RunError, one_line
 from bench.memory import fewer, is_out_of_memory
 from bench.records import Array
@@ -30,11 +30,9 @@ from bench.rng import keys
 from bench.training.randomness import own_randomness, seed_generators
 from bench.training.schedule import warmup_cosine
 from bench.transfer.augment import Pictures, Steps, batches
+from bench.transfer.evaluate import Shown, evaluate
 from bench.transfer.recipes import Recipe
 from bench.transfer.unfinished import Unfinished
-
-Shown: TypeAlias = Iterable[tuple[Tensor, Tensor]]
-"""Images (n, 3, h, w) in [0, 1] and labels (n,), on the device, batch by batch; may be iterated over again."""
 
 _NOTE_SECONDS = 10.0
 
@@ -49,8 +47,8 @@ class Means:
     """Whether the user chose that number: running out of memory is then an error."""
     workers: int
     """Processes that make training images."""
-    state: Path
-    """Folder for what it keeps of itself."""
+    state: Path | None
+    """Folder for what it keeps of itself; None keeps nothing."""
     note: Callable[[str], None]
     done: Callable[[float], None]
     """Told after every step which share of the training is through."""
@@ -140,51 +138,6 @@ def with_new_head(module: nn.Module, classes: int) -> nn.Module:
         for parameter in parameters:
             parameter.zero_()
     return copied.to(next(module.parameters()).device).requires_grad_(True)
-
-
-def evaluate(
-    module: nn.Module,
-    rows: Callable[[nn.Module, Tensor, Tensor], Mapping[str, Tensor]],
-    shown: Shown,
-    *,
-    at_once: int,
-    fixed: bool,
-) -> dict[str, Array]:
-    """Show every image once to a module in eval mode; under several processes, each shows its own rows.
-
-    Args:
-        module: from images in [0, 1] to logits.
-        rows: from module, images and labels to columns with a row an image.
-        shown: the images.
-        at_once: how many a forward pass takes, halved where memory runs out.
-        fixed: whether the user chose that number.
-
-    Returns:
-        Column name to an array (n, …), in the order of the whole split.
-    """
-    return gather_rows(together(lambda: _columns(module.eval(), rows, shown, at_once, fixed)))
-
-
-@torch.inference_mode()
-def _columns(
-    module: nn.Module,
-    rows: Callable[[nn.Module, Tensor, Tensor], Mapping[str, Tensor]],
-    shown: Shown,
-    at_once: int,
-    fixed: bool,
-) -> dict[str, Array]:
-    parts: list[dict[str, Array]] = []
-    for images_NCHW, labels_N in shown:
-        done = 0
-        while done < len(images_NCHW):
-            chunk = slice(done, done + at_once)
-            try:
-                found = rows(module, images_NCHW[chunk], labels_N[chunk])
-                parts.append({name: column.cpu().numpy() for name, column in found.items()})
-                done += at_once
-            except Exception as error:
-                at_once = fewer(min(at_once, len(images_NCHW)), error, fixed=fixed)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
 def _validation_rows(module: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:

@@ -26,6 +26,9 @@ def validation_rows(ids: Array, labels: Array) -> Array:
     Returns:
         (m,) int64.
 
+    Raises:
+        BenchError: no class has two samples.
+
     >>> ids = np.array([f"train/{row}" for row in range(30)])
     >>> rows = validation_rows(ids, np.arange(30) % 3)
     >>> np.bincount(rows % 3).tolist()
@@ -35,10 +38,15 @@ def validation_rows(ids: Array, labels: Array) -> Array:
     sorted_labels = labels[order]
     # A stable sort by class keeps the order of the hashes within each.
     by_class = order[np.argsort(sorted_labels, kind="stable")]
-    held = []
-    for rows in np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1]):
-        held.append(rows[: int(np.ceil(VALIDATION_SHARE * len(rows))) if len(rows) > 1 else 0])
-    return np.sort(np.concatenate(held)).astype(np.int64)
+    classes = np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1])
+    held = [some[: int(np.ceil(VALIDATION_SHARE * len(some))) if len(some) > 1 else 0] for some in classes]
+    rows = np.sort(np.concatenate(held)).astype(np.int64)
+    if not len(rows):
+        raise BenchError(
+            "a tenth of each class's training samples is held out to choose by, and every class has one sample alone; "
+            "obtain the whole training split."
+        )
+    return rows
 
 
 def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what: str) -> None:

@@ -22,20 +22,20 @@ class Unfinished:
     """The state file of one training.
 
     Args:
-        folder: where it lies; made when it is first written.
+        folder: where it lies; made when it is first written. None keeps nothing.
         digest: of all that decides the result; a state of another is not gone on from.
         note: told what becomes of a state that cannot be used.
     """
 
-    def __init__(self, folder: Path, digest: str, note: Callable[[str], None]) -> None:
-        self._path, self._digest, self._note = folder / _FILE, digest, note
+    def __init__(self, folder: Path | None, digest: str, note: Callable[[str], None]) -> None:
+        self._path = folder / _FILE if folder is not None else None
+        self._digest, self._note = digest, note
         self._written = time.monotonic()
         self._pause = 0.0
-        self._broken = False
 
     def load(self) -> dict[str, Any] | None:
         """The last state, tensors on the CPU; None where there is none to go on from."""
-        if not self._path.exists():
+        if self._path is None or not self._path.exists():
             return None
         try:
             _check_sums(self._path)
@@ -51,20 +51,19 @@ class Unfinished:
 
     def save_if_due(self, state: Callable[[], dict[str, Any]], *, epoch_over: bool) -> None:
         """Write the state at an epoch's end, and every few minutes within, unless writing takes too long for that."""
-        if time.monotonic() - self._written >= (self._pause if epoch_over else max(self._pause, _SECONDS)):
-            self._save(state())
+        waited = time.monotonic() - self._written
+        if self._path is not None and waited >= (self._pause if epoch_over else max(self._pause, _SECONDS)):
+            self._save(self._path, state())
 
-    def _save(self, state: dict[str, Any]) -> None:
+    def _save(self, path: Path, state: dict[str, Any]) -> None:
         """Write beside its place and move it there: whoever is killed meanwhile leaves the last one."""
-        if self._broken:
-            return
-        start, beside = time.monotonic(), self._path.with_suffix(".part")
+        start, beside = time.monotonic(), path.with_suffix(".part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save({"digest": self._digest, "state": state}, beside)
-            os.replace(beside, self._path)
+            os.replace(beside, path)
         except (OSError, RuntimeError) as error:  # RuntimeError: of torch's writer, on a full disk
-            self._broken = True
+            self._path = None
             self._note(f"fine-tune: its state cannot be kept ({one_line(error)}); stopped, it would begin anew.")
         self._written = time.monotonic()
         self._pause = (self._written - start) * (1 / _SHARE - 1)

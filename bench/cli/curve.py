@@ -1,0 +1,64 @@
+"""`bench curve`: the scores of a suite against the parameter that it runs through, as a picture."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.cli.options import (
+    by_reference,
+    cell_options,
+    new_command,
+    registry_option,
+    store_option,
+    suite_settings,
+    suites_options,
+    writing,
+)
+from bench.cli.tables import stored_boards
+from bench.errors import BenchError
+
+
+def add_curve(commands: Any) -> None:
+    """Declare `bench curve`."""
+    command = new_command(
+        commands, "curve", _curve, "draw what is stored of a suite against the setting that it changes"
+    )
+    suites_options(command)
+    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    registry_option(command)
+    cell_options(command)
+    store_option(command)
+    command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png or .svg file")
+
+
+def _curve(arguments: argparse.Namespace) -> int:
+    from bench import api
+    from bench.tables import warnings_in_words
+
+    kind = arguments.out.suffix.removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise BenchError(f"--out must end in .png or .svg, not {arguments.out.name!r}.")
+    _check_suite(arguments)
+    [board], _ = stored_boards(arguments)
+    with writing(arguments.out) as whole:
+        api.curve(board, whole, kind)
+    print(f"{arguments.out}: {board.suite.name}")
+    for line in (*warnings_in_words(board), *board.notes):
+        print(line, file=sys.stderr)
+    return 0
+
+
+def _check_suite(arguments: argparse.Namespace) -> None:
+    """One suite, and one that can be drawn; said before the store is read."""
+    from bench import api
+    from bench.curves import check_curve
+
+    api.configure(registry=arguments.registry)
+    chosen = api.select_suites(
+        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
+    )
+    if len(chosen) > 1:
+        names = ", ".join(suite.name for suite in chosen)
+        raise BenchError(f"bench curve draws one suite, not {len(chosen)} ({names}); name it with --suite.")
+    check_curve(chosen[0])

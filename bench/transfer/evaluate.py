@@ -1,0 +1,52 @@
+"""Showing a split once to a module: rows a sample, from as many processes as there are.
+
+Legend: N images of one batch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.distributed import gather_rows, together
+from bench.memory import fewer
+from bench.records import Array
+
+Shown: TypeAlias = Iterable[tuple[Tensor, Tensor]]
+"""Images (n, 3, h, w) in [0, 1] and labels (n,), on the device, batch by batch; may be iterated over again."""
+Rows: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Mapping[str, Tensor]]
+"""From module, images and labels to columns with a row an image."""
+
+
+def evaluate(module: nn.Module, rows: Rows, shown: Shown, *, at_once: int, fixed: bool) -> dict[str, Array]:
+    """Show every image once to a module in eval mode; under several processes, each shows its own rows.
+
+    Args:
+        module: from images in [0, 1] to logits.
+        rows: what is taken down of each image.
+        shown: the images.
+        at_once: how many a forward pass takes, halved where memory runs out.
+        fixed: whether the user chose that number: running out of memory is then an error.
+
+    Returns:
+        Column name to an array (n, …), in the order of the whole split.
+    """
+    return gather_rows(together(lambda: _columns(module.eval(), rows, shown, at_once, fixed)))
+
+
+@torch.inference_mode()
+def _columns(module: nn.Module, rows: Rows, shown: Shown, at_once: int, fixed: bool) -> dict[str, Array]:
+    parts: list[dict[str, Array]] = []
+    for images_NCHW, labels_N in shown:
+        done = 0
+        while done < len(images_NCHW):
+            chunk = slice(done, done + at_once)
+            try:
+                found = rows(module, images_NCHW[chunk], labels_N[chunk])
+                parts.append({name: column.cpu().numpy() for name, column in found.items()})
+                done += at_once
+            except Exception as error:
+                at_once = fewer(min(at_once, len(images_NCHW)), error, fixed=fixed)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

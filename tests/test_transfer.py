@@ -1,0 +1,527 @@
+"""Transfer through the engine: features are kept by all that decides them, nothing leaks from the test split, and every
+mistake is one sentence."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench import api, probing
+from bench.checkpoints import checkpoints
+from bench.datasets import Dataset, class_spaces, datasets
+from bench.errors import AbsentError, BenchError
+from bench.features import FeatureCache, feature_sets
+from bench.measure import MeasureEntry, Predicted, measures
+from bench.records import ClassSpace, Data, Measurement, Params
+from bench.store import Store
+from bench.suite import suites
+from bench.transfer_suites import Learning
+
+LETTERS = Data(dataset="letters", fit=("train",))
+RESNET = "digits-resnet"
+
+
+class Pictures:
+    """Made-up samples, 16 × 16 pixels: a class is a brightness."""
+
+    def __init__(self, labels, *, seed: int = 0, prefix: str = "s", noise: float = 40.0) -> None:
+        rng = np.random.default_rng(seed)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.ids = np.array([f"{prefix}{row:04d}" for row in range(len(self.labels))])
+        bright = 20 + 40 * self.labels[:, None, None, None]
+        self.images = np.clip(bright + rng.normal(0, noise, (len(self.labels), 16, 16, 3)), 0, 255).astype(np.uint8)
+        self.sizes = np.full(len(self.labels), 768)
+
+    def read(self, index):
+        return self.images[index]
+
+    def stamp(self, index):
+        return int(self.images[index].astype(np.int64).sum()) * 7919 + index
+
+
+TRAIN, TEST = np.arange(120) % 4, np.arange(60) % 4
+
+
+@pytest.fixture
+def shades(scratch_registries):
+    """Registers made-up data sets of four classes."""
+    space = ClassSpace(name="shades", classes=("black", "dark", "light", "white"))
+
+    def register(name: str, train, test, **more) -> Data:
+        splits = {"train": train, "test": test, **more}
+
+        def open_split(split, place):
+            return splits[split]
+
+        fit = ("train", *more)
+        datasets.register(
+            Dataset(name=name, class_space=space, open=open_split, splits=("test", *fit), fit=fit, source="made up")
+        )
+        return Data(dataset=name, fit=fit)
+
+    return register
+
+
+def usual(shades, name: str = "shades") -> Data:
+    return shades(name, Pictures(TRAIN), Pictures(TEST, seed=1, prefix="t"))
+
+
+def way(name: str) -> Learning:
+    """The Learning of a registered suite."""
+    return suites.get(name).covering.args[0]
+
+
+def suite_of(name: str, data: Data, **settings: str):
+    return suites.get(name).over([data.dataset]).changed(settings)
+
+
+def run(suite, tmp_path: Path, *names: str, **flags):
+    entries = [checkpoints.get(name) for name in names or (RESNET,)]
+    config = api.configure(
+        **{"store": str(tmp_path / "runs"), "cache": str(tmp_path / "cache"), "workers": 0, "device": "cpu", **flags}
+    )
+    return api.run([suite], entries, config.settings)
+
+
+def columns(result, tmp_path: Path, store: str = "runs") -> dict:
+    """The outcome of the only cell."""
+    (cell,) = result.plan.cells
+    return Store(tmp_path / store).read(cell.key).columns
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Counts the images that models are shown for their features."""
+    shown = []
+    original = probing.run_in_chunks
+
+    def counted(measure, model, images, *rest, **more):
+        shown.append(len(images))
+        return original(measure, model, images, *rest, **more)
+
+    monkeypatch.setattr(probing, "run_in_chunks", counted)
+    return shown
+
+
+# -- features are kept, by all that decides them -------------------------------------------------------------
+
+
+def test_features_are_extracted_once_for_all_protocols(shades, tmp_path, passes):
+    data = usual(shades)
+    assert run(suite_of("knn", data), tmp_path).ok
+    assert sum(passes) == 180
+    assert run(suite_of("linear-probe", data), tmp_path, store=str(tmp_path / "other")).ok
+    assert run(suite_of("few-shot", data), tmp_path).ok
+    assert sum(passes) == 180
+
+
+def test_one_pass_over_the_images_serves_all_checkpoints(shades, tmp_path, monkeypatch):
+    data, read = usual(shades), []
+    original = Pictures.read
+    monkeypatch.setattr(Pictures, "read", lambda self, index: read.append(index) or original(self, index))
+    names = ("digits-resnet", "digits-resnet-sam", "digits-vit")
+    assert run(suite_of("knn", data), tmp_path, *names).ok
+    assert len(read) == 180 + 2  # and one of each split, to see how large its images are
+
+
+@pytest.mark.parametrize("change", ["crop", "token", "weights", "split", "test images"])
+def test_kept_features_miss_when_what_decides_them_changes(shades, tmp_path, passes, change):
+    data, name = usual(shades), RESNET
+    assert run(suite_of("knn", data), tmp_path).ok
+    passes.clear()
+    suite, wanted = suite_of("knn", data), 180
+    if change == "crop":
+        suite = suite_of("knn", data, crop_ratio="0.8")
+    elif change == "token":
+        suite = suite_of("knn", data, token="mean")
+    elif change == "weights":
+        entry, changed = checkpoints.get(RESNET), tmp_path / "changed.safetensors"
+        arrays = load_file(entry.weights)
+        arrays["conv1.0.weight"] = arrays["conv1.0.weight"] + 0.01
+        save_file(arrays, changed)
+        checkpoints.register(replace(entry, name="changed", weights=str(changed), weights_digest=""))
+        name = "changed"
+    elif change == "split":
+        other = shades("more", Pictures([*TRAIN, 1, 2]), Pictures(TEST, seed=1, prefix="t"))
+        suite, wanted = suite_of("knn", other), 122 + 60
+    else:
+        other = shades("other", Pictures(TRAIN), Pictures(TEST, seed=2, prefix="u"))
+        suite, wanted = suite_of("knn", other), 180
+    assert run(suite, tmp_path, name).ok
+    assert sum(passes) == wanted
+
+
+def test_every_part_of_a_feature_sets_identity_is_in_its_files_name(shades, tmp_path):
+    (cell,) = run(suite_of("knn", usual(shades)), tmp_path).plan.cells
+    features = feature_sets(cell)["test"]
+    others = {
+        "model": "0" * 64,
+        "input_size": 64,
+        "dataset": "letters",
+        "split": "validation",
+        "fingerprint": "f" * 64,
+        "n": 59,
+        "crop": replace(features.crop, ratio=0.9),
+        "token": "cls",
+        "device": "cuda",
+        "precision": "bf16",
+    }
+    assert others.keys() == set(features.__slots__)
+    names = {features.file, *(replace(features, **{name: value}).file for name, value in others.items())}
+    assert len(names) == 1 + len(others)
+    assert replace(features, crop=replace(features.crop, interpolation="bilinear")).file not in names
+
+
+def test_features_of_another_version_of_the_code_miss(shades, tmp_path, passes, monkeypatch):
+    data = usual(shades)
+    assert run(suite_of("knn", data), tmp_path).ok
+    monkeypatch.setattr("bench.features.FEATURES_VERSION", 99)
+    assert run(suite_of("knn", data), tmp_path, store=str(tmp_path / "other")).ok
+    assert sum(passes) == 360
+
+
+@pytest.mark.parametrize("fault", ["cut short", "a flipped bit", "empty", "another array"])
+def test_damaged_features_are_extracted_anew(shades, tmp_path, passes, fault):
+    data = usual(shades)
+    first = run(suite_of("knn", data), tmp_path)
+    (path,) = (tmp_path / "cache" / "features").glob("*_train_*")
+    content = path.read_bytes()
+    flipped = bytes([content[400] ^ 4])
+    path.write_bytes(
+        {
+            "cut short": content[:-50],
+            "a flipped bit": content[:400] + flipped + content[401:],
+            "empty": b"",
+            "another array": b"\x93NUMPY nothing",
+        }[fault]
+    )
+    passes.clear()
+    again = run(suite_of("knn", data), tmp_path, store=str(tmp_path / "other"))
+    assert again.ok
+    assert sum(passes) == 120
+    assert path.read_bytes() == content
+    for name, column in columns(first, tmp_path).items():
+        np.testing.assert_array_equal(columns(again, tmp_path, "other")[name], column)
+
+
+def test_a_run_without_a_cache_keeps_nothing(shades, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert run(suite_of("knn", usual(shades)), tmp_path, cache="off").ok
+    assert not list(tmp_path.rglob("*.features"))
+
+
+def test_what_a_killed_run_left_is_removed_once_it_is_old(tmp_path, shades):
+    left = tmp_path / "cache" / "features" / ".dead.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    young = left.with_name(".alive.tmp")
+    young.write_bytes(b"half")
+    os.utime(left, (time.time() - 9999,) * 2)
+    assert run(suite_of("knn", usual(shades)), tmp_path).ok
+    assert not left.exists()
+    assert young.exists()
+
+
+def test_the_least_recently_used_features_make_room(shades, tmp_path):
+    first, second = usual(shades, "first"), shades("second", Pictures(TRAIN, seed=5), Pictures(TEST, seed=6))
+    assert run(suite_of("knn", first), tmp_path, cache_budget_gb=1e-5).ok  # 10 kB
+    kept = FeatureCache(tmp_path / "cache", 10_000)
+    assert {entry.dataset for entry in kept.entries()} == {"first"}
+    assert run(suite_of("knn", second), tmp_path, cache_budget_gb=1e-5).ok
+    assert {entry.dataset for entry in kept.entries()} == {"second"}
+
+
+def test_a_killed_run_leaves_no_whole_file_behind(tmp_path):
+    script = (
+        "import os, signal\nfrom bench import probing, api\n"
+        "original = probing.run_in_chunks\ncount = 0\n"
+        "def killed(*given, **more):\n"
+        "    global count\n    count += 1\n    rows = original(*given, **more)\n"
+        "    if count == 20: os.kill(os.getpid(), signal.SIGKILL)\n    return rows\n"
+        "probing.run_in_chunks = killed\n"
+        "from bench.cli import main\n"
+        "main('run --suite digits-transfer --checkpoint digits-resnet --store runs --cache cache --workers 0 "
+        "--device cpu --batch-size 64'.split())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    whole = list((tmp_path / "cache" / "features").glob("*.features"))
+    assert [path.name.split("_")[:3] for path in whole] == [["letters", "test", "1040"]]
+
+
+# -- nothing leaks from the test split -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["knn", "linear-probe"])
+def test_a_poisoned_test_split_changes_nothing_that_is_chosen(shades, tmp_path, name):
+    rng = np.random.default_rng(7)
+    clean = shades("clean", Pictures(TRAIN), Pictures(TEST, seed=1, prefix="t"))
+    poisoned = shades("poisoned", Pictures(TRAIN), Pictures(rng.permutation(TEST), seed=9, prefix="t", noise=200))
+    parts = [columns(run(suite_of(name, data), tmp_path), tmp_path) for data in (clean, poisoned)]
+    chosen = [{k: v[0] for k, v in part.items() if k.startswith(("chosen", "validation"))} for part in parts]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 2
+    assert parts[0]["correct"].mean() > parts[1]["correct"].mean()  # the poison does harm where it may
+
+
+@pytest.mark.parametrize("name", ["knn", "linear-probe", "few-shot"])
+def test_a_test_image_is_predicted_alike_whatever_others_there_are(shades, tmp_path, name):
+    settings = {"shots": "5", "draws": "1"} if name == "few-shot" else {}
+    suite = suite_of(name, usual(shades), **settings)
+    (whole,), (part,) = (run(suite, tmp_path, limit=limit).plan.cells for limit in (None, 13))
+    every, some = (Store(tmp_path / "runs").read(cell.key) for cell in (whole, part))
+    place = {i: row for row, i in enumerate(every.ids)}
+    rows = [place[i] for i in some.ids]
+    assert len(rows) == 13
+    np.testing.assert_array_equal(every.columns["prediction"][rows], some.columns["prediction"])
+
+
+def test_measures_are_given_no_label_of_the_test_split(shades, tmp_path, monkeypatch):
+    given = {}
+
+    class Spy:
+        def __init__(self, token="pre_logits"):
+            self.token = token
+
+        def run(self, train, validation, test_ND, classes, seed):
+            given.update(train=train, validation=validation, test=test_ND)
+            return Predicted(scores_NK=torch.zeros(len(test_ND), classes), logits=False, chosen={})
+
+    monkeypatch.setattr("bench.measure.probes.Knn", Spy)
+    measures.register(
+        MeasureEntry(
+            name="spy", version=1, interface="features", factory="bench.measure.probes:Knn", transfer=True, about="-"
+        )
+    )
+    learning = replace(way("knn"), name="spy", measurements=lambda s: {"": (Measurement(name="spy"),)}, chosen=())
+    data = usual(shades)
+    assert run(learning.suite(track="transfer").over([data.dataset]), tmp_path).ok
+    assert isinstance(given["test"], torch.Tensor)
+    train, validation = set(given["train"].ids), set(given["validation"].ids)
+    assert len(train) + len(validation) == 120
+    assert not train & validation
+    assert not (train | validation) & {f"t{row:04d}" for row in range(60)}
+
+
+def test_an_official_validation_split_is_used_as_it_is(shades, tmp_path, monkeypatch):
+    seen = {}
+    original = probing._held_out
+    monkeypatch.setattr(probing, "_held_out", lambda every: seen.setdefault("held", True) and original(every))
+    data = shades("official", Pictures(TRAIN), Pictures(TEST, seed=1), validation=Pictures(TEST, seed=3, prefix="v"))
+    result = run(suite_of("knn", data), tmp_path)
+    assert result.ok
+    assert not seen
+    (cell,) = result.plan.cells
+    assert cell.fit_n == (120, 60)
+
+
+# -- right numbers, whatever the batch -------------------------------------------------------------------------
+
+
+def test_predictions_hardly_depend_on_the_batch_size(tmp_path):
+    learning = way("linear-probe")
+    from bench.suite import Suite  # the record alone
+
+    scores = tuple(learning.scores(LETTERS, "top1", learning.settings, prefix="letters"))
+    suite = Suite(
+        name="letters-probe",
+        version=1,
+        title="-",
+        paper="-",
+        track="-",
+        protocol=suites.get("linear-probe").protocol,
+        scores=scores,
+    )
+    found = []
+    for size in ("64", "17"):
+        result = run(suite, tmp_path / size, batch_size=size)
+        assert result.ok
+        found.append(columns(result, tmp_path / size)["prediction"])
+    assert np.mean(found[0] != found[1]) <= 0.002
+
+
+def test_the_metric_is_the_one_that_the_data_sets_authors_use(shades, tmp_path):
+    data = usual(shades)
+    uneven = Pictures([0] * 40 + [1] * 10 + [2] * 5 + [3] * 5, seed=1, prefix="t")
+    space = datasets.get("shades").class_space
+    datasets.register(
+        Dataset(
+            name="uneven",
+            class_space=space,
+            open=lambda split, place: Pictures(TRAIN) if split == "train" else uneven,
+            splits=("test", "train"),
+            fit=("train",),
+            metric="mean_per_class_accuracy",
+        )
+    )
+    result = run(suite_of("knn", replace(data, dataset="uneven")), tmp_path)
+    headline = next(row for row in result.boards[0].rows if row.score is result.boards[0].suite.headline)
+    correct = columns(result, tmp_path)["correct"]
+    wanted = np.mean([correct[uneven.labels == label].mean() for label in range(4)])
+    assert headline.estimate.value == pytest.approx(wanted)
+
+
+def test_a_mean_over_data_sets_is_the_mean_of_their_scores(shades, tmp_path):
+    usual(shades, "one")
+    shades("two", Pictures(TRAIN, seed=3, noise=150), Pictures(TEST, seed=4, noise=150))
+    suite = suites.get("knn").over(["one", "two"])
+    result = run(suite, tmp_path)
+    values = {row.score.column: row.estimate.value for row in result.boards[0].rows if row.score.column}
+    assert list(values) == ["mean of 2", "one", "two"]
+    assert values["mean of 2"] == pytest.approx((values["one"] + values["two"]) / 2)
+    assert "over one+two" in result.boards[0].protocol
+
+
+# -- mistakes are one sentence ---------------------------------------------------------------------------------
+
+
+def failure(suite, tmp_path, *names, **flags) -> str:
+    result = run(suite, tmp_path, *names, **flags)
+    assert not result.ok
+    messages = {failure.message for failure in result.failures} | set(result.plan.unavailable.values())
+    assert len(messages) == 1
+    return messages.pop()
+
+
+def test_a_missing_training_split_is_named(scratch_registries, tmp_path):
+    (tmp_path / "test" / "apple").mkdir(parents=True)
+    flags = {"data": {"cifar100": str(tmp_path)}}
+    with pytest.raises(AbsentError, match="suite 'knn' cannot be measured: .*"):
+        run(suites.get("knn"), tmp_path, **flags)
+
+
+def test_without_any_data_set_a_suite_says_what_it_takes(tmp_path):
+    with pytest.raises(AbsentError, match=r"takes any of cars, cifar10, .* --data cars=FOLDER \(`bench data list`"):
+        run(suites.get("knn"), tmp_path)
+
+
+def test_classes_without_training_samples_are_named(shades, tmp_path):
+    data = shades("unseen", Pictures(TRAIN % 3), Pictures(TEST, seed=1))
+    message = failure(suite_of("knn", data), tmp_path)
+    assert message.startswith("1 classes of the test split of unseen ('white') have no training sample")
+
+
+def test_one_class_alone_is_refused(shades, tmp_path):
+    data = shades("one", Pictures(0 * TRAIN), Pictures(0 * TEST, seed=1))
+    assert "the class 'black' alone" in failure(suite_of("linear-probe", data), tmp_path)
+
+
+def test_fewer_samples_than_shots_fail_those_shots_alone(shades, tmp_path):
+    result = run(suite_of("few-shot", usual(shades), shots="1+40"), tmp_path)
+    messages = {failure.message for failure in result.failures}
+    assert len(result.failures) == 5
+    assert messages.pop().startswith("40 shots need as many training samples of each class, but 4 of 4 classes")
+    shown = {row.score.column for row in result.boards[0].rows}
+    assert "shades 1-shot" in shown
+
+
+def test_features_that_are_not_finite_are_counted(shades, tmp_path):
+    entry, broken = checkpoints.get(RESNET), tmp_path / "nan.safetensors"
+    arrays = load_file(entry.weights)
+    arrays["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    save_file(arrays, broken)
+    checkpoints.register(replace(entry, name="nan", weights=str(broken), weights_digest=""))
+    message = failure(suite_of("knn", usual(shades)), tmp_path, "nan")
+    assert message.startswith("the features of 60 of 60 images are NaN or infinite; look for NaN in the weights")
+
+
+def test_an_architecture_without_features_is_named(shades, lights, tmp_path, pictures):
+    data = usual(shades)
+    name = next(entry.name for entry in checkpoints if entry.builder.startswith("bench_lights"))
+    assert "has no features that rtbench knows how to take" in failure(suite_of("knn", data), tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("suite", "settings", "message"),
+    [
+        ("knn", {"ks": "5+1"}, "ks must be ascending whole numbers"),
+        ("knn", {"token": "nose"}, "there are no features 'nose'; they are pre_logits, cls, mean, patches"),
+        ("knn", {"token": "cls"}, "ResNet has no class token; take --set token=mean"),
+        ("linear-probe", {"smallest": "0"}, "linear-probe tries at least one strength"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(shades, tmp_path, suite, settings, message):
+    assert message in failure(suite_of(suite, usual(shades), **settings), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suite", "settings", "message"),
+    [
+        ("few-shot", {"shots": "five"}, "shots must be ascending whole numbers"),
+        ("few-shot", {"draws": "0"}, "draws of suite 'few-shot' must be at least 1"),
+        ("knn", {"crop_ratio": "1.2"}, "crop_ratio of suite 'knn' must be in"),
+    ],
+)
+def test_settings_that_make_no_suite_are_refused(suite, settings, message):
+    with pytest.raises(BenchError, match=message):
+        suites.get(suite).changed(settings)
+
+
+# -- adding to it ----------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_of_the_users_own_joins_the_suites_by_its_entry(scratch_registries, tmp_path, pictures):
+    registry = tmp_path / "mine.toml"
+    registry.write_text(
+        f'[datasets.my-lights]\nfolder = "{pictures}/test"\ntrain = "{pictures}/train"\n'
+        'classes = ["red", "amber", "green"]\n'
+    )
+    api.register_file(registry)
+    (suite,) = api.select_suites(["knn"])
+    assert "my-lights" in suite.sets
+    (found,), _, _ = api.suites_here([suite], api.Library({}), needed=True)
+    assert found.sets == ("my-lights",)
+    assert run(found, tmp_path).ok
+
+
+class NearestMean:
+    """A protocol that somebody adds: the class whose mean is nearest."""
+
+    def __init__(self, token: str = "pre_logits") -> None:
+        self.token = token
+
+    def run(self, train, validation, test_ND, classes, seed):
+        means = torch.stack([train.features_ND[train.labels_N == label].mean(0) for label in range(classes)])
+        return Predicted(scores_NK=-torch.cdist(test_ND, means), logits=False, chosen={})
+
+
+def test_a_protocol_is_added_by_a_measure_and_a_suite_in_one_file(shades, tmp_path):
+    measures.register(
+        MeasureEntry(
+            name="nearest-mean",
+            version=1,
+            interface="features",
+            factory=f"{__name__}:NearestMean",
+            transfer=True,
+            about="nearest class mean",
+        )
+    )
+    learning = Learning(
+        name="nearest-mean",
+        version=1,
+        title="Nearest class mean",
+        paper="-",
+        settings=Params(token="pre_logits"),
+        measurements=lambda s: {"": (Measurement(name="nearest-mean", params=Params(token=s["token"])),)},
+        terms=lambda s: ("nearest class mean",),
+        chosen=(),
+    )
+    data = usual(shades)
+    suites.register(learning.suite(track="transfer"))
+    result = run(suite_of("nearest-mean", data), tmp_path)
+    assert result.ok
+    assert columns(result, tmp_path)["correct"].mean() > 0.5
+
+
+def test_class_spaces_of_transfer_sets_need_not_be_the_checkpoints(shades, tmp_path):
+    assert checkpoints.get(RESNET).class_space == class_spaces.get("digits")
+    assert run(suite_of("knn", usual(shades)), tmp_path).ok
