@@ -124,6 +124,6 @@ def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Sc
         groups = tuple((METRICS[metric].function, len(conditions)) for metric, conditions in parts)
         function = functools.partial(metrics.mean_of_sets, groups=groups)
         every = tuple(condition for _, conditions in parts for condition in conditions)
-        heading = " ".join(filter(None, [f"mean of {len(sets)}", name]))
+        heading = " at ".join(filter(None, [f"mean of {len(sets)}", name]))
         found.append(Score(metric=Metric(name="mean_of_sets", function=function), conditions=every, column=heading))
     return found

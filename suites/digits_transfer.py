@@ -1,6 +1,7 @@
 """What the digits checkpoints' features are good for elsewhere: capital letters, drawn in other fonts, and CIFAR-10.
 
-CIFAR-10 is measured where it is given (`--data cifar10=…`), but is not fine-tuned to: that takes hours without a GPU.
+After the transfer of Chen, Hsieh & Gong 2022 (arXiv 2106.01548), at small scale. CIFAR-10 is measured where it is given
+(`--data cifar10=…`), but is not fine-tuned to: that takes hours without a GPU.
 """
 
 from bench.records import Data, Params, Protocol

@@ -21,8 +21,8 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-registry compiled rng_cpu rng threads memory distributed reference metrics stats hardware text joined drawing toml_lines
-progress places
+places text joined drawing toml_lines progress hardware
+registry compiled rng_cpu rng threads memory distributed reference metrics stats
 images
 corruptions attacks training
 checkpoints datasets

@@ -12,12 +12,16 @@ from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import datasets
 from bench.datasets.imagenet import real_labels
+from bench.measure import probes
 from bench.measure.signs import AFRESH, QUERIES
 from bench.metrics import ECE_BINS
 from bench.published import SMALLEST_FAULT, TOLERANCE
 from bench.reference import ALEXNET_CLEAN_ERROR
 from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.suite import Suite, suites
+from bench.transfer import knn, logistic, ridge
+from bench.transfer.recipes import recipe_for
+from bench.transfer.split import VALIDATION_SHARE
 from suites.imagenet_c_generated import JPEG_QUALITY
 
 PAGE = (Path(__file__).parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
@@ -169,3 +173,18 @@ def test_corruptions_that_draw_nothing_are_named() -> None:
     sentence = re.search(r"draw nothing: (.*?)\.\n", COMMON, flags=re.DOTALL)
     assert sentence
     assert set(re.findall(r"`(\w+)`", sentence[1])) == UNSEEDED
+
+
+def test_numbers_of_transfer_are_those_of_the_code() -> None:
+    text = words(COMMON)
+    assert f"votes with exp(s / {knn.TEMPERATURE})" in text
+    assert f"a largest gradient of {logistic.TOLERANCE:g}".replace("0.0001", "1e-4") in text
+    assert f"to {probes._FINAL:g}, and predicts".replace("e-08", "e-8") in text
+    assert f"a constant feature of {ridge.BIAS:g} for the bias, L2 {ridge.L2:g}" in text
+    assert {0.1: "a tenth"}[VALIDATION_SHARE] in text
+    assert f"{suites.get('linear-probe').settings['values']} values of L2" in text
+    assert f"{suites.get('few-shot').settings['draws']} draws" in text
+    recipes = {name: recipe_for("default", images) for name, images in (("short", 100), ("mid", 50_000), ("l", 10**6))}
+    steps = [recipe.steps for recipe in recipes.values()]
+    assert f"({steps[0]:,} below 20,000, {steps[1]:,} below 500,000, else {steps[2]:,})" in text
+    assert {(r.batch_size, r.learning_rate, r.momentum, r.clip_norm) for r in recipes.values()} == {(512, 0.01, 0.9, 1)}

@@ -17,6 +17,7 @@ from bench.corruptions import corruptions
 from bench.datasets import class_spaces, datasets
 from bench.datasets.imagenet import real_labels
 from bench.measure import Batch, Pace, measures
+from bench.measure.classify import describe
 from bench.measure.signs import afresh_rows
 from bench.records import Estimate, Outcome
 from bench.suite import suites
@@ -41,7 +42,8 @@ def outcome(condition, seed: int) -> Outcome:
     name = condition.data.dataset
     k = len(datasets.get(name).class_space.classes)
     ids, labels = samples(name, k)
-    makes = classified if measures.get(condition.measure.name).interface == "batch" else attacked
+    entry = measures.get(condition.measure.name)
+    makes = learnt if entry.transfer else classified if entry.interface == "batch" else attacked
     columns = makes(condition, ids, labels, k, np.random.default_rng(seed))
     for column in columns.values():
         column.setflags(write=False)
@@ -55,6 +57,23 @@ def classified(condition, ids, labels, k, rng) -> dict:
     logits, images = torch.tensor(logits, dtype=torch.float32), torch.zeros(len(ids), 3, 1, 1)
     rows = measure.rows(lambda _: logits, images, torch.tensor(labels))
     return {name: column.numpy() for name, column in rows.items()}
+
+
+NOTED = {
+    "knn": ("chosen_k", "validation_accuracy"),
+    "linear-probe": ("chosen_l2", "validation_accuracy", "converged"),
+    "few-shot": (),
+    "fine-tune": ("best_epoch", "validation_accuracy"),
+}
+"""What each measure of transfer notes of all samples alike."""
+
+
+def learnt(condition, ids, labels, k, rng) -> dict:
+    """What a measure of transfer gives: the columns of logits, and what it chose."""
+    logits = rng.normal(0, 2, (len(ids), k)) + 2 * np.sqrt(2 * np.log(k)) * np.eye(k)[labels]
+    rows = describe(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
+    noted = {name: np.full(len(ids), 0.5) for name in NOTED[condition.measure.name]}
+    return {name: column.numpy() for name, column in rows.items()} | noted
 
 
 def attacked(condition, ids, labels, k, rng) -> dict:
@@ -136,6 +155,7 @@ def spoil(outcome: Outcome) -> Outcome:
         "smallest_eps": np.where(right, math.inf, 0).astype(np.float32),
         "fooled_by": np.where(right, "", "square").astype(object),
         "flags": np.full(outcome.n, "randomised", dtype=object),
+        **{name: np.full(outcome.n, 0.25) for names in NOTED.values() for name in names},
     }
     worse = {name: column for name, column in worse.items() if name in outcome.columns}
     parts = {name.rpartition("/")[0] for name in outcome.columns} - {""}
