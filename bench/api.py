@@ -17,6 +17,7 @@ from bench.distributed import world_size
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.index import Index
 from bench.leaderboard import Board, NothingStoredError, Want, make_board
+from bench.measure import measures
 from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
@@ -390,7 +391,7 @@ def cost(planned: Plan) -> Mapping[str, int]:
     cropped = {
         (cell.condition.image_set.plain, cell.condition.resolve_crop(cell.checkpoint)): cell.n
         for cell in planned.missing
-        if not cell.condition.image_set.stored
+        if not cell.condition.image_set.stored and measures.get(cell.condition.measure.name).interface != "features"
     }
     return {
         "cells": len(planned.cells),

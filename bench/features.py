@@ -210,15 +210,13 @@ class FeatureFile:
             ) from error
 
     def close(self) -> None:
-        """Bring the file into place if it has all of its rows, else remove it."""
+        """Bring the file into place if it has all of its rows, and the disk takes its end; else remove it."""
         if self._file is None:
             return
-        try:
+        with contextlib.suppress(OSError), self._file:
             if self._rows == self._n:
                 self._file.write(self._hash.digest())
-            self._file.close()
-            if self._rows == self._n:
+                self._file.close()
                 os.replace(self._beside, self._path)
-        finally:
-            with contextlib.suppress(OSError):
-                self._beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._beside.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
 from bench.device import Model, check_device, model_key, numerics, run_in_chunks
 from bench.errors import BenchError
+from bench.features import FeatureSet, feature_sets
 from bench.feed import Task, at_once, make_images, one_by_one
 from bench.images.source import CropSource
 from bench.measure import measures
 from bench.measure.classify import Classify
 from bench.plan import Plan, Sweep, make_sweeps
 from bench.prepare import Preparer
-from bench.records import Cell, ImageSet, Settings
+from bench.records import Cell, Condition, Data, ImageSet, Settings
 
 _IMAGES_MADE = 4
 """Of each set; the first pays for imports and is not counted."""
@@ -97,15 +98,24 @@ def _longest_first(hours: dict[str, float]) -> dict[str, float]:
 
 
 def _timed_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
-    kept = []
+    kept: list[Cell] = []
+    features: dict[FeatureSet, Cell] = {}
     for cell in cells:
         measurement = cell.condition.measure
         entry = measures.get(measurement.name)
-        if entry.interface == "batch" or entry.passes(measurement.params):
+        if entry.interface == "features":
+            features |= {one: _one_pass(cell, one) for one in feature_sets(cell).values()}
+        elif entry.interface == "batch" or entry.passes(measurement.params):
             kept.append(cell)
         else:
             unknown[f"measure {entry.name}"] = "it owns its loop"
-    return kept
+    return [*kept, *features.values()]
+
+
+def _one_pass(cell: Cell, features: FeatureSet) -> Cell:
+    """A cell that shows a split once: what extracting its features takes. Learning from them takes seconds."""
+    data = Data(dataset=features.dataset, split=features.split)
+    return replace(cell, condition=Condition(data=data, model=cell.condition.model), n=features.n)
 
 
 def _time_models(

@@ -24,6 +24,7 @@ from bench.transfer.features import Extract
 from bench.transfer.split import check_labels, validation_rows
 from bench.workbench import Part, Workbench, check_rows, cost_of
 
+_NOT_KEPT = "its features could not be read back from the cache; make room, or give another folder with --cache DIR."
 _WITHOUT_LOGITS = ("prediction", "correct", "rank", "top_classes")
 """Columns that scores give which are no logits."""
 
@@ -124,7 +125,8 @@ class _Probing:
             for one in open_:
                 one.file.close()
                 self._open(one.features)
-                self.costs[one.features] = cost_of(one.model, one.peak, one.features.n, one.seconds)
+                if one.features in self.kept:
+                    self.costs[one.features] = cost_of(one.model, one.peak, one.features.n, one.seconds)
 
     def _show(self, one: _Extraction, open_: list[_Extraction], images: torch.Tensor) -> None:
         """Extract one batch; a model that fails is taken out."""
@@ -159,9 +161,9 @@ class _Probing:
     def _measure(self, cells: Sequence[Cell]) -> None:
         """Cells that share their features: read once for all."""
         wanted = feature_sets(cells[0])
-        faults = [self.faults[features] for features in wanted.values() if features in self.faults]
-        if faults:
-            self.work.fail(cells, faults[0], left=0)
+        lost = [features for features in wanted.values() if features not in self.kept]
+        if lost:
+            self.work.fail(cells, self.faults.get(lost[0], _NOT_KEPT), left=0)
             return
         try:
             problem = self._problem(cells[0], wanted)

@@ -148,9 +148,10 @@ def accuracy(features: torch.Tensor, labels: torch.Tensor, what: str) -> None:
         Labelled(ids=ids[part], labels_N=labels[part], features_ND=features[part]) for part in (some, held)
     )
     found = LinearProbe(45, 1e-6, 1e6).run(train, validation, features[test], int(labels.max()) + 1, 0)
+    l2 = 10 ** found.chosen["chosen_log10_l2"]
     learnt = features[: held.stop].double()
     mean, std = standardisation(learnt)
-    model = LogisticRegression(C=1 / found.chosen["chosen_l2"], tol=1e-8, max_iter=100_000)
+    model = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=100_000)
     model.fit(((learnt - mean) / std).numpy(), labels[: held.stop].numpy())
     theirs = model.predict(((features[test].double() - mean) / std).numpy())
     ours, wanted = found.scores_NK.argmax(1).numpy(), labels[test].numpy()
@@ -158,7 +159,7 @@ def accuracy(features: torch.Tensor, labels: torch.Tensor, what: str) -> None:
     claim(
         f"linear probe on {what} within {100 * APART:g} points of scikit-learn at the same L2, converged",
         f"{100 * np.mean(ours == wanted):.2f} and {100 * np.mean(theirs == wanted):.2f} "
-        f"at {found.chosen['chosen_l2']:.2g}; {np.mean(ours != theirs):.2%} of {len(wanted):,} predictions differ",
+        f"at {l2:.2g}; {np.mean(ours != theirs):.2%} of {len(wanted):,} predictions differ",
         apart <= APART,
     )
 

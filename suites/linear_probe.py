@@ -24,7 +24,7 @@ LINEAR_PROBE = Learning(
         "chosen on validation",
         f"{s['token']} features",
     ),
-    chosen=(VALIDATION, noted("chosen_l2", "L2"), noted("converged"), NLL),
+    chosen=(VALIDATION, noted("chosen_log10_l2", "log10"), noted("converged"), NLL),
 )
 
 suites.register(LINEAR_PROBE.suite(track="transfer", predicts="imagenet-1k"))

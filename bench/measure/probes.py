@@ -38,17 +38,18 @@ class Knn:
         Test samples are then compared with training and validation samples together.
         """
         ks = [k for k in self.ks if k <= len(train.labels_N)] or [len(train.labels_N)]
-        votes = _votes(train, validation.features_ND, classes, ks)
-        accuracies = {k: _accuracy(votes[k], validation.labels_N) for k in ks}
+        predicted = knn.predictions(*_neighbours(train, validation.features_ND, max(ks)), classes, ks)
+        accuracies = {k: float((predicted[k] == validation.labels_N).double().mean()) for k in ks}
         best = max(ks, key=lambda k: (accuracies[k], -k))
-        scores = _votes(joined(train, validation), test_ND, classes, [best])[best]
+        scores = knn.votes(*_neighbours(joined(train, validation), test_ND, best), classes, [best])[best]
         chosen = {"chosen_k": best, "validation_accuracy": accuracies[best]}
         return Predicted(scores_NK=scores, logits=False, chosen=chosen)
 
 
-def _votes(bank: Labelled, queries_MD: torch.Tensor, classes: int, ks: list[int]) -> dict[int, torch.Tensor]:
-    cosines_MJ, rows_MJ = knn.neighbours(bank.features_ND, queries_MD, max(ks))
-    return knn.votes(cosines_MJ, bank.labels_N[rows_MJ], classes, ks)
+def _neighbours(bank: Labelled, queries_MD: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines (M, J) of the nearest, and their labels."""
+    cosines_MJ, rows_MJ = knn.neighbours(bank.features_ND, queries_MD, count)
+    return cosines_MJ, bank.labels_N[rows_MJ]
 
 
 class LinearProbe:
@@ -87,7 +88,7 @@ class LinearProbe:
         best = max(range(len(self.l2_L)), key=lambda problem: (accuracies[problem], problem))
         final = _Standardised(joined(train, validation), classes, l2_L[best : best + 1], tolerance=_FINAL)
         chosen = {
-            "chosen_l2": float(self.l2_L[best]),
+            "chosen_log10_l2": float(np.log10(self.l2_L[best])),
             "validation_accuracy": accuracies[best],
             "converged": float(bool(probe.solution.converged_L.all() and final.solution.converged_L.all())),
         }

@@ -32,6 +32,16 @@ def neighbours(bank_ND: Tensor, queries_MD: Tensor, count: int) -> tuple[Tensor,
     return torch.cat([cosines for cosines, _ in found]), torch.cat([indices for _, indices in found])
 
 
+def predictions(cosines_MJ: Tensor, labels_MJ: Tensor, classes: int, ks: Sequence[int]) -> dict[int, Tensor]:
+    """The class (M,) with the most votes of the first k neighbours, for each k; arguments as `votes` takes them."""
+    rows = max(1, _BLOCK_BYTES // (classes * len(ks) * cosines_MJ.element_size()))
+    blocks = zip(torch.split(cosines_MJ, rows), torch.split(labels_MJ, rows), strict=True)
+    found = []
+    for cosines, labels in blocks:
+        found.append({k: some.argmax(dim=1) for k, some in votes(cosines, labels, classes, ks).items()})
+    return {k: torch.cat([block[k] for block in found]) for k in ks}
+
+
 def votes(cosines_MJ: Tensor, labels_MJ: Tensor, classes: int, ks: Sequence[int]) -> dict[int, Tensor]:
     """Votes (M, K) of the first k neighbours, for each k.
 

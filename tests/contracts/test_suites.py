@@ -61,7 +61,7 @@ def classified(condition, ids, labels, k, rng) -> dict:
 
 NOTED = {
     "knn": ("chosen_k", "validation_accuracy"),
-    "linear-probe": ("chosen_l2", "validation_accuracy", "converged"),
+    "linear-probe": ("chosen_log10_l2", "validation_accuracy", "converged"),
     "few-shot": (),
     "fine-tune": ("best_epoch", "validation_accuracy"),
 }
