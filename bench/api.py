@@ -230,8 +230,8 @@ def boards(
     if not found:
         names = ", ".join(suite.name for suite in suites)
         raise NothingStoredError(
-            f"{store.root} holds nothing of {names} as asked; "
-            "`bench run` measures it. (`bench store ls` shows what is there; outcomes of older code do not count.)"
+            f"{store.root} holds nothing of {names} as asked; `bench run` measures it. (`bench store ls` shows what is "
+            "there; outcomes of older code do not count, and what --set changed is asked for with the same --set.)"
         )
     return found
 

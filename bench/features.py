@@ -19,6 +19,7 @@ from xxhash import xxh3_64
 from bench import images
 from bench.errors import DISK_FULL, RunError
 from bench.records import Array, Cell, Crop, digest
+from bench.text import size
 from bench.transfer import FEATURES_VERSION
 
 FOLDER = "features"
@@ -104,10 +105,6 @@ class FeatureCache:
         self._budget = budget
         self._in_use: set[Path] = set()
 
-    def has(self, features: FeatureSet) -> bool:
-        """Whether a file is there; only `read` can tell whether it is whole."""
-        return (self._folder / features.file).exists()
-
     def read(self, features: FeatureSet) -> Array | None:
         """(n, D) float32, mapped from the disk; None where there is none, or not whole."""
         path = self._folder / features.file
@@ -128,10 +125,14 @@ class FeatureCache:
         self._in_use.add(path)
         return mapped
 
+    def has(self, features: FeatureSet) -> bool:
+        """Whether a file is there; only `read` can tell whether it is whole."""
+        return (self._folder / features.file).exists()
+
     def write(self, features: FeatureSet) -> "FeatureFile":
         """A file to be filled; room is made for what was written before it."""
         self._tidy()
-        return FeatureFile(self._folder / features.file, features.n)
+        return FeatureFile(self._folder / features.file, features.n, self._budget)
 
     def entries(self) -> list[KeptFeatures]:
         """What is kept, the least recently used first."""
@@ -164,6 +165,16 @@ class FeatureCache:
                 excess -= entry.bytes
 
 
+def can_write(root: Path) -> bool:
+    """Whether features can be kept in a cache's folder, which is made where it is not there."""
+    folder = root / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9.+-]")
 _SUFFIX = ".features"
 _CHECKSUM_BYTES = 8
@@ -177,10 +188,11 @@ class FeatureFile:
     Args:
         path: where it shall stand once it is whole.
         n: rows that it will have.
+        most: bytes that it may take.
     """
 
-    def __init__(self, path: Path, n: int) -> None:
-        self._path, self._n = path, n
+    def __init__(self, path: Path, n: int, most: int) -> None:
+        self._path, self._n, self._most = path, n, most
         self._beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
         self._file: BinaryIO | None = None
         self._rows = 0
@@ -190,8 +202,14 @@ class FeatureFile:
         """Write the next rows, float32.
 
         Raises:
-            RunError: the disk is full, or the folder cannot be written.
+            RunError: the disk is full, the folder cannot be written, or the whole would be over the budget.
         """
+        whole = self._n * features_BD.shape[1] * 4
+        if whole > self._most:
+            raise RunError(
+                f"the features would take {size(whole)}, over the budget of {size(self._most)}; take others "
+                "(--set token=pre_logits), or raise cache_budget_gb in bench.toml."
+            )
         try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
     prepared: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
     seconds: dict[object, float] = {}
-    cells = _timed_cells(planned.missing, unknown)
+    cells = _timed_cells(planned, unknown)
     for sweep in make_sweeps(cells):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
         _time_models(sweep.cells, settings, seconds, models, unknown)
@@ -97,14 +97,14 @@ def _longest_first(hours: dict[str, float]) -> dict[str, float]:
     return dict(sorted(hours.items(), key=lambda item: -item[1]))
 
 
-def _timed_cells(cells: Iterable[Cell], unknown: dict[str, str]) -> list[Cell]:
+def _timed_cells(planned: Plan, unknown: dict[str, str]) -> list[Cell]:
     kept: list[Cell] = []
     features: dict[FeatureSet, Cell] = {}
-    for cell in cells:
+    for cell in planned.missing:
         measurement = cell.condition.measure
         entry = measures.get(measurement.name)
         if entry.interface == "features":
-            features |= {one: _one_pass(cell, one) for one in feature_sets(cell).values()}
+            features |= {one: _one_pass(cell, one) for one in feature_sets(cell).values() if one not in planned.kept}
         elif entry.interface == "batch" or entry.passes(measurement.params):
             kept.append(cell)
         else:

@@ -38,7 +38,7 @@ class Choice:
         """In words."""
         limit = "all samples" if self.limit is None else f"limit {self.limit}"
         if self.subset:
-            limit = self.subset if self.limit is None else f"{limit} of {self.subset}"
+            limit = self.subset if self.limit is None else f"{limit}; a copy that has {self.subset}"
         return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
 
     @property
@@ -178,14 +178,14 @@ def make_board(
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
-    stored = {places[_stored_place(cell)].data.dataset for cell in cells}
-    suite = suite.over([name for name in suite.sets if name in stored]) if stored else suite
     want = _as_measured(suite, want or Want())
     choice, left_out = _choose(suite, [cell for cell in cells if _of_todays_data(cell, want)], want)
     cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)], want)
     found: dict[tuple[str, Condition], StoredCell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
         found.setdefault((cell.identity["model"], places[_stored_place(cell)]), cell)
+    measured_sets = {condition.data.dataset for _, condition in found}
+    suite = suite.over([name for name in suite.sets if name in measured_sets])
     choice = replace(_as_shown(choice, found.values()), subset=_subset(suite, found))
     rows, undefined = _score(suite, index, entries, found)
     measured = {model for model, _ in found}

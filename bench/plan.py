@@ -10,7 +10,7 @@ from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import AbsentError, BenchError
-from bench.features import FeatureSet, feature_sets
+from bench.features import FeatureCache, FeatureSet, feature_sets
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Crop, ImageSet, Params, Scalar, Settings, digest
 from bench.store import Store
@@ -29,6 +29,8 @@ class Plan:
     """Checkpoint name to the reason why it cannot be evaluated here."""
     to_fetch: tuple[Checkpoint, ...] = ()
     """Those whose weights are not here yet; their cells count as missing."""
+    kept: frozenset[FeatureSet] = frozenset()
+    """Features that need not be extracted for the cells to measure."""
     models: Mapping[str, tuple[Checkpoint, ...]] = field(default_factory=dict)
     """Model digest to the checkpoints that are this model: several names may stand for the same weights."""
     notes: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class Plan:
         others = 0
         for cell in self.missing:
             if measures.get(cell.condition.measure.name).interface == "features":
-                features |= {one: one.n for one in feature_sets(cell).values()}
+                features |= {one: one.n for one in feature_sets(cell).values() if one not in self.kept}
             else:
                 others += cell.n
         return others + sum(features.values())
@@ -107,14 +109,24 @@ def make_plan(
         for condition in conditions:
             cell = resolve(checkpoint, model, condition, library, settings)
             cells.setdefault(cell.key, cell)
+    stored = frozenset(store.keys() & cells.keys())
     return Plan(
         cells=tuple(cells.values()),
-        stored=frozenset(store.keys() & cells.keys()),
+        stored=stored,
+        kept=_kept([cell for cell in cells.values() if cell.key not in stored], settings),
         unavailable=unavailable,
         to_fetch=tuple(to_fetch),
         models={model: tuple(entries) for model, entries in models.items()},
         notes=tuple(notes),
     )
+
+
+def _kept(missing: Iterable[Cell], settings: Settings) -> frozenset[FeatureSet]:
+    if settings.cache is None:
+        return frozenset()
+    cache = FeatureCache(settings.cache, settings.cache_budget)
+    wanted = [cell for cell in missing if measures.get(cell.condition.measure.name).interface == "features"]
+    return frozenset(one for cell in wanted for one in feature_sets(cell).values() if cache.has(one))
 
 
 def with_data(
@@ -161,24 +173,34 @@ def _over_sets_here(suite: Suite, library: Library, notes: list[str]) -> Suite:
     """Of a suite that takes any data sets, what can be measured; a set that the user placed is missed aloud."""
     if suite.covering is None:
         return suite
-    reasons = {name: _absent_of(name, suite, library) for name in suite.sets}
-    here = [name for name, reason in reasons.items() if not reason]
-    missed = [reason for name, reason in reasons.items() if reason and name in library.places]
+    faults = {name: _fault_of(name, suite, library) for name in suite.sets}
+    here = [name for name, fault in faults.items() if fault is None]
+    # That a set was never given is no news.
+    missed = [
+        str(fault)
+        for name, fault in faults.items()
+        if fault and (name in library.places or not isinstance(fault, AbsentError))
+    ]
     if not here:
         if missed:
             raise AbsentError(f"suite {suite.name!r} cannot be measured: {missed[0]}")
         raise AbsentError(
             f"suite {suite.name!r} takes any of {', '.join(suite.sets)}, and none is on this machine as far as rtbench "
-            f"knows; say where one is with --data {suite.sets[0]}=FOLDER (`bench data list` says where to get them)."
+            f"knows; say where one is with --data NAME=FOLDER (`bench data list` says where to get them)."
         )
     notes += [f"{suite.name}: left out: {reason}" for reason in missed]
     return suite.over(here)
 
 
-def _absent_of(name: str, suite: Suite, library: Library) -> str:
-    """Why a data set of the suite is not here in whole; empty where it is."""
-    reasons = (_absent(condition, library) for condition in suite.conditions if condition.data.dataset == name)
-    return next(filter(None, reasons), "")
+def _fault_of(name: str, suite: Suite, library: Library) -> BenchError | None:
+    """Why a data set of the suite cannot be read here; the others need not wait for its repair."""
+    data = dict.fromkeys(condition.data for condition in suite.conditions if condition.data.dataset == name)
+    try:
+        for split in dict.fromkeys(split for one in data for split in (one.split, *one.fit)):
+            library.open(name, split)
+    except BenchError as error:
+        return error
+    return None
 
 
 def _replaced(suite: Suite, library: Library, notes: list[str]) -> Suite:
@@ -249,6 +271,11 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     measure, perturbation = measures.get(condition.measure.name), images.perturbation
     if not measure.transfer:
         _check_classes(checkpoint, splits[0])
+    if perturbation is not None and measure.interface == "features":
+        raise BenchError(
+            f"measure {measure.name!r} learns from images as they are; take {perturbation.corruption!r} out of its "
+            "condition."
+        )
     corrupted = perturbation is not None and corruption_of(perturbation).seeded
     total = len(splits[0].samples.ids)
     taken = min(total, condition.data.samples or total)
@@ -284,10 +311,11 @@ def versions(condition: Condition) -> Params:
 def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:
     theirs, ours = checkpoint.class_space, opened.dataset.class_space
     if theirs.digest != ours.digest:
+        learn = ", or let these classes be learnt (--track transfer)" * bool(opened.dataset.fit)
         raise BenchError(
             f"checkpoint {checkpoint.name!r} predicts the {len(theirs.classes)} classes of {theirs.name!r}, "
             f"but data set {opened.dataset.name!r} is labelled with the {len(ours.classes)} of {ours.name!r}; "
-            "leave one of them out."
+            f"leave one of them out{learn}."
         )
 
 

@@ -15,7 +15,7 @@ import torch
 
 from bench.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
 from bench.errors import BenchError, one_line
-from bench.features import FeatureCache, FeatureFile, FeatureSet, feature_sets
+from bench.features import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
 from bench.feed import deaths_of_workers, tasks_of
 from bench.measure import Labelled, Predicted, measures
 from bench.measure.classify import describe
@@ -32,7 +32,11 @@ _WITHOUT_LOGITS = ("prediction", "correct", "rank", "top_classes")
 def measure_probes(cells: Sequence[Cell], work: Workbench) -> None:
     """Measure cells of feature measures, all under the workbench's crop, and store them."""
     with contextlib.ExitStack() as stack:
-        root = work.settings.cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
+        root = work.settings.cache
+        if root is not None and not can_write(root):
+            work.progress.note(f"the cache {root} cannot be written, so features are kept for this run alone.")
+            root = None
+        root = root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
         _Probing(cells, work, FeatureCache(root, work.settings.cache_budget)).run()
 
 
@@ -66,7 +70,6 @@ class _Probing:
         for features in needed:
             self._open(features)
         missing = {features: cell for features, cell in needed.items() if features not in self.kept}
-        self.work.progress.advance(sum(f.n for f in needed if f in self.kept), "features kept before")
         self._extract(missing)
         groups: dict[tuple[FeatureSet, ...], list[Cell]] = {}
         for cell in self.cells:
@@ -90,8 +93,8 @@ class _Probing:
             for cell in {model_key(cell): cell for cell in missing.values() if model_key(cell) in models}.values():
                 self.work.store.record_checkpoint(cell.model_digest, cell.checkpoint)
             here = {features: models[key] for features, cell in missing.items() if (key := model_key(cell)) in models}
-            for split in dict.fromkeys((features.dataset, features.split) for features in here):
-                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split) == split})
+            for shown in dict.fromkeys((features.dataset, features.split, features.n) for features in here):
+                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split, f.n) == shown})
             models.clear()  # before the next are loaded, not after
 
     def _extract_split(self, wanted: Mapping[FeatureSet, Model]) -> None:
@@ -170,16 +173,24 @@ class _Probing:
         except BenchError as error:
             self.work.fail(cells, str(error), left=0)
             return
-        first = cells[0]
-        self.work.progress.note(
-            f"{first.checkpoint.name}: learning {first.condition.data.dataset} from its features, {len(cells)} ways"
-        )
+        ways: dict[str, list[Cell]] = {}
         for cell in cells:
             if not self.work.store.has(cell.key):
-                self._measure_one(cell, problem)
+                ways.setdefault(cell.condition.measure.name, []).append(cell)
+        for name, some in ways.items():
+            times = f", {len(some)} times" * (len(some) > 1)
+            self.work.progress.note(f"{some[0].checkpoint.name}: {name} of {some[0].condition.data.dataset}{times}")
+            faults: dict[str, list[Cell]] = {}
+            for cell in some:
+                if message := self._measure_one(cell, problem):
+                    faults.setdefault(message, []).append(cell)
+            for message, failed in faults.items():
+                self.work.fail(failed, message, left=0)
 
     def _problem(self, cell: Cell, wanted: Mapping[str, FeatureSet]) -> "_Problem":
         device, splits = torch.device(self.work.settings.device), list(wanted)
+        if device.type == "mps":  # has no float64
+            device = torch.device("cpu")
         parts = {split: self._part(cell, split, wanted[split].n) for split in splits}
         classes = next(iter(parts.values())).opened.dataset.class_space.classes
         tests, *learnt = parts.values()
@@ -195,7 +206,8 @@ class _Probing:
             self.parts[name] = self.work.open(*name, limit=None, keep=False)
         return self.parts[name].first(n)
 
-    def _measure_one(self, cell: Cell, problem: "_Problem") -> None:
+    def _measure_one(self, cell: Cell, problem: "_Problem") -> str:
+        """Store what a cell gave; why not, where it gave nothing."""
         start, measurement = time.perf_counter(), cell.condition.measure
         try:
             measure = measures.get(measurement.name).make(measurement.params)
@@ -206,12 +218,12 @@ class _Probing:
             columns = _columns(predicted, problem.test.labels)
             check_rows(measurement.name, columns, cell.n)
         except BenchError as error:
-            self.work.fail([cell], str(error), left=0)
+            return str(error)
         except Exception as error:
-            self.work.fail([cell], f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}", left=0)
-        else:
-            measured = feature_sets(cell)[cell.condition.data.split]
-            self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
+            return f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
+        measured = feature_sets(cell)[cell.condition.data.split]
+        self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ import datetime
 import importlib.metadata
 import platform
 import shlex
+import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 
@@ -190,6 +192,18 @@ def cost_of(model: Model, peak: PeakMemory, n: int, seconds: float) -> dict[str,
         "images_per_second": round(n / max(seconds, 1e-9), 3),
         "peak_memory": peak.bytes,
     }
+
+
+_KEPT_STATES = 30 * 24 * 3600.0
+"""Seconds that the state of an unfinished cell is kept for the run that goes on from it."""
+
+
+def remove_old_states(store: Store) -> None:
+    """Remove what was kept of cells that nobody went on with."""
+    for state in store.root.glob("unfinished/*"):
+        with contextlib.suppress(OSError):  # another run removes it too
+            if time.time() - max(path.stat().st_mtime for path in (state, *state.iterdir())) > _KEPT_STATES:
+                shutil.rmtree(state)
 
 
 class SplitLoader:

@@ -6,5 +6,6 @@ python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("cuda.sh: to
 python benchmarks/on_device.py "$@" > results/cuda.md.part
 { printf '\n## Corruptions\n\n```\n'; python benchmarks/corruptions.py --device cuda --batch 256; printf '```\n'; } >> results/cuda.md.part
 { printf '\n## Attacks\n\n```\n'; python benchmarks/attacks.py --device cuda; printf '```\n'; } >> results/cuda.md.part
+{ printf '\n## Transfer\n\n```\n'; python benchmarks/transfer.py --device cuda; printf '```\n'; } >> results/cuda.md.part
 mv results/cuda.md.part results/cuda.md
 cat results/cuda.md

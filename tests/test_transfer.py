@@ -18,10 +18,14 @@ from bench.checkpoints import checkpoints
 from bench.datasets import Dataset, class_spaces, datasets
 from bench.errors import AbsentError, BenchError
 from bench.features import FeatureCache, feature_sets
-from bench.measure import MeasureEntry, Predicted, measures
-from bench.records import ClassSpace, Data, Measurement, Params
+from bench.leaderboard import Want
+from bench.measure import Labelled, MeasureEntry, Predicted, measures
+from bench.measure.probes import joined
+from bench.progress import Silent
+from bench.records import ClassSpace, Data, Images, Measurement, Params, Perturbation
 from bench.store import Store
 from bench.suite import suites
+from bench.transfer.shots import shot_rows
 from bench.transfer_suites import Learning
 
 LETTERS = Data(dataset="letters", fit=("train",))
@@ -231,10 +235,10 @@ def test_what_a_killed_run_left_is_removed_once_it_is_old(tmp_path, shades):
 
 def test_the_least_recently_used_features_make_room(shades, tmp_path):
     first, second = usual(shades, "first"), shades("second", Pictures(TRAIN, seed=5), Pictures(TEST, seed=6))
-    assert run(suite_of("knn", first), tmp_path, cache_budget_gb=1e-5).ok  # 10 kB
+    assert run(suite_of("knn", first), tmp_path, cache_budget_gb=5e-5).ok  # 54 kB
     kept = FeatureCache(tmp_path / "cache", 10_000)
     assert {entry.dataset for entry in kept.entries()} == {"first"}
-    assert run(suite_of("knn", second), tmp_path, cache_budget_gb=1e-5).ok
+    assert run(suite_of("knn", second), tmp_path, cache_budget_gb=5e-5).ok
     assert {entry.dataset for entry in kept.entries()} == {"second"}
 
 
@@ -400,7 +404,7 @@ def test_a_missing_training_split_is_named(scratch_registries, tmp_path):
 
 
 def test_without_any_data_set_a_suite_says_what_it_takes(tmp_path):
-    with pytest.raises(AbsentError, match=r"takes any of cars, cifar10, .* --data cars=FOLDER \(`bench data list`"):
+    with pytest.raises(AbsentError, match=r"takes any of cars, cifar10, .* --data NAME=FOLDER \(`bench data list`"):
         run(suites.get("knn"), tmp_path)
 
 
@@ -464,6 +468,84 @@ def test_settings_that_make_no_sense_are_refused(shades, tmp_path, suite, settin
 def test_settings_that_make_no_suite_are_refused(suite, settings, message):
     with pytest.raises(BenchError, match=message):
         suites.get(suite).changed(settings)
+
+
+def test_a_set_that_cannot_be_read_leaves_the_others_to_be_measured(shades, tmp_path):
+    usual(shades, "sound")
+
+    def broken(split, place):
+        raise BenchError("its folder is gone; put it back.")
+
+    space = datasets.get("sound").class_space
+    datasets.register(
+        Dataset(name="gone", class_space=space, open=broken, splits=("test", "train"), fit=("train",), source="-")
+    )
+    (found,), _, notes = api.suites_here([suites.get("knn").over(["sound", "gone"])], api.Library({}), needed=True)
+    assert found.sets == ("sound",)
+    assert notes == ["knn: left out: its folder is gone; put it back."]
+
+
+def test_features_larger_than_the_budget_are_refused_at_their_first_batch(shades, tmp_path):
+    message = failure(suite_of("knn", usual(shades)), tmp_path, cache_budget_gb=1e-5)
+    assert message.startswith("the features would take 22.5 KiB, over the budget of 10.5 KiB; take others")
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_keeping(shades, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    noted = []
+
+    class Heard(Silent):
+        def note(self, text):
+            noted.append(text)
+
+    config = api.configure(store=str(tmp_path / "runs"), cache=str(tmp_path / "cache"), workers=0, device="cpu")
+    result = api.run([suite_of("knn", usual(shades))], [checkpoints.get(RESNET)], config.settings, Heard())
+    assert result.ok
+    assert any("cannot be written, so features are kept for this run alone" in text for text in noted)
+
+
+def test_one_sample_a_class_is_enough_for_one_shot_and_for_nothing_that_is_chosen(shades, tmp_path):
+    data = shades("single", Pictures(np.arange(4)), Pictures(TEST, seed=1, prefix="t"))
+    assert run(suite_of("few-shot", data, shots="1"), tmp_path).ok
+    assert "every class has one sample alone; obtain the whole" in failure(suite_of("knn", data), tmp_path)
+
+
+def test_pictures_of_one_name_in_both_official_splits_are_drawn_apart(shades, tmp_path):
+    validation = Pictures(TRAIN, seed=3)  # named as those of the training split
+    data = shades("twins", Pictures(TRAIN), Pictures(TEST, seed=1, prefix="t"), validation=validation)
+    assert run(suite_of("few-shot", data, shots="2"), tmp_path).ok
+    train, held = (
+        Labelled(ids=part.ids, labels_N=torch.from_numpy(part.labels), features_ND=torch.zeros(120, 1))
+        for part in (Pictures(TRAIN), validation)
+    )
+    every = joined(train, held)
+    drawn = [shot_rows(every.ids, every.labels_N.numpy(), 2, seed=0, draw=draw) for draw in range(5)]
+    names = [[str(i).removeprefix("validation/") for i in every.ids[rows]] for rows in drawn]
+    assert any(len(set(some)) == len(some) for some in names)
+
+
+def test_a_condition_that_corrupts_what_is_learnt_from_features_is_refused(shades, tmp_path):
+    data = usual(shades)
+    learning = way("knn")
+    (condition,) = learning.conditions(data, learning.settings)[""]
+    images = Images(perturbation=Perturbation(corruption="fog", severity=1))
+    suite = suite_of("knn", data)
+    score = replace(suite.headline, conditions=(replace(condition, images=images),))
+    with pytest.raises(BenchError, match="measure 'knn' learns from images as they are; take 'fog' out"):
+        run(replace(suite, scores=(score,), covering=None), tmp_path)
+
+
+def test_a_table_of_one_limit_is_over_the_sets_that_it_has(shades, tmp_path):
+    usual(shades, "one")
+    shades("two", Pictures(TRAIN, seed=3), Pictures(TEST, seed=4))
+    both = suites.get("knn").over(["one", "two"])
+    assert run(both, tmp_path).ok
+    assert run(both.over(["one"]), tmp_path, limit=6).ok
+    want = Want(limit=6, any_limit=False)
+    (board,) = api.boards([both], Store(tmp_path / "runs"), want=want)
+    assert [score.column for score in board.suite.board] == ["one"]
+    (board,) = api.boards([both], Store(tmp_path / "runs"))
+    assert [score.column for score in board.suite.board] == ["mean of 2", "one", "two"]
 
 
 # -- adding to it ----------------------------------------------------------------------------------------------

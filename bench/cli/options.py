@@ -81,7 +81,12 @@ def registry_option(command: Any) -> None:
 
 def cell_options(command: Any) -> None:
     """What decides which cells these are."""
-    command.add_argument("--limit", type=int, metavar="N", help="N samples of each data set, always the same")
+    command.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="N samples of each data set that is measured, always the same; what is learnt from stays whole",
+    )
     command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")
     command.add_argument(

@@ -113,7 +113,14 @@ def _open(version: _Version, name: str, split: str, place: Path | None) -> Sampl
     for folder in (place, place / version.binary):
         if (folder / f"{version.files['test'][0]}.bin").is_file():
             return _open_binary(version, split, folder)
-    return open_table(place, (split,), version.class_space, name)
+    try:
+        return open_table(place, (split,), version.class_space, name)
+    except AbsentError as error:
+        if place.parts[:1] == (HUB,):
+            raise
+        raise AbsentError(
+            f"{str(error).rstrip('.')}; nor is it, or does it hold, {version.python}/ or {version.binary}/."
+        ) from None
 
 
 def _open_python(version: _Version, split: str, folder: Path) -> CifarSamples:

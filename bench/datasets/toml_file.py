@@ -11,6 +11,7 @@ for the data set by flag or in bench.toml wins; for one of the hub it is a folde
     metric = "mean_per_class_accuracy"    # what they score; else "top1"
 """
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from bench.datasets import Dataset, Samples, class_spaces
 from bench.datasets.folder import FolderSamples, class_folders
 from bench.datasets.hub import HubSamples, HubSource, open_stream
 from bench.datasets.parquet import ParquetSamples, split_files
-from bench.datasets.shards import ShardSamples
+from bench.datasets.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, UnknownNameError
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml
@@ -187,15 +188,28 @@ def _place(entry: Entry, form: str, split: str, place: Path | None) -> Path:
     """Of a form whose splits are places; the one that the user gave is of what is scored.
 
     Raises:
-        BenchError: both splits are at one place.
+        BenchError: the splits have files in common.
     """
     scored = place or _beside(entry, entry.table[form])
     if split != _TRAIN or _TRAIN not in entry.table:
         return scored
     train = _beside(entry, entry.table[_TRAIN])
-    if train.resolve() == scored.resolve():
-        raise entry.error(f"{_TRAIN} is {scored}, but that is what is scored; name another place.", _TRAIN)
+    ours, theirs = _files_at(form, train), _files_at(form, scored)
+    if any(a == b or a in b.parents or b in a.parents for a in ours for b in theirs):
+        raise entry.error(
+            f"{_TRAIN} ({train}) and what is scored ({scored}) have files in common; nothing may be learnt from what "
+            "is scored: name places apart.",
+            _TRAIN,
+        )
     return train
+
+
+def _files_at(form: str, place: Path) -> list[Path]:
+    """The folder, or the shards, at a place."""
+    if form == "shards":
+        with contextlib.suppress(BenchError):  # that they are missing is said when they are opened
+            return [path.resolve() for path in shard_files(place, str(place))]
+    return [place.resolve()]
 
 
 def _split_name(entry: Entry, split: str) -> str:

@@ -13,7 +13,7 @@ from bench.progress import Progress, Silent
 from bench.records import Cell, Settings
 from bench.store import Store
 from bench.sweep import SweepRun, run_sweep
-from bench.workbench import Failure, Workbench
+from bench.workbench import Failure, Workbench, remove_old_states
 
 
 def execute(
@@ -25,6 +25,7 @@ def execute(
         settings = replace(settings, device=device)
         check_device(device)
         store.prepare()
+        remove_old_states(store)
         failures: list[Failure] = []
         try:
             for sweep in sweeps:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.distributed import is_main, own_rows
+from bench.distributed import is_main, own_rows, together
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.classify import Classify
 from bench.records import Array
@@ -16,7 +16,7 @@ from bench.transfer.augment import Pictures
 from bench.transfer.evaluate import evaluate
 from bench.transfer.finetune import Means, fine_tune
 from bench.transfer.recipes import DEFAULT, check_changes, check_name, recipe_for
-from bench.transfer.split import validation_rows
+from bench.transfer.split import check_held_out, validation_rows
 
 
 class FineTuned:
@@ -57,10 +57,12 @@ class FineTuned:
         """
         learnt, held_out = _learnt_and_held_out(fit)
         recipe = replace(recipe_for(self._recipe, len(learnt.ids)), **self._changes)
+        steps, length = recipe.steps_of(len(learnt.ids)), f"steps of {recipe.batch_size} images"
+        pace.note(f"fine-tune: recipe {recipe.name}, {steps:,} {length}, {steps * recipe.batch_size:,} in all")
         told = _Told(pace, len(loader.ids))
         tuned = fine_tune(
             module,
-            _pictures(learnt, held_out),
+            together(lambda: _pictures(learnt, held_out)),
             _Own(held_out),
             held_out.ids,
             recipe,
@@ -90,6 +92,7 @@ def _learnt_and_held_out(fit: Mapping[str, PictureLoader]) -> tuple[PictureLoade
     if "validation" in fit:
         return train, fit["validation"]
     held = validation_rows(train.ids, train.labels)
+    check_held_out(len(held))
     return train.at(np.setdiff1d(np.arange(len(train.ids)), held)), train.at(held)
 
 

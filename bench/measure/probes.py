@@ -12,6 +12,7 @@ from bench.measure import Labelled, Predicted
 from bench.transfer import knn, logistic, ridge
 from bench.transfer.features import standardisation
 from bench.transfer.shots import shot_rows
+from bench.transfer.split import check_held_out
 
 _FINAL = 1e-8
 """Tolerance of the one logistic regression that predicts the test split: what chose it need not be so exact."""
@@ -37,6 +38,7 @@ class Knn:
 
         Test samples are then compared with training and validation samples together.
         """
+        check_held_out(len(validation.ids))
         ks = [k for k in self.ks if k <= len(train.labels_N)] or [len(train.labels_N)]
         predicted = knn.predictions(*_neighbours(train, validation.features_ND, max(ks)), classes, ks)
         accuracies = {k: float((predicted[k] == validation.labels_N).double().mean()) for k in ks}
@@ -79,6 +81,7 @@ class LinearProbe:
 
         Of equal validation accuracies the largest strength counts. Features are standardised by those learnt from.
         """
+        check_held_out(len(validation.ids))
         l2_L = torch.from_numpy(self.l2_L)
         probe = _Standardised(train, classes, l2_L)
         accuracies = [
@@ -143,8 +146,11 @@ class FewShot:
 
 def joined(train: Labelled, validation: Labelled) -> Labelled:
     """Both, in the order of their ids: whichever samples were held out, the same are learnt from in the same order."""
-    ids = np.concatenate([train.ids, validation.ids])
-    order = np.argsort(ids, kind="stable")  # the authors' splits may have ids in common
+    theirs = validation.ids
+    if len(np.intersect1d(train.ids, theirs)):  # the authors' splits may name different pictures alike
+        theirs = np.char.add("validation/", theirs)
+    ids = np.concatenate([train.ids, theirs])
+    order = np.argsort(ids)
     rows = torch.from_numpy(order).to(train.labels_N.device)
     return Labelled(
         ids=ids[order],

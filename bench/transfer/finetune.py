@@ -35,6 +35,8 @@ from bench.transfer.recipes import Recipe
 from bench.transfer.unfinished import Unfinished
 
 _NOTE_SECONDS = 10.0
+_NORMALISED_TOGETHER = 64
+"""Images whose statistics batch normalisation takes, whatever fits into memory: another number gives other results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,7 +203,9 @@ class _Tuning:
         self.optimizer = torch.optim.SGD(self.parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
-        self.micro = means.batch_size
+        norms = [part for part in self.module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self.cut_freely = not norms
+        self.micro = means.batch_size if self.cut_freely else _NORMALISED_TOGETHER
         self.step = 0
         self.losses = 0.0
         """Summed over the images of this epoch."""
@@ -291,14 +295,18 @@ class _Tuning:
                     buffer.copy_(copied)
             if not is_out_of_memory(fault) and self.forward.compiled:
                 self.forward.give_up(fault)
-            else:
+            elif self.cut_freely or not is_out_of_memory(fault):
                 self.micro = fewer(min(self.micro, len(labels_B)), fault, fixed=self.means.fixed)
+            else:
+                raise RunError(
+                    f"out of memory with {min(self.micro, len(labels_B))} images at once, whose statistics batch "
+                    "normalisation takes together; steps of fewer need less: --set batch_size=16."
+                ) from fault
 
     def _accumulate(self, images_BCHW: Tensor, labels_B: Tensor, count: int) -> Tensor:
         self._seed_dropout()
         total = torch.zeros((), device=self.device)
-        # BatchNorm sees micro-batches: its statistics, unlike gradients, depend on their size. Parts of nearly the same
-        # size, so that the last is not a single image, of which it has none.
+        # BatchNorm sees micro-batches. They are of nearly the same size: of a single image it has no statistics.
         pieces = -(-len(labels_B) // self.micro)
         parts = zip(images_BCHW.tensor_split(pieces), labels_B.tensor_split(pieces), strict=True)
         for images_MCHW, labels_M in parts:
@@ -377,6 +385,7 @@ class _Tuning:
             "precision": str(torch.get_autocast_dtype(self.device.type)) if autocast else "fp32",
             "device": self.device.type,
             "processes": world_size(),
+            "at once": self.micro,
             "weights": [[name, list(tensor.shape)] for name, tensor in self.module.state_dict().items()],
         }
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
@@ -403,7 +412,7 @@ class _Tuning:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.losses = state["step"], state["losses"]
-        self.micro = min(self.micro, state["micro"])
+        self.micro = state["micro"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self._note(f"fine-tune: it goes on after step {self.step} of {self.steps.total}")
 

@@ -4,8 +4,8 @@ All problems share their features, so every step of all of them is two matrix pr
 coordinates in which its Hessian at the start is the identity: features rotated to the axes of their covariance, each
 scaled by that axis's curvature. Deep features are so correlated that this takes a tenth of the iterations.
 
-Legend: N samples, D features, K classes, L strengths, A of them still under way, M pairs of the L-BFGS history. Rows
-of weights are the D features and, last, the bias.
+Legend: N samples, D features, R = min(N, D) axes, K classes, L strengths, A of them still under way. Rows of weights
+are the P = R + 1 axes and, last, the bias.
 """
 
 from dataclasses import dataclass, field
@@ -82,35 +82,35 @@ class _Objective:
     def __init__(self, features_ND: Tensor, labels_N: Tensor, classes: int, l2_L: Tensor) -> None:
         n = len(features_ND)
         self.classes, self.labels_N = classes, labels_N
-        curvature_D, self.axes_DD = torch.linalg.eigh(features_ND.T @ features_ND / n)
-        self.rotated_ND = features_ND @ self.axes_DD
+        curvature_R, self.axes_DR = _axes(features_ND)
+        self.rotated_NR = features_ND @ self.axes_DR
         self.penalty_L = l2_L.to(features_ND) / n
         # The Hessian of mean cross-entropy at zero weights is (1/K)(I - 11'/K) times the covariance.
-        steep_LD = curvature_D.clamp(min=0) / classes + self.penalty_L[:, None]
-        bias_L1 = torch.full_like(steep_LD[:, :1], 1 / classes)
-        self.scale_LP1 = torch.cat([steep_LD, bias_L1], dim=1).rsqrt()[:, :, None]
+        steep_LR = curvature_R.clamp(min=0) / classes + self.penalty_L[:, None]
+        bias_L1 = torch.full((len(l2_L), 1), 1 / classes).to(steep_LR)
+        self.scale_LP1 = torch.cat([steep_LR, bias_L1], dim=1).rsqrt()[:, :, None]
 
     def __call__(self, scaled_APK: Tensor, problems_A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Value (A,), gradient in scaled coordinates (A, D + 1, K), largest entry of that of the weights (A,)."""
+        """Value (A,), gradient in scaled coordinates (A, P, K), largest entry of that of the weights (A,)."""
         scale_AP1, penalty_A = self.scale_LP1[problems_A], self.penalty_L[problems_A]
         weights_APK = scaled_APK * scale_AP1
         loss_A, gradient_APK = self._mean_loss(weights_APK)
         loss_A += penalty_A / 2 * weights_APK[:, :-1].square().sum(dim=(1, 2))
         gradient_APK[:, :-1] += penalty_A[:, None, None] * weights_APK[:, :-1]
-        unrotated_ADK = self.axes_DD @ gradient_APK[:, :-1]
+        unrotated_ADK = self.axes_DR @ gradient_APK[:, :-1]
         largest_A = torch.maximum(unrotated_ADK.abs().amax(dim=(1, 2)), gradient_APK[:, -1].abs().amax(dim=1))
         return loss_A, gradient_APK * scale_AP1, largest_A
 
     def _mean_loss(self, weights_APK: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy (A,) and its gradient (A, D + 1, K), a block of rows at a time."""
+        """Mean cross-entropy (A,) and its gradient (A, P, K), a block of rows at a time."""
         a, p, k = weights_APK.shape
-        n = len(self.rotated_ND)
+        n = len(self.rotated_NR)
         flat_PX = weights_APK.transpose(0, 1).reshape(p, a * k)
         loss_A, gradient_PX = flat_PX.new_zeros(a), torch.zeros_like(flat_PX)
         rows = max(1, _BLOCK_BYTES // (a * k * flat_PX.element_size()))
         for start in range(0, n, rows):
-            block_BD, labels_B = self.rotated_ND[start : start + rows], self.labels_N[start : start + rows]
-            logits_BAK = torch.addmm(flat_PX[-1], block_BD, flat_PX[:-1]).view(-1, a, k)
+            block_BR, labels_B = self.rotated_NR[start : start + rows], self.labels_N[start : start + rows]
+            logits_BAK = torch.addmm(flat_PX[-1], block_BR, flat_PX[:-1]).view(-1, a, k)
             index_BA1 = labels_B[:, None, None].expand(-1, a, 1)
             logits_BAK -= logits_BAK.amax(dim=2, keepdim=True)
             loss_A -= logits_BAK.gather(2, index_BA1).sum(dim=(0, 2))
@@ -119,9 +119,24 @@ class _Objective:
             residual_BAK = logits_BAK.div_(total_BA1)
             residual_BAK.scatter_add_(2, index_BA1, residual_BAK.new_full((), -1.0).expand(index_BA1.shape))
             residual_BX = residual_BAK.view(-1, a * k)
-            gradient_PX[:-1].addmm_(block_BD.T, residual_BX)
+            gradient_PX[:-1].addmm_(block_BR.T, residual_BX)
             gradient_PX[-1] += residual_BX.sum(dim=0)
         return loss_A / n, gradient_PX.div_(n).view(p, a, k).transpose(0, 1).contiguous()
+
+
+def _axes(features_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (R,) and axes (D, R) of the features' second moments; of the smaller Gram matrix where N < D.
+
+    All gradients, and so all solutions, lie in the span of the samples: R is at most N.
+    """
+    n, d = features_ND.shape
+    if d <= n:
+        curvature_D, axes_DD = torch.linalg.eigh(features_ND.T @ features_ND / n)
+        return curvature_D, axes_DD
+    curvature_N, samples_NN = torch.linalg.eigh(features_ND @ features_ND.T / n)
+    kept_N = curvature_N > n * torch.finfo(curvature_N.dtype).eps * curvature_N[-1]
+    curvature_R = curvature_N[kept_N]
+    return curvature_R, features_ND.T @ samples_NN[:, kept_N] / (n * curvature_R).sqrt()
 
 
 @dataclass
@@ -134,7 +149,7 @@ class _Lbfgs:
     tolerance: float
     steps: int = 0
     history: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
-    """Changes of the weights and of the gradient (A, D + 1, K), and 1 / their product (A,), 0 where it is unfit."""
+    """Changes of the weights and of the gradient (A, P, K), and 1 / their product (A,), 0 where it is unfit."""
 
     def __post_init__(self) -> None:
         count, unknowns = len(self.problems_L), self.objective.scale_LP1.shape[1]
@@ -221,7 +236,7 @@ class _Lbfgs:
         """What was found, in the coordinates of the features."""
         self.found_LPK[self.active_A] = self.at_APK
         weights_LPK = self.found_LPK * self.objective.scale_LP1[self.problems_L]
-        return Solution(self.objective.axes_DD @ weights_LPK[:, :-1], weights_LPK[:, -1], self.converged_L, self.steps)
+        return Solution(self.objective.axes_DR @ weights_LPK[:, :-1], weights_LPK[:, -1], self.converged_L, self.steps)
 
 
 def _dot(first_APK: Tensor, second_APK: Tensor) -> Tensor:

@@ -24,10 +24,7 @@ def validation_rows(ids: Array, labels: Array) -> Array:
         labels: (n,) int64.
 
     Returns:
-        (m,) int64.
-
-    Raises:
-        BenchError: no class has two samples.
+        (m,) int64; none where every class has one sample alone.
 
     >>> ids = np.array([f"train/{row}" for row in range(30)])
     >>> rows = validation_rows(ids, np.arange(30) % 3)
@@ -40,13 +37,20 @@ def validation_rows(ids: Array, labels: Array) -> Array:
     by_class = order[np.argsort(sorted_labels, kind="stable")]
     classes = np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1])
     held = [some[: int(np.ceil(VALIDATION_SHARE * len(some))) if len(some) > 1 else 0] for some in classes]
-    rows = np.sort(np.concatenate(held)).astype(np.int64)
-    if not len(rows):
+    return np.sort(np.concatenate(held)).astype(np.int64)
+
+
+def check_held_out(count: int) -> None:
+    """Make sure that there is something to choose by.
+
+    Raises:
+        BenchError: `count`, of validation samples, is 0.
+    """
+    if count == 0:
         raise BenchError(
             "a tenth of each class's training samples is held out to choose by, and every class has one sample alone; "
             "obtain the whole training split."
         )
-    return rows
 
 
 def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what: str) -> None:

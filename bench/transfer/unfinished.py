@@ -1,6 +1,7 @@
 """What a fine-tuning keeps of itself, so that it can go on where it was stopped."""
 
 import os
+import socket
 import time
 import zipfile
 from collections.abc import Callable
@@ -56,8 +57,11 @@ class Unfinished:
             self._save(self._path, state())
 
     def _save(self, path: Path, state: dict[str, Any]) -> None:
-        """Write beside its place and move it there: whoever is killed meanwhile leaves the last one."""
-        start, beside = time.monotonic(), path.with_suffix(".part")
+        """Write beside its place and move it there: whoever is killed meanwhile leaves the last one.
+
+        The store tidies away what bears such a name and whose process is dead.
+        """
+        start, beside = time.monotonic(), path.with_name(f".state~{socket.gethostname()}~{os.getpid()}~.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save({"digest": self._digest, "state": state}, beside)

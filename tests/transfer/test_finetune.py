@@ -356,11 +356,24 @@ class Small(Tiny):
 
 def test_where_memory_runs_out_the_batch_is_halved_until_it_fits(tmp_path):
     small, cut = (
-        tune(tmp_path / "small", model=Small(norm=True)),
-        tune(tmp_path / "cut", model=Tiny(norm=True), batch_size=3),
+        tune(tmp_path / "small", model=Small()),
+        tune(tmp_path / "cut", model=Tiny(), batch_size=3),
     )
-    # 12 or 13 images: halved to 6, then 3. BatchNorm forgets what it saw of those that did not fit.
+    # 12 or 13 images: halved to 6, then 3.
     assert_same(small, cut)
+
+
+def test_batch_normalisation_takes_the_statistics_of_as_many_whatever_the_users_batch_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "_NORMALISED_TOGETHER", 6)
+    few, many = (tune(tmp_path / str(size), model=Tiny(norm=True), batch_size=size) for size in (3, 12))
+    assert_same(few, many)
+
+
+def test_where_the_statistics_do_not_fit_memory_the_step_is_to_be_made_smaller(tmp_path):
+    with pytest.raises(
+        RunError, match=r"out of memory with 12 images at once, whose statistics .* --set batch_size=16"
+    ):
+        tune(tmp_path, model=Small(norm=True))
 
 
 def test_a_users_batch_size_is_not_cut(tmp_path):

@@ -98,3 +98,13 @@ def test_a_problem_that_is_not_solved_says_so(monkeypatch):
     monkeypatch.setattr(logistic, "_MOST_STEPS", 2)
     found = logistic.fit(x, labels, 5, L2, tolerance=1e-12)
     assert not found.converged_L.any()
+
+
+def test_more_features_than_samples_are_solved_in_their_span():
+    x, labels = features(n=60, d=150, apart=0.5)
+    found = logistic.fit(x, labels, 5, L2, tolerance=1e-9)
+    assert found.converged_L.all()
+    for problem, l2 in enumerate(L2):
+        model = theirs(x, labels, float(l2))
+        weights = found.weights_LDK[problem].T.numpy()
+        np.testing.assert_allclose(weights, model.coef_, rtol=1e-3, atol=2e-4 * np.abs(model.coef_).max())
