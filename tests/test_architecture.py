@@ -22,7 +22,7 @@ LAYERS = """
 bench
 errors records
 places text joined drawing toml_lines progress hardware
-registry compiled rng_cpu rng threads memory distributed reference metrics stats
+registry compiled rng_cpu rng threads memory distributed reference metrics stats paired robust_line
 images
 corruptions attacks training
 checkpoints datasets
