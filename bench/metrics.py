@@ -70,7 +70,7 @@ def mean_per_class_accuracy(*outcomes: Outcome) -> Estimate:
     >>> round(mean_per_class_accuracy(outcome).value, 4)
     0.6667
     """
-    right_N = _correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
+    right_N = correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
     labels, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
     means_K = np.bincount(classes_N, weights=right_N) / counts_K
     mean, n = float(means_K.mean()), len(right_N)
@@ -140,7 +140,7 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     >>> mean_accuracy(first, second).value
     0.5
     """
-    correct_NC = _correct_by_condition(outcomes, "mean accuracy")
+    correct_NC = correct_by_condition(outcomes, "mean accuracy")
     mean, n = float(correct_NC.mean()), len(correct_NC)
     if n < 2:
         return estimate(mean, n)
@@ -162,7 +162,7 @@ def spread(*outcomes: Outcome) -> Estimate:
     """
     if len(outcomes) < 2:
         raise BenchError("the spread over draws needs at least two of them.")
-    accuracies = _correct_by_condition(outcomes, "spread over draws").mean(axis=0)
+    accuracies = correct_by_condition(outcomes, "spread over draws").mean(axis=0)
     return estimate(float(accuracies.std(ddof=1)), outcomes[0].n)
 
 
@@ -215,10 +215,10 @@ def within(metric: Callable[..., Estimate], part: str, *outcomes: Outcome) -> Es
     >>> within(top1, "pair", outcome).n
     2
     """
-    return metric(*(_cut(outcome, part, metric.__name__) for outcome in outcomes))
+    return metric(*(cut(outcome, part, metric.__name__) for outcome in outcomes))
 
 
-def _cut(outcome: Outcome, part: str, score: str) -> Outcome:
+def cut(outcome: Outcome, part: str, score: str) -> Outcome:
     """The rows and columns of a part; a rank of -1 says that the label is none of its classes."""
     rows = _column(outcome, f"{part}/rank", f"{score} within {part!r}") >= 0
     if not rows.any():
@@ -275,8 +275,8 @@ def mean_corruption_error(*outcomes: Outcome, reference: Sequence[Sequence[float
     >>> mean_corruption_error(outcome, outcome, reference=[[0.4, 0.6]]).value
     0.5
     """
-    weights_C = _weights(reference, len(outcomes), "mCE")
-    wrong_NC = 1 - _correct_by_condition(outcomes, "mCE")
+    weights_C = reference_weights(reference, len(outcomes), "mCE")
+    wrong_NC = 1 - correct_by_condition(outcomes, "mCE")
     return mean_of(wrong_NC @ weights_C, highest=math.inf)
 
 
@@ -301,12 +301,12 @@ def relative_mean_corruption_error(
     0.5
     """
     added = [[error - reference_clean for error in errors] for errors in reference]
-    weights_C = _weights(added, len(outcomes), "relative mCE")
-    wrong_NC = 1 - _correct_by_condition((clean, *outcomes), "relative mCE")
+    weights_C = reference_weights(added, len(outcomes), "relative mCE")
+    wrong_NC = 1 - correct_by_condition((clean, *outcomes), "relative mCE")
     return mean_of((wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C, lowest=-math.inf, highest=math.inf)
 
 
-def _weights(reference: Sequence[Sequence[float]], conditions: int, score: str) -> Array:
+def reference_weights(reference: Sequence[Sequence[float]], conditions: int, score: str) -> Array:
     """(C,): what one condition's error counts for, so that the weighted sum is the mean of the ratios."""
     weights = np.array([1 / sum(errors) / len(reference) for errors in reference for _ in errors])
     if len(weights) != conditions:
@@ -337,9 +337,9 @@ def relative_drop(clean: Outcome, *shifted: Outcome) -> Estimate:
     """
     score = "relative drop"
     paired = bool(shifted) and not set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist())
-    correct_NC = _correct_by_condition((clean, *shifted) if paired else (clean,), score)
+    correct_NC = correct_by_condition((clean, *shifted) if paired else (clean,), score)
     clean_N = correct_NC[:, 0]
-    shifted_NC = correct_NC[:, 1:] if paired else _correct_by_condition(shifted, score)
+    shifted_NC = correct_NC[:, 1:] if paired else correct_by_condition(shifted, score)
     if not clean_N.any():
         raise BenchError(f"{score} is not defined for a clean accuracy of 0: check the checkpoint's classes.")
     drop = 1 - float(shifted_NC.mean() / clean_N.mean())
@@ -407,7 +407,7 @@ def _column(outcome: Outcome, name: str, score: str) -> Array:
     return found
 
 
-def _correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
+def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
     """(N, C) zeros and ones: one column a condition, the rows in the order of the first one's images."""
     if not outcomes:
         raise BenchError(f"{score} needs at least one condition, not 0: no score from missing data.")

@@ -33,7 +33,13 @@ def robust_accuracy(*outcomes: Outcome, eps: float) -> Estimate:
     >>> robust_accuracy(outcome, eps=0.02).value
     0.5
     """
-    return share(_smallest(outcomes, "robust accuracy") > eps * (1 + _CLOSE))
+    return share(withstands(outcomes, eps))
+
+
+def withstands(outcomes: Sequence[Outcome], eps: float) -> Array:
+    """(N,) booleans: the images that count in `robust_accuracy`."""
+    right_N: Array = _smallest(outcomes, "robust accuracy") > eps * (1 + _CLOSE)
+    return right_N
 
 
 def robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Estimate:
@@ -45,10 +51,16 @@ def robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Estimate:
     >>> round(robust_area(outcome, grid=[0.01, 0.02]).value, 4)
     0.875
     """
+    return mean_of(areas(outcomes, grid), highest=1.0)
+
+
+def areas(outcomes: Sequence[Outcome], grid: Sequence[float]) -> Array:
+    """(N,): each image's own part of `robust_area`, in [0, 1]."""
     smallest_N = _smallest(outcomes, "area under robust accuracy")
     points_E = np.array([0.0, *grid])
     right_NE = smallest_N[:, None] > points_E * (1 + _CLOSE)
-    return mean_of(np.trapezoid(right_NE.astype(np.float64), points_E, axis=1) / grid[-1], highest=1.0)
+    area_N: Array = np.trapezoid(right_NE.astype(np.float64), points_E, axis=1) / grid[-1]
+    return area_N
 
 
 def median_eps(*outcomes: Outcome, unit: float = 1.0) -> Estimate:

@@ -28,11 +28,12 @@ corruptions attacks training
 checkpoints datasets
 transfer
 images.source measure
-suite robustness scores attack_suites size_suites transfer_suites
+suite robustness by_image scores attack_suites size_suites transfer_suites
 store
 costs features
 plan prepare feed device workbench probing sweep forecast
 executors index leaderboard
+compare
 config choice tables curves listings doctor train published verify gallery attack_picture make_c
 api
 cli

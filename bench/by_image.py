@@ -1,0 +1,163 @@
+"""Metrics image by image: the columns whose means make a score, to compare two checkpoints on the same images.
+
+Shapes: N images, C columns, R resamples.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench import metrics, robustness
+from bench.metrics import matching_rows
+from bench.records import Array, Outcome
+from bench.suite import Metric
+
+Maker = Callable[..., "Parts | None"]
+"""Takes what the metric takes: its outcomes and its keyword arguments."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What each image gives of a score."""
+
+    images: Outcome
+    """The images, in the order of the rows."""
+    values_NC: Array
+    """Its columns' means make the score."""
+    score: Callable[[Array], Array] | None = None
+    """From (R, C) means to (R,) scores; None where the score is the only column's mean."""
+
+
+_MAKERS: dict[Callable[..., Any], Maker] = {}
+
+
+def by_image(metric: Metric, outcomes: Sequence[Outcome]) -> Parts | None:
+    """What each image gives of a metric; None for one that no columns' means make, such as a calibration error.
+
+    Args:
+        metric: the metric.
+        outcomes: as it takes them.
+
+    Raises:
+        BenchError: the score is not defined on these outcomes.
+    """
+    function: Callable[..., Any] = metric.function
+    given: dict[str, Any] = {}
+    positional: tuple[Any, ...] = ()
+    while isinstance(function, functools.partial):
+        given = {**function.keywords, **given}
+        positional = (*function.args, *positional)
+        function = function.func
+    maker = _MAKERS.get(function)
+    return None if maker is None else maker(*positional, *outcomes, **given)
+
+
+def gives(function: Callable[..., Any]) -> Callable[[Maker], Maker]:
+    """Declare what makes the parts of a metric's function: a decorator."""
+
+    def declare(maker: Maker) -> Maker:
+        _MAKERS[function] = maker
+        return maker
+
+    return declare
+
+
+def _mean(images: Outcome, values_N: Array) -> Parts:
+    return Parts(images=images, values_NC=np.asarray(values_N, np.float64)[:, None])
+
+
+@gives(metrics.top1)
+@gives(metrics.mean_accuracy)
+def _correct(*outcomes: Outcome) -> Parts:
+    return _mean(outcomes[0], metrics.correct_by_condition(outcomes, "accuracy").mean(axis=1))
+
+
+@gives(metrics.top5)
+def _top5(outcome: Outcome) -> Parts:
+    metrics.top5(outcome)  # refuses five classes and fewer
+    return _mean(outcome, outcome.columns["rank"] < 5)
+
+
+@gives(metrics.mean_per_class_accuracy)
+def _per_class(*outcomes: Outcome) -> Parts:
+    right_N = metrics.correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
+    _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
+    # Of the images as they are: a resample has other numbers of each class, which this weighs as the whole does.
+    return _mean(outcomes[0], right_N * len(right_N) / (len(counts_K) * counts_K[classes_N]))
+
+
+@gives(metrics.nll)
+def _loss(outcome: Outcome) -> Parts:
+    metrics.nll(outcome)
+    return _mean(outcome, outcome.columns["loss"])
+
+
+@gives(metrics.brier)
+def _brier(outcome: Outcome) -> Parts:
+    metrics.brier(outcome)
+    return _mean(outcome, outcome.columns["brier"])
+
+
+@gives(metrics.within)
+def _within(metric: Callable[..., Any], part: str, *outcomes: Outcome) -> Parts | None:
+    cut = [metrics.cut(outcome, part, metric.__name__) for outcome in outcomes]
+    return _MAKERS[metric](*cut) if metric in _MAKERS else None
+
+
+@gives(metrics.accuracy_in_sets)
+def _in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Parts:
+    sets = [sets_of(str(i)) or () for i in outcome.ids]
+    rows = np.array([bool(labels) for labels in sets])
+    predictions = outcome.columns["prediction"].tolist()
+    hits = [p in labels for p, labels in zip(predictions, sets, strict=True) if labels]
+    images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={})
+    return _mean(images, np.array(hits))
+
+
+@gives(metrics.mean_corruption_error)
+def _mce(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Parts:
+    weights_C = metrics.reference_weights(reference, len(outcomes), "mCE")
+    return _mean(outcomes[0], (1 - metrics.correct_by_condition(outcomes, "mCE")) @ weights_C)
+
+
+@gives(metrics.relative_mean_corruption_error)
+def _relative_mce(
+    clean: Outcome, *outcomes: Outcome, reference: Sequence[Sequence[float]], reference_clean: float
+) -> Parts:
+    added = [[error - reference_clean for error in errors] for errors in reference]
+    weights_C = metrics.reference_weights(added, len(outcomes), "relative mCE")
+    wrong_NC = 1 - metrics.correct_by_condition((clean, *outcomes), "relative mCE")
+    return _mean(clean, (wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C)
+
+
+@gives(metrics.relative_drop)
+def _relative_drop(clean: Outcome, *shifted: Outcome) -> Parts | None:
+    if set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist()):
+        return None  # of two sets of images, none has a part in both
+    correct_NC = metrics.correct_by_condition((clean, *shifted), "relative drop")
+    values_NC = np.stack([correct_NC[:, 0], correct_NC[:, 1:].mean(axis=1)], axis=1)
+    return Parts(images=clean, values_NC=values_NC, score=lambda means_RC: 1 - means_RC[:, 1] / means_RC[:, 0])
+
+
+@gives(robustness.robust_accuracy)
+def _robust(*outcomes: Outcome, eps: float) -> Parts:
+    return _mean(outcomes[0], robustness.withstands(outcomes, eps))
+
+
+@gives(robustness.robust_area)
+def _robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Parts:
+    return _mean(outcomes[0], robustness.areas(outcomes, grid))
+
+
+def aligned(first: Parts, other: Parts, score: str) -> tuple[Array, Array]:
+    """The values of two checkpoints' parts, rows in the order of the ids: what resampling draws by.
+
+    Raises:
+        BenchError: they are not of the same images.
+    """
+    order = np.argsort(first.images.ids)
+    rows = matching_rows(first.images, other.images, score)
+    return first.values_NC[order], other.values_NC[rows][order]
