@@ -176,7 +176,7 @@ def test_a_part_of_a_data_set_is_named_in_the_protocol(run):
     assert board.protocol.endswith("each checkpoint's own crop, 8 of 50,000 images")
     limited = run("imagenet", limit=3).boards[0]
     assert limited.protocol.endswith("each checkpoint's own crop, 8 of 50,000 images, limit 3")
-    assert limited.choice.text.startswith("limit 3 of 8 of 50,000 images")
+    assert limited.choice.text.startswith("limit 3; a copy that has 8 of 50,000 images")
 
 
 def test_a_control_on_a_part_of_the_validation_set_is_named_too(run):

@@ -522,7 +522,16 @@ def script(text: str) -> list[str]:
     return [sys.executable, "-c", SCRIPT.format(file=__file__) + text]
 
 
-def test_killed_it_goes_on_to_the_same_weights(tmp_path):
+@pytest.fixture
+def one_thread():
+    """As in the processes of `script`: the number of threads decides how sums round."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_killed_it_goes_on_to_the_same_weights(tmp_path, one_thread):
     model = Tiny(norm=True, dropout=0.3)
     slow = (
         f"told.tune(Path({str(tmp_path / 'cut')!r}), model=told.Tiny(norm=True, dropout=0.3),"
