@@ -250,9 +250,16 @@ def test_a_killed_run_leaves_no_whole_file_behind(tmp_path):
         "    global count\n    count += 1\n    rows = original(*given, **more)\n"
         "    if count == 20: os.kill(os.getpid(), signal.SIGKILL)\n    return rows\n"
         "probing.run_in_chunks = killed\n"
-        "from bench.cli import main\n"
-        "main('run --suite digits-transfer --checkpoint digits-resnet --store runs --cache cache --workers 0 "
-        "--device cpu --batch-size 64'.split())"
+        "from dataclasses import replace\n"
+        "from bench.checkpoints import checkpoints\n"
+        "from bench.records import Data\n"
+        "from bench.suite import suites\n"
+        "knn = suites.get('knn')\n"
+        "way = knn.covering.args[0]\n"
+        "scores = way.scores(Data(dataset='letters', fit=('train',)), 'top1', way.settings, prefix='letters')\n"
+        "suite = replace(knn, name='letters-knn', scores=tuple(scores), covering=None)\n"
+        "settings = api.configure(store='runs', cache='cache', workers=0, device='cpu', batch_size='64').settings\n"
+        "api.run([suite], [checkpoints.get('digits-resnet')], settings)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
@@ -332,19 +339,9 @@ def test_an_official_validation_split_is_used_as_it_is(shades, tmp_path, monkeyp
 
 
 def test_predictions_hardly_depend_on_the_batch_size(tmp_path):
-    learning = way("linear-probe")
-    from bench.suite import Suite  # the record alone
-
-    scores = tuple(learning.scores(LETTERS, "top1", learning.settings, prefix="letters"))
-    suite = Suite(
-        name="letters-probe",
-        version=1,
-        title="-",
-        paper="-",
-        track="-",
-        protocol=suites.get("linear-probe").protocol,
-        scores=scores,
-    )
+    learning, probe = way("linear-probe"), suites.get("linear-probe")
+    scores = learning.scores(LETTERS, "top1", learning.settings, prefix="letters")
+    suite = replace(probe, name="letters-probe", scores=tuple(scores), covering=None)
     found = []
     for size in ("64", "17"):
         result = run(suite, tmp_path / size, batch_size=size)

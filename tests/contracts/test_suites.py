@@ -70,6 +70,7 @@ NOTED = {
 
 def learnt(condition, ids, labels, k, rng) -> dict:
     """What a measure of transfer gives: the columns of logits, and what it chose."""
+    k = min(k, len(ids))  # the labels of so few samples need no more classes, and some sets have thousands
     logits = rng.normal(0, 2, (len(ids), k)) + 2 * np.sqrt(2 * np.log(k)) * np.eye(k)[labels]
     rows = describe(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
     noted = {name: np.full(len(ids), 0.5) for name in NOTED[condition.measure.name]}
