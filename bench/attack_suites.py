@@ -14,6 +14,8 @@ from bench.scores import TOP1
 from bench.suite import Alarm, Metric, Score, Suite
 
 LINF_GRID = "0.5/255+1/255+2/255+4/255+8/255"
+TOLERANCE = 0.01
+"""Of robust accuracy: attacks follow gradients, in which what another machine rounds differently grows."""
 _LOSSES = ("ce", "dlr")
 _UNITS = {"linf": ("255ths", 1 / 255), "l2": ("L2", 1.0)}
 """Of a median eps, in tables."""
@@ -142,6 +144,7 @@ def _pgd(what: Attacked, settings: Params) -> Suite:
         name=what.name,
         version=what.version,
         title=what.title,
+        tolerance=TOLERANCE,
         paper="Madry et al. 2018, arXiv 1706.06083; Goodfellow et al. 2015, arXiv 1412.6572",
         track=what.track,
         protocol=Protocol(
@@ -214,6 +217,7 @@ def _autoattack(what: Attacked, settings: Params) -> Suite:
         name=what.name,
         version=what.version,
         title=what.title,
+        tolerance=TOLERANCE,
         paper="Croce & Hein 2020, arXiv 2003.01690",
         track=what.track,
         protocol=Protocol(

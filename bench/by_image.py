@@ -5,7 +5,7 @@ Shapes: N images, C columns, R resamples.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,57 @@ def by_image(metric: Metric, outcomes: Sequence[Outcome]) -> Parts | None:
     Raises:
         BenchError: the score is not defined on these outcomes.
     """
-    function: Callable[..., Any] = metric.function
+    function, positional, given = _unfolded(metric.function)
+    maker = _MAKERS.get(function)
+    return None if maker is None else maker(*positional, *outcomes, **given)
+
+
+def data_sets(
+    metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome]
+) -> list[tuple[Metric, Sequence[Outcome], Sequence[Outcome]]]:
+    """The metrics whose mean a metric is, each over a data set of its own; empty for one that is no such mean.
+
+    Args:
+        metric: the metric.
+        first: outcomes of a checkpoint, as it takes them.
+        second: those of another.
+    """
+    function, _, given = _unfolded(metric.function)
+    if function is not metrics.mean_of_sets:
+        return []
+    found, start = [], 0
+    for one, count in given["groups"]:
+        rows = slice(start, start + count)
+        found.append((replace(metric, function=one), first[rows], second[rows]))
+        start += count
+    return found
+
+
+def two_sets(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[Parts, Parts] | None:
+    """The clean and the shifted accuracy of a relative drop between different images; None for any other metric.
+
+    Args:
+        metric: the metric.
+        outcomes: as it takes them.
+    """
+    function, positional, _ = _unfolded(metric.function)
+    if function is metrics.within:
+        function, part = positional
+        outcomes = [metrics.cut(outcome, part, "relative drop") for outcome in outcomes]
+    if function is not metrics.relative_drop or set(outcomes[0].ids.tolist()) & set(outcomes[1].ids.tolist()):
+        return None
+    return _accuracy(outcomes[:1]), _accuracy(outcomes[1:])
+
+
+def _unfolded(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """A metric's own function below its partials, with the arguments that these hold."""
     given: dict[str, Any] = {}
     positional: tuple[Any, ...] = ()
     while isinstance(function, functools.partial):
         given = {**function.keywords, **given}
         positional = (*function.args, *positional)
         function = function.func
-    maker = _MAKERS.get(function)
-    return None if maker is None else maker(*positional, *outcomes, **given)
+    return function, positional, given
 
 
 def gives(function: Callable[..., Any]) -> Callable[[Maker], Maker]:
@@ -72,6 +114,10 @@ def _mean(images: Outcome, values_N: Array) -> Parts:
 @gives(metrics.top1)
 @gives(metrics.mean_accuracy)
 def _correct(*outcomes: Outcome) -> Parts:
+    return _accuracy(outcomes)
+
+
+def _accuracy(outcomes: Sequence[Outcome]) -> Parts:
     return _mean(outcomes[0], metrics.correct_by_condition(outcomes, "accuracy").mean(axis=1))
 
 
@@ -109,11 +155,12 @@ def _within(metric: Callable[..., Any], part: str, *outcomes: Outcome) -> Parts 
 
 @gives(metrics.accuracy_in_sets)
 def _in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Parts:
+    metrics.accuracy_in_sets(outcome, sets_of)  # refuses unknown ids
     sets = [sets_of(str(i)) or () for i in outcome.ids]
     rows = np.array([bool(labels) for labels in sets])
     predictions = outcome.columns["prediction"].tolist()
     hits = [p in labels for p, labels in zip(predictions, sets, strict=True) if labels]
-    images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={})
+    images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={})  # those with a label
     return _mean(images, np.array(hits))
 
 
@@ -150,6 +197,13 @@ def _robust(*outcomes: Outcome, eps: float) -> Parts:
 @gives(robustness.robust_area)
 def _robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Parts:
     return _mean(outcomes[0], robustness.areas(outcomes, grid))
+
+
+@gives(robustness.accuracy_after)
+def _accuracy_after(outcome: Outcome, *, fooled_by: Sequence[str]) -> Parts:
+    robustness.accuracy_after(outcome, fooled_by=fooled_by)
+    fooled_N = np.isin(outcome.columns["fooled_by"].astype(str), list(fooled_by))
+    return _mean(outcome, outcome.columns["correct"] & ~fooled_N)
 
 
 def aligned(first: Parts, other: Parts, score: str) -> tuple[Array, Array]:

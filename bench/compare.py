@@ -5,22 +5,25 @@ Both sides are boards of one suite, of one store or of two: a pair in a leaderbo
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.by_image import Parts, aligned, by_image
+from bench.by_image import Parts, aligned, by_image, data_sets, two_sets
 from bench.errors import BenchError
 from bench.leaderboard import Board
 from bench.paired import holm, mcnemar, paired_bootstrap, paired_interval
-from bench.records import Array, Estimate, Outcome
-from bench.stats import clustered_standard_error
-from bench.store import Store, StoredCheckpoint
-from bench.suite import Score
+from bench.records import Array, Condition, Estimate, Outcome
+from bench.stats import Interval, clustered_standard_error, normal_interval
+from bench.store import DamagedCellError, Store, StoredCheckpoint
+from bench.suite import Metric, Score, Suite
 
 
 class CannotCompareError(BenchError):
     """Two sides that were not measured alike, or not both: never a sign that nothing got worse."""
+
+    exit_code = 3
+    """Not that of a call to change, nor of a fault: a gate tells them apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,8 @@ class Side:
     board: Board
     checkpoint: StoredCheckpoint
     store: Store
+    kept: dict[str, Outcome] = field(default_factory=dict, compare=False, repr=False)
+    """What was read, by key: a suite's scores share their cells (96 of ImageNet-C, some 0.5 GB)."""
 
     def outcomes(self, score: Score) -> list[Outcome]:
         """Of the score's conditions.
@@ -44,7 +49,17 @@ class Side:
                 f"{self.checkpoint.name} lacks {missing} of {len(cells)} cells of {self.board.suite.name}, "
                 f"{score.column or score.metric.name}, in {self.store.root}; `bench run` measures them."
             )
-        return [self.store.read(cell.key) for cell in cells if cell is not None]
+        return [self._read(cell.key) for cell in cells if cell is not None]
+
+    def stored(self, condition: Condition) -> Outcome | None:
+        """Of a condition; None where the cell is not stored."""
+        cell = self.board.cells.get((self.checkpoint.model, condition))
+        return None if cell is None else self._read(cell.key)
+
+    def _read(self, key: str) -> Outcome:
+        if key not in self.kept:
+            self.kept[key] = self.store.read(key)
+        return self.kept[key]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +81,7 @@ class Difference:
     """Images that only the first has right, where the score is a share of images."""
     gained: int | None = None
     how: str = ""
-    """The test: `McNemar`, `by image`, or `two samples`."""
+    """The test: `McNemar`, `by image` (bootstrap and jackknife), `by data set` (independent sum), or `two samples`."""
 
     @property
     def value(self) -> float:
@@ -85,7 +100,12 @@ def check_alike(before: Side, after: Side) -> None:
     Raises:
         CannotCompareError: they were not.
     """
-    suite = before.board.suite
+    suite, other = before.board.suite, after.board.suite
+    if (suite.name, suite.version) != (other.name, other.version):
+        raise CannotCompareError(
+            f"{before.checkpoint.name} was measured on {suite.name} v{suite.version} and {after.checkpoint.name} on "
+            f"{other.name} v{other.version}; compare them on one suite."
+        )
     if before.board.protocol != after.board.protocol:
         raise CannotCompareError(
             f"{suite.name} was measured in two ways: {_apart(before.board.protocol, after.board.protocol)}; measure "
@@ -109,6 +129,39 @@ def _apart(first: str, second: str) -> str:
     return f"one with {left}, the other with {right}"
 
 
+def condition_scores(suite: Suite) -> list[Score]:
+    """The accuracies under single conditions that a suite does not show on its leaderboard."""
+    single = [score for score in suite.scores if len(score.conditions) == 1 and not score.column]
+    return [score for score in single if score.metric.name in ("top1", "robust_accuracy")]
+
+
+def where(score: Score) -> str:
+    """A score in words: its heading, else the condition that it is of.
+
+    >>> from bench.records import Data, Images, Perturbation
+    >>> from bench.scores import TOP1
+    >>> fog = Images(perturbation=Perturbation(corruption="fog", severity=3))
+    >>> where(Score(metric=TOP1, conditions=(Condition(data=Data(dataset="digits"), images=fog),)))
+    'fog 3'
+    """
+    if score.column:
+        return score.column
+    at = [f"{name} {value}" for name, value in score.at.items()]
+    return " ".join([condition_in_words(score.conditions[0]), *at])
+
+
+def condition_in_words(condition: Condition) -> str:
+    """What a condition shows: the corruption, or the data set; what it changes of the checkpoint; how it measures."""
+    columns, measure = condition.columns(), condition.measure
+    shown = f"{columns['corruption']} {columns['severity']}" if columns["corruption"] else condition.data.dataset
+    split = [] if columns["corruption"] or condition.data.split in ("test", "val") else [condition.data.split]
+    ratio, size = condition.model.crop_ratio, condition.model.input_size
+    setting = [f"crop ratio {ratio:g}"] if ratio else []
+    setting += [f"{size} pixels"] if size else []
+    how = [measure.name, *map(str, measure.params.values())] if measure.name != "classify" else []
+    return " ".join([shown, *split, *setting, *how])
+
+
 def differences(before: Side, after: Side, scores: Iterable[Score], *, seed: int = 0) -> list[Difference]:
     """How each score differs; those that are undefined on a side are left out.
 
@@ -129,7 +182,8 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
     sides = [side.outcomes(score) for side in (before, after)]
     try:
         estimates = [score.metric.function(*outcomes) for outcomes in sides]
-        parts = [by_image(score.metric, outcomes) for outcomes in sides]
+    except DamagedCellError:
+        raise
     except BenchError:  # as in the leaderboard, which notes it
         return None
     found = Difference(
@@ -141,13 +195,41 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
         ci_high=None,
         p=None,
     )
-    if parts[0] is None or parts[1] is None:
-        return found
-    first_NC, second_NC = aligned(parts[0], parts[1], score.metric.name)
-    if parts[0].score is None and _binary(first_NC) and _binary(second_NC):
-        return _by_mcnemar(found, first_NC[:, 0] > 0, second_NC[:, 0] > 0)
     key = f"{found.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
-    return _by_resampling(found, parts[0], first_NC, second_NC, seed, key)
+    sets = data_sets(score.metric, sides[0], sides[1])
+    if sets:
+        return _by_data_set(found, [_tested(found, *some, seed, f"{key}/{i}") for i, some in enumerate(sets)])
+    ratios = [two_sets(score.metric, outcomes) for outcomes in sides]
+    if ratios[0] is not None and ratios[1] is not None:
+        return _by_two_sets(found, ratios[0], ratios[1])
+    return _tested(found, score.metric, sides[0], sides[1], seed, key)
+
+
+def _tested(
+    found: Difference, metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome], seed: int, key: str
+) -> Difference:
+    """With the interval and p of a metric of the same images, where it has them.
+
+    Raises:
+        CannotCompareError: the images are not the same.
+    """
+    parts, others = by_image(metric, first), by_image(metric, second)
+    if parts is None or others is None:
+        return found
+    first_NC, second_NC = _same_images(found, parts, others)
+    if parts.score is None and _binary(first_NC) and _binary(second_NC):
+        return _by_mcnemar(found, first_NC[:, 0] > 0, second_NC[:, 0] > 0)
+    try:
+        return _by_resampling(found, parts, first_NC, second_NC, seed, key)
+    except BenchError:  # too few images, or a ratio that some resamples lack: the difference stands without interval
+        return found
+
+
+def _same_images(found: Difference, parts: Parts, others: Parts) -> tuple[Array, Array]:
+    try:
+        return aligned(parts, others, found.score.metric.name)
+    except BenchError as error:
+        raise CannotCompareError(f"{found.suite}: the two did not see the same images ({error})") from error
 
 
 def _binary(values_NC: Array) -> bool:
@@ -171,16 +253,89 @@ def _by_resampling(
         return np.asarray(score(means_RC[:, columns:]) - score(means_RC[:, :columns]))
 
     both_NC = np.concatenate([first_NC, second_NC], axis=1)
+    change_N = second_NC[:, 0] - first_NC[:, 0]
+    if parts.score is None and 0 < np.count_nonzero(np.abs(change_N) > _ROUNDING) < FEW:
+        (low, high), p = few_changed(change_N)
+        return replace(found, ci_low=low, ci_high=high, p=p, how="by image")
     interval = paired_bootstrap(both_NC, difference, seed=seed, key=key)
+    value = float(difference(both_NC.mean(axis=0, keepdims=True))[0])
     if interval is None:
-        return replace(found, ci_low=found.value, ci_high=found.value, p=1.0, how="by image")
-    se = clustered_standard_error(_influence(both_NC, difference))
-    p = math.erfc(abs(found.value) / se / math.sqrt(2)) if se > 0 else 1.0
+        # Every image says the same. Where that is a change it is no chance: the sign test, all on one side.
+        p = mcnemar(len(both_NC), 0) if abs(value) > _ROUNDING else 1.0
+        return replace(found, p=p, how="by image")
+    p = _normal_p(value, clustered_standard_error(_influence(both_NC, difference)))
     return replace(found, ci_low=interval[0], ci_high=interval[1], p=p, how="by image")
 
 
+FEW = 50
+"""Images that changed, below which a bootstrap of them is too sure: of 3 that were lost, none ever gains."""
+_ROUNDING = 1e-9
+
+
+def few_changed(change_N: Array) -> tuple[Interval, float]:
+    """The 95% interval of a mean change that comes from few images, and p that the true one is 0.
+
+    Of zeros and ones less zeros and ones it is the adjusted interval of Bonett & Price 2012, as in
+    `bench.paired.paired_interval`: two images more, one that changes as much as any either way.
+
+    Args:
+        change_N: (N,) the images' changes, not all 0.
+
+    >>> [round(bound, 4) for bound in few_changed(np.repeat([-1.0, 1.0, 0.0], [16, 6, 139]))[0]]
+    [-0.1195, -0.0032]
+    """
+    most, mean = float(np.abs(change_N).max()), float(np.mean(change_N))
+    values = np.append(change_N, [most, -most])
+    se = float(np.std(values)) / math.sqrt(len(values))
+    low, high = normal_interval(float(values.mean()), se)
+    return (min(low, mean), max(high, mean)), _normal_p(float(values.mean()), se)
+
+
+def _by_data_set(found: Difference, sets: Sequence[Difference]) -> Difference:
+    """The mean over data sets that share no image: the squares of their standard errors add up."""
+    intervals = [(one.ci_low, one.ci_high) for one in sets if one.ci_low is not None and one.ci_high is not None]
+    if len(intervals) < len(sets):
+        return found
+    (low, high), p = independent_mean(found.value, len(sets), intervals)
+    return replace(found, ci_low=low, ci_high=high, p=p, how="by data set")
+
+
+def _by_two_sets(found: Difference, first: tuple[Parts, Parts], second: tuple[Parts, Parts]) -> Difference:
+    """Of relative drops between different images, by the delta method: each set is paired, and their variances add."""
+    (clean_N, other_clean_N), (shifted_M, other_shifted_M) = (
+        [values_NC[:, 0] for values_NC in _same_images(found, *some)] for some in zip(first, second, strict=True)
+    )
+    if min(len(clean_N), len(shifted_M)) < 2:
+        return found
+    mean, other = clean_N.mean(), other_clean_N.mean()  # above 0, or the drop is not defined
+    kept, other_kept = shifted_M.mean() / mean, other_shifted_M.mean() / other
+    by_clean = clustered_standard_error(other_kept * other_clean_N / other - kept * clean_N / mean)
+    by_shifted = clustered_standard_error(shifted_M / mean - other_shifted_M / other)
+    se = math.hypot(by_clean, by_shifted)
+    if se < _ROUNDING:  # nothing differs
+        return replace(found, p=1.0, how="by data set")
+    low, high = normal_interval(found.value, se)
+    return replace(found, ci_low=low, ci_high=high, p=_normal_p(found.value, se), how="by data set")
+
+
+def independent_mean(mean: float, count: int, intervals: Sequence[Interval]) -> tuple[Interval, float]:
+    """The 95% interval of a mean of `count` independent values, from theirs, and p that the true mean is 0.
+
+    >>> (low, high), p = independent_mean(0.02, 2, [(0.0, 0.04), (0.0, 0.04)])
+    >>> round(low, 4), round(high, 4), round(p, 4)
+    (0.0059, 0.0341, 0.0056)
+    """
+    se = math.sqrt(sum((high - low) ** 2 for low, high in intervals)) / (2 * normal_interval(0.0, 1.0)[1] * count)
+    return normal_interval(mean, se), _normal_p(mean, se)
+
+
+def _normal_p(value: float, se: float) -> float:
+    """Two-sided, that a normal value of this standard error is as far from 0."""
+    return math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else float(value == 0)
+
+
 def _influence(values_NC: Array, score: Callable[[Array], Array]) -> Array:
-    """(N,): what leaving each image out takes from a score, times N - 1. Its standard error is the score's: jackknife."""
+    """(N,): what leaving each image out takes from a score, times N - 1; their standard error is its: jackknife."""
     n = len(values_NC)
     left_out_N = score((values_NC.sum(axis=0) - values_NC) / (n - 1))
     return np.asarray((left_out_N.mean() - left_out_N) * (n - 1))

@@ -1,6 +1,6 @@
 """Scores drawn against the parameter that their suite runs through: a panel a data set or norm, a line a checkpoint.
 
-The one module that imports matplotlib; its own canvases draw, so that no window system is asked.
+With `report.plots` the one module that imports matplotlib; its own canvases draw, so that no window system is asked.
 """
 
 import math
@@ -28,10 +28,10 @@ from bench.tables import display_names
 
 Kind = Literal["png", "svg"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#222222")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#222222")
 """Told apart by the colour-blind: after Okabe & Ito 2008, "Color universal design"."""
 # Their numbers share no divisor, so that without colour too a look comes again only after 36 lines.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DASHES = ("-", "--", "-.", ":")
 
 _PANEL = (4.4, 3.4)
@@ -44,7 +44,7 @@ _LETTER = 0.085
 """Width of a letter of legend and title, inches, rounded up."""
 _DOTS_PER_INCH = 150
 _LABELS = {"crop_ratio": "crop ratio", "input_size": "input size, pixels", "linf": "eps, 255ths", "l2": "eps, L2 norm"}
-_METRICS = {"top1": "top-1", "robust_accuracy": "robust accuracy"}
+METRICS = {"top1": "top-1", "robust_accuracy": "robust accuracy"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +179,7 @@ def draw(board: Board) -> Figure:
     for axes, panel in zip(grid, drawn, strict=False):
         _draw_panel(axes, panel, looks)
         if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(_METRICS.get(board.suite.headline.metric.name, board.suite.headline.metric.name) + ", %")
+            axes.set_ylabel(METRICS.get(board.suite.headline.metric.name, board.suite.headline.metric.name) + ", %")
     for axes in grid[len(drawn) :]:
         axes.remove()
     about = textwrap.fill(f"{board.choice.text}; shaded: 95% intervals", int(width / _LETTER))
@@ -197,8 +197,8 @@ def save(figure: Figure, place: Path, kind: Kind) -> None:
 def _look(number: int) -> dict[str, Any]:
     """Colour, marker and dashes of a line; no two of these are always found together."""
     return {
-        "color": _COLOURS[number % len(_COLOURS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
         "linestyle": _DASHES[number % len(_DASHES)],
         "markersize": 4.5,
         "linewidth": 1.4,

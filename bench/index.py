@@ -10,34 +10,45 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 from bench.errors import BenchError
-from bench.records import Estimate
-from bench.store import Store, StoredCell
+from bench.records import Estimate, digest
+from bench.store import DamagedCellError, Store, StoredCell
 from bench.suite import Metric, Score
 
 _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
+_MOST_THREADS = 8
+"""More would only hold more outcomes in memory."""
+_MANY = 500
+"""Scores from which on all are looked up at once; SQLite takes some hundreds of names in a query."""
 
 
 class Index:
     """Footers and scores of a store.
 
     Args:
-        store: whose cells are looked up.
+        store: whose cells are looked up, as they are at the first look.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._db = _connect(store.root / "index.sqlite")
         self._estimates: dict[str, str] = {}
+        self._cells: list[StoredCell] | None = None
+        self._stamped: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+        self._bodies: dict[Metric, str] = {}
 
     def cells(self) -> list[StoredCell]:
         """Every stored cell. Footers are read once, then kept.
@@ -45,40 +56,101 @@ class Index:
         Raises:
             DamagedCellError: a footer cannot be read.
         """
-        known = self._load("SELECT key, text, crc FROM footers")
-        fresh: dict[str, str] = {}
-        found = []
-        for key in sorted(self._store.keys()):
-            name = f"{key} {self._store.stamp(key)}"
-            if name in known:
-                found.append(StoredCell(**json.loads(known[name])))
-            else:
-                found.append(self._store.footer(key))
-                fresh[name] = json.dumps(asdict(found[-1]))
-        self._save("footers", fresh)
-        return found
+        if self._cells is None:
+            known = self._load("SELECT key, text, crc FROM footers")
+            names = {key: self._name(key) for key in sorted(self._store.keys())}
+            missing = [key for key, name in names.items() if name not in known]
+            with _pool() as pool:
+                fresh = dict(zip(missing, pool.map(self._store.footer, missing), strict=True))
+            self._save("footers", {names[key]: json.dumps(_as_dict(cell)) for key, cell in fresh.items()})
+            self._cells = [fresh.get(key) or StoredCell(**json.loads(known[name])) for key, name in names.items()]
+        return self._cells
 
-    def estimate(self, suite_version: str, score: Score, keys: Sequence[str]) -> Estimate:
-        """A score over stored cells, computed if it has not been before.
+    def place(self, cell: StoredCell) -> str:
+        """Digest of the condition and the versions that a stored cell was measured under."""
+        if cell.key not in self._places:
+            self._places[cell.key] = digest([cell.identity["condition"], cell.identity["versions"]])
+        return self._places[cell.key]
+
+    def estimates(
+        self, suite_version: str, groups: Sequence[Sequence[tuple[Score, Sequence[str]]]]
+    ) -> list[list[Estimate | BenchError]]:
+        """Scores over stored cells, computed where they have not been before: groups side by side, each in a thread.
 
         Args:
             suite_version: name and version of the suite.
-            score: what to compute.
-            keys: of the cells, in the order of the score's conditions.
+            groups: scores, and the keys of their cells in the order of the score's conditions; a cell is read once
+                for all scores of a group.
+
+        Returns:
+            For each score its estimate, or why it is not defined on these outcomes.
+
+        Raises:
+            DamagedCellError: an outcome cannot be read whole.
+        """
+        names = [[self._score_key(suite_version, score.metric, keys) for score, keys in group] for group in groups]
+        known = self._known({name for group in names for name in group})
+        missing = [
+            [(score, keys) for (score, keys), name in zip(group, named, strict=True) if name not in known]
+            for group, named in zip(groups, names, strict=True)
+        ]
+        with _pool() as pool:
+            computed = list(pool.map(lambda group: self._compute(suite_version, group), missing))
+        found: list[list[Estimate | BenchError]] = []
+        for named, fresh in zip(names, map(iter, computed), strict=True):
+            found.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
+            for name, result in zip(named, found[-1], strict=True):
+                if name not in known and isinstance(result, Estimate):
+                    self._estimates[name] = json.dumps(_as_dict(result))
+        return found
+
+    def _compute(self, suite_version: str, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
+        read = functools.cache(self._store.read)
+        found: list[Estimate | BenchError] = []
+        for score, keys in group:
+            try:
+                estimate = score.metric.function(*map(read, keys))
+                if estimate.n < 1:
+                    raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
+                found.append(estimate)
+            except DamagedCellError:
+                raise
+            except BenchError as error:
+                found.append(error)
+        return found
+
+    def estimate(self, suite_version: str, score: Score, keys: Sequence[str]) -> Estimate:
+        """One score, as `estimates` gives it.
 
         Raises:
             BenchError: the score is not defined on these outcomes.
             DamagedCellError: an outcome cannot be read whole.
         """
-        name = _score_key(suite_version, score.metric, [f"{key} {self._store.stamp(key)}" for key in keys])
-        known = self._load("SELECT key, text, crc FROM estimates WHERE key = ?", name)
-        if name in known:
-            return Estimate(**json.loads(known[name]))
-        estimate = score.metric.function(*(self._store.read(key) for key in keys))
-        if estimate.n < 1:
-            raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-        self._estimates[name] = json.dumps(asdict(estimate))
-        return estimate
+        [[found]] = self.estimates(suite_version, [[(score, keys)]])
+        if isinstance(found, BenchError):
+            raise found
+        return found
+
+    def _known(self, names: Collection[str]) -> dict[str, str]:
+        """Estimates by name, of those asked for that have been computed before."""
+        if len(names) > _MANY:
+            known = self._load("SELECT key, text, crc FROM estimates")
+            return {name: text for name, text in known.items() if name in names}
+        marks = ",".join("?" * len(names))
+        return self._load(f"SELECT key, text, crc FROM estimates WHERE key IN ({marks})", *names)
+
+    def _name(self, key: str) -> str:
+        """A cell with the stamp of its file."""
+        if key not in self._stamped:
+            self._stamped[key] = f"{key} {self._store.stamp(key)}"
+        return self._stamped[key]
+
+    def _score_key(self, suite_version: str, metric: Metric, keys: Sequence[str]) -> str:
+        # A changed metric is not taken for the old one while a suite is being written.
+        if metric not in self._bodies:
+            self._bodies[metric] = _describe(metric.function)
+        parts = [suite_version, metric.name, self._bodies[metric], *map(self._name, keys)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def close(self) -> None:
         """Keep what was computed, all at once as a write takes longer than most scores, and give the file back."""
@@ -124,14 +196,17 @@ def _open(path: str) -> sqlite3.Connection:
     return db
 
 
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+
+
+def _as_dict(record: StoredCell | Estimate) -> dict[str, Any]:
+    # dataclasses.asdict copies all that is inside, one value after another
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
 def _crc(key: str, text: str) -> int:
     return zlib.crc32(f"{key}\0{text}".encode())
-
-
-def _score_key(suite_version: str, metric: Metric, cells: Sequence[str]) -> str:
-    # A changed metric is not taken for the old one while a suite is being written.
-    body = _describe(metric.function)
-    return hashlib.sha256("\0".join([suite_version, metric.name, body, *cells]).encode()).hexdigest()
 
 
 def _describe(function: object) -> str:

@@ -14,8 +14,11 @@ from bench.index import Index
 from bench.measure import measures
 from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
-from bench.store import DamagedCellError, Store, StoredCell, StoredCheckpoint
+from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.suite import Score, Suite
+
+IMPORTED = "imported"
+"""The device of cells that were measured elsewhere; their tables are their own, and say so."""
 
 
 class NothingStoredError(BenchError):
@@ -39,14 +42,16 @@ class Choice:
         limit = "all samples" if self.limit is None else f"limit {self.limit}"
         if self.subset:
             limit = self.subset if self.limit is None else f"{limit}; a copy that has {self.subset}"
-        return f"{limit}, seed {self.seed}, {self.device} {self.precision}"
+        numerics = IMPORTED if self.device == IMPORTED else f"{self.device} {self.precision}"
+        return f"{limit}, seed {self.seed}, {numerics}"
 
     @property
     def suffix(self) -> str:
-        """For file names: what departs from all samples, seed 0 and fp32."""
+        """For file names: what departs from all samples, seed 0, fp32, and being measured here."""
         parts = [f"limit-{self.limit}"] if self.limit is not None else []
         parts += [f"seed-{self.seed}"] if self.seed else []
         parts += [self.precision] if self.precision != "fp32" else []
+        parts += [IMPORTED] if self.device == IMPORTED else []
         return "".join(f"-{part}" for part in parts)
 
     def admits(self, cell: StoredCell) -> bool:
@@ -111,7 +116,7 @@ class Board:
 
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
-        return sum((checkpoint.model, condition) in self.cells for condition in self.suite.conditions)
+        return sum(model == checkpoint.model for model, _ in self.cells)
 
     @property
     def complete(self) -> bool:
@@ -177,25 +182,27 @@ def make_board(
     ]
     places = {_place(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
-    cells = [cell for cell in index.cells() if cell.identity["model"] in wanted and _stored_place(cell) in places]
+    stored = [(cell, index.place(cell)) for cell in index.cells() if cell.identity["model"] in wanted]
+    cells = [cell for cell, place in stored if place in places]
     want = _as_measured(suite, want or Want())
     choice, left_out = _choose(suite, [cell for cell in cells if _of_todays_data(cell, want)], want)
     cells, other_data = _one_fingerprint([cell for cell in cells if choice.admits(cell)], want)
     found: dict[tuple[str, Condition], StoredCell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
-        found.setdefault((cell.identity["model"], places[_stored_place(cell)]), cell)
+        found.setdefault((cell.identity["model"], places[index.place(cell)]), cell)
     measured_sets = {condition.data.dataset for _, condition in found}
     suite = suite.over([name for name in suite.sets if name in measured_sets])
     choice = replace(_as_shown(choice, found.values()), subset=_subset(suite, found))
     rows, undefined = _score(suite, index, entries, found)
     measured = {model for model, _ in found}
     shown = tuple(entry for entry in entries if entry.model in measured)
+    protocol = suite.protocol.taken_with(
+        limit=choice.limit, seed=choice.seed, precision=choice.precision, subset=choice.subset
+    )
     return Board(
         suite=suite,
         choice=choice,
-        protocol=suite.protocol.taken_with(
-            limit=choice.limit, seed=choice.seed, precision=choice.precision, subset=choice.subset
-        ).name,
+        protocol=", ".join([*protocol.terms, *([IMPORTED] if choice.device == IMPORTED else [])]),
         rows=tuple(rows),
         cells=found,
         checkpoints=shown,
@@ -232,27 +239,22 @@ def _costs(
     store: Store, checkpoints: Iterable[StoredCheckpoint], found: Mapping[tuple[str, Condition], StoredCell]
 ) -> dict[StoredCheckpoint, Cost]:
     log = read_log(store)
+    keys: dict[str, list[str]] = defaultdict(list)
+    for (model, condition), cell in found.items():
+        # At its own size: a suite of sizes would give the cost of any one of them.
+        if condition.model.input_size is None:
+            keys[model].append(cell.key)
     costs = {}
     for checkpoint in checkpoints:
-        # At its own size: a suite of sizes would give the cost of any one of them.
-        keys = [
-            cell.key
-            for (model, condition), cell in found.items()
-            if model == checkpoint.model and condition.model.input_size is None
-        ]
-        told = cost([log[key] for key in keys if key in log])
+        told = cost([log[key] for key in keys[checkpoint.model] if key in log])
         if told is not None:
             costs[checkpoint] = told
     return costs
 
 
 def _place(condition: Condition) -> str:
-    """What a stored cell must have measured to stand for a condition, in today's versions."""
+    """What a stored cell must have measured to stand for a condition, in today's versions; see `Index.place`."""
     return digest([{k: v for k, v in condition.columns().items() if v is not None}, dict(versions(condition))])
-
-
-def _stored_place(cell: StoredCell) -> str:
-    return digest([cell.identity["condition"], cell.identity["versions"]])
 
 
 def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choice, list[str]]:
@@ -336,19 +338,20 @@ def _score(
     entries: Sequence[StoredCheckpoint],
     found: Mapping[tuple[str, Condition], StoredCell],
 ) -> tuple[list[ScoredRow], list[str]]:
-    rows, notes = [], []
+    # By number: to look a condition up takes longer than anything else here, and scores share them.
+    numbers = {condition: number for number, condition in enumerate(suite.conditions)}
+    needed = [(score, [numbers[condition] for condition in score.conditions]) for score in suite.scores]
+    wanted: list[list[tuple[Score, list[str]]]] = []
     for entry in entries:
-        for score in suite.scores:
-            cells = [found.get((entry.model, condition)) for condition in score.conditions]
-            if None in cells:
-                continue
-            keys = [cell.key for cell in cells if cell is not None]
-            try:
-                estimate = index.estimate(f"{suite.name}@{suite.version}", score, keys)
-            except DamagedCellError:
-                raise
-            except BenchError as error:
-                notes.append(f"{entry.name}, {score.column or score.metric.name}: {error}")
-                continue
-            rows.append(ScoredRow(checkpoint=entry, score=score, estimate=estimate))
+        cells = [found.get((entry.model, condition)) for condition in numbers]
+        keys = [cell.key if cell else "" for cell in cells]
+        wanted.append([(score, [keys[i] for i in some]) for score, some in needed if all(keys[i] for i in some)])
+    estimates = index.estimates(f"{suite.name}@{suite.version}", wanted)
+    rows, notes = [], []
+    for entry, group, results in zip(entries, wanted, estimates, strict=True):
+        for (score, _), result in zip(group, results, strict=True):
+            if isinstance(result, BenchError):
+                notes.append(f"{entry.name}, {score.column or score.metric.name}: {result}")
+            else:
+                rows.append(ScoredRow(checkpoint=entry, score=score, estimate=result))
     return rows, notes

@@ -30,10 +30,13 @@ import pyarrow.parquet as pq
 
 from bench.errors import RunError, one_line
 from bench.records import Array, Cell, Checkpoint, Outcome, digest
+from bench.stored_columns import StoredColumns, StoredOutcome, column_digest, columns_digest, to_arrow, to_numpy
 
 FORMAT = 1
 """Bumped when files of an older form can no longer be read."""
 _META = b"bench"
+_READ_AT_ONCE = 2**18
+"""Bytes of a file below which to read all of its columns takes hardly longer than one."""
 _LONGEST_WRITE = 3600.0
 """Seconds; process numbers come round again, above all in containers, so being alive is not enough."""
 
@@ -114,24 +117,44 @@ class Store:
         """
         path = self._cell_path(key)
         with self._reading(path):
-            return _stored_cell(key, json.loads(pq.read_schema(path).metadata[_META]))
+            return _stored_cell(key, json.loads(pq.read_metadata(path).metadata[_META]))
 
     def read(self, key: str) -> Outcome:
-        """The outcome of a stored cell.
+        """The outcome of a stored cell. Of a large file each column is read, and checked, when it is first asked for.
 
         Raises:
-            DamagedCellError: its file, or that of its samples, cannot be read whole.
+            DamagedCellError: its file, or that of its samples, cannot be read whole; so does asking for a column.
         """
+        path = self._cell_path(key)
+        with self._reading(path):
+            if path.stat().st_size < _READ_AT_ONCE:
+                return self._read_whole(key)
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            meta = json.loads(file.metadata.metadata[_META])
+            if "digests" not in meta:  # written before columns had digests of their own
+                return self._read_whole(key)
+            stored = _stored_cell(key, meta)
+            ids, labels = self.samples(stored.samples)
+            if not len(ids) == stored.n == file.metadata.num_rows:
+                raise ValueError("its rows do not match its footer")
+            columns = StoredColumns(file, dict(meta["digests"]), lambda: self._reading(path))
+            return StoredOutcome(ids=ids, labels=labels, columns=columns)
+
+    def _read_whole(self, key: str) -> Outcome:
+        """The outcome of a stored cell, every column of it checked."""
         path = self._cell_path(key)
         with self._reading(path):
             table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
             meta = json.loads(table.schema.metadata[_META])
             stored = _stored_cell(key, meta)
             ids, labels = self.samples(stored.samples)
-            columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
+            columns = {name: to_numpy(table.column(name)) for name in table.column_names}
+            digests = [[name, column_digest(name, column)] for name, column in columns.items()]
             # Parquet's checksums cover the pages, not the names, types and places in the footer.
             if len(ids) != stored.n or columns_digest(columns) != meta["columns"]:
                 raise ValueError("its rows do not match its footer")
+            if meta.get("digests", digests) != digests:
+                raise ValueError("its columns do not match its footer")
             return Outcome(ids=ids, labels=labels, columns=columns)
 
     def _read_samples(self, name: str) -> tuple[Array, Array]:
@@ -140,9 +163,11 @@ class Store:
         with self._reading(path):
             table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
             ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
-            labels = _to_numpy(table.column("label"))
+            labels = to_numpy(table.column("label"))
             if samples_digest(ids, labels) != name:
                 raise ValueError("its ids and labels do not match its name")
+            for shared in (ids, labels):
+                shared.setflags(write=False)
             return ids, labels
 
     def checkpoints(self) -> list[StoredCheckpoint]:
@@ -166,7 +191,7 @@ class Store:
         elif path == self._samples_path(path.stem):
             self.samples(path.stem)
         elif path == self._cell_path(path.stem):
-            self.read(path.stem)
+            self._read_whole(path.stem)
         else:
             raise DamagedCellError(self.root, path, "it lies where its name does not belong")
 
@@ -216,8 +241,9 @@ class Store:
             "identity": cell.identity,
             "samples": self.record_samples(ids, labels),
             "columns": columns_digest(columns),
+            "digests": [[name, column_digest(name, column)] for name, column in columns.items()],
         }
-        arrays = {name: _to_arrow(column) for name, column in columns.items()}
+        arrays = {name: to_arrow(column) for name, column in columns.items()}
         return self._publish_table(self._cell_path(cell.key), pa.table(arrays), meta)
 
     def record_samples(self, ids: Array, labels: Array) -> str:
@@ -287,7 +313,7 @@ class Store:
         for key in theirs:
             if self.has(key):
                 continue
-            other.read(key)
+            other._read_whole(key)
             self._copy(other, self._samples_path(other.footer(key).samples))
             copied += self._copy(other, self._cell_path(key))
         for path in other.root.glob("checkpoints/*.json"):
@@ -351,19 +377,6 @@ def samples_digest(ids: Array, labels: Array) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def columns_digest(columns: Mapping[str, Array]) -> str:
-    """32 hexadecimal digits over names, types, values a row and values, in order."""
-    h = hashlib.sha256()
-    for name, column in columns.items():
-        rows = column.reshape(len(column), -1)
-        if rows.dtype.kind in "OU":  # text, which reads back as Python's own
-            h.update(f"{name}\0text\0{rows.shape[1]}\0{json.dumps(rows.tolist())}".encode())
-        else:
-            h.update(f"{name}\0{rows.dtype.str}\0{rows.shape[1]}\0".encode())
-            h.update(np.ascontiguousarray(rows).data)
-    return h.hexdigest()[:32]
-
-
 def _says_the_same(path: Path, text: str) -> bool:
     """Whether a checkpoint's file holds this entry already; where its weights lie is another place on each machine."""
     try:
@@ -379,19 +392,6 @@ def _stored_cell(key: str, meta: Mapping[str, Any]) -> StoredCell:
     if digest(meta["identity"])[:32] != key:
         raise ValueError("its name does not match its footer")
     return StoredCell(key=key, identity=meta["identity"], samples=meta["samples"])
-
-
-def _to_arrow(column: Array) -> pa.Array:
-    if column.ndim == 1:
-        return pa.array(column)
-    return pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), column[0].size)
-
-
-def _to_numpy(column: pa.ChunkedArray) -> Array:
-    array = column.combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)  # type: ignore[no-any-return]
-    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 def _link(temporary: Path, path: Path) -> bool:

@@ -10,6 +10,8 @@ from bench.registry import Registry
 
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]")
 """What a suite's name, which becomes a file's, cannot hold of a setting's value."""
+TOLERANCE = 0.003
+"""Of a share of images; another machine, batch size or library version changes up to 0.2% of predictions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,8 @@ class Suite:
     """How its scores are taken."""
     scores: tuple[Score, ...]
     """The first with a column is the headline: leaderboards are sorted by it."""
+    tolerance: float = TOLERANCE
+    """Largest drop of the headline that `bench gate` lets pass however sure it is, in the score's unit."""
     fallback: str = ""
     """The suite that stands in where this one's data are not given."""
     reference: bool = False

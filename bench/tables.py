@@ -3,6 +3,7 @@
 What is written as CSV reads back equal.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.costs import Cost
-from bench.errors import BenchError, RunError, UnknownNameError
+from bench.errors import BenchError, RunError, UnknownNameError, one_line
 from bench.leaderboard import Board, ScoredRow
 from bench.records import Condition, Data, Estimate
 from bench.store import StoredCheckpoint
@@ -89,7 +90,10 @@ def read_csv(path: Path) -> pd.DataFrame:
     for name in (*_HEAD, *_CONDITION, *_TAIL):
         if name not in frame.columns:
             raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
-    return _typed(frame)
+    try:
+        return _typed(frame)
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{path} has text where a number belongs ({one_line(error)}); make it anew.") from error
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -123,8 +127,7 @@ def leaderboard(board: Board) -> pd.DataFrame:
                 "family": checkpoint.family,
                 "sam": checkpoint.sam,
                 **{
-                    score.column: _shown(score, estimates.get((checkpoint, score.column)))
-                    for score in board.suite.board
+                    score.column: shown(score, estimates.get((checkpoint, score.column))) for score in board.suite.board
                 },
                 "n": f"{estimates[checkpoint, board.suite.headline.column].n:,}" if scored else "–",
                 **({"warnings": warnings[checkpoint]} if board.suite.alarms else {}),
@@ -136,6 +139,50 @@ def leaderboard(board: Board) -> pd.DataFrame:
     # Columns that say the same of every row: all cells are there, a CPU tells of no peak, an old log of nothing.
     empty = [name for name in _cost_columns(None) if (frame[name] == "–").all()]
     return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
+
+
+_LATEX = str.maketrans(
+    {
+        **{char: f"\\{char}" for char in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "–": "--",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "≤": r"$\leq$",
+    }
+)
+"""What LaTeX takes for something else, or its default encoding lacks."""
+_NEGATIVE = re.compile(r"^-(?=\d)")
+_WORDS = ("checkpoint", "family", "sam", "warnings")
+"""Columns that are set to the left."""
+
+
+def latex(frame: pd.DataFrame) -> str:
+    r"""A leaderboard as a LaTeX tabular with the rules of booktabs; `±` is `\pm`.
+
+    >>> print(latex(pd.DataFrame({"checkpoint": ["a_b"], "top-1": ["50.0 ±1.2"]})))
+    \begin{tabular}{lr}
+    \toprule
+    checkpoint & top-1 \\
+    \midrule
+    a\_b & 50.0 $\pm$ 1.2 \\
+    \bottomrule
+    \end{tabular}
+    """
+    sides = "".join("l" if name in _WORDS else "r" for name in frame.columns)
+    head, *rows = [
+        " & ".join(_NEGATIVE.sub("−", text).replace("±", "± ").translate(_LATEX) for text in row) + r" \\"
+        for row in (list(frame.columns), *frame.astype(str).values.tolist())
+    ]
+    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines)
 
 
 def _warnings(board: Board) -> dict[StoredCheckpoint, str]:
@@ -191,7 +238,8 @@ def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpo
     return {c: c.name if counts[c.name] == 1 else f"{c.name}@{c.model[:6]}" for c in checkpoints}
 
 
-def _shown(score: Score, estimate: Estimate | None) -> str:
+def shown(score: Score, estimate: Estimate | None) -> str:
+    """A score as leaderboards show it: fractions in percent, with half the interval's width; `–` where it is not."""
     if estimate is None:
         return "–"
     if score.metric.unit == "pixels":

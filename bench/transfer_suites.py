@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
 from bench.scores import MEAN_ACCURACY, MEAN_PER_CLASS
-from bench.suite import Metric, Score, Suite
+from bench.suite import TOLERANCE, Metric, Score, Suite
 
 METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
 """Name of a data set's official metric to the metric, over one draw or several of the same test samples."""
@@ -42,6 +42,8 @@ class Learning:
     """Of the protocol."""
     chosen: tuple[Metric, ...] = (VALIDATION,)
     """What was chosen, of each data set's headline: rows of the long table."""
+    tolerance: float = TOLERANCE
+    """As of the suite."""
 
     def suite(self, **about: str) -> Suite:
         """The suite over every registered data set that has splits to learn from.
@@ -104,6 +106,7 @@ def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: 
         paper=learning.paper,
         protocol=HowTaken(terms=(*learning.terms(settings), crop, f"over {'+'.join(sets)}")),
         scores=tuple(scores),
+        tolerance=learning.tolerance,
         settings=settings,
         remake=functools.partial(_make, learning, about, sets=sets),
         covering=functools.partial(_make, learning, about, settings),

@@ -29,12 +29,17 @@ checkpoints datasets
 transfer
 images.source measure
 suite robustness by_image scores attack_suites size_suites transfer_suites
+stored_columns
 store
 costs features
 plan prepare feed device workbench probing sweep forecast
 executors index leaderboard
 compare
-config choice tables curves listings doctor train published verify gallery attack_picture make_c
+flips pairs shift_lines
+config choice tables curves listings doctor train published verify gallery attack_picture make_c numbers gate
+compare_tables verdicts
+report
+summary publish imported
 api
 cli
 """
@@ -170,6 +175,9 @@ def stored(tmp_path_factory):
         ["list suites", "list checkpoints", "list datasets", "list corruptions", "list tracks --json", "list recipes"],
         ["data list", "list attacks"],
         ["plan --limit 3 --device cpu --checkpoint digits-resnet"],
+        ["compare digits-resnet digits-resnet --suite digits --limit 3"],
+        ["gate runs --checkpoint digits-resnet --against digits-resnet --limit 3"],
+        ["publish --limit 3 --out results", "table --summary"],
         ["table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"],
         ["store ls", "store verify", "cache ls --cache ."],
         ["run --limit 3 --device cpu --checkpoint digits-resnet --cache off"],
@@ -203,9 +211,16 @@ COMMANDS = {
     "list": "KIND --registry --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
-    "table": f"{STORED} --store --format --columns --published --out",
+    "table": f"{STORED} --store --format --summary --columns --published --out",
     "outcomes": f"{STORED} --store --out",
+    "compare": "CHECKPOINT --pair --line --suite --track --corruptions --set --family --registry "
+    f"{CELLS} --store --flips --format --out",
     "curve": f"{STORED} --store --out",
+    "report": f"{STORED} --store --data --out --plots",
+    "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry {CELLS} --store --alpha "
+    "--tolerance --junit --json",
+    "publish": f"{STORED} --store --out --update --source",
+    "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --data --store",
     "data list": "--registry",
     "data verify": "DATA --workers --registry",
     "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache",

@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import attack, corrupt, curve, data, evaluate, housekeeping, tables
+from bench.cli import (
+    attack,
+    compare,
+    corrupt,
+    curve,
+    data,
+    evaluate,
+    gate,
+    housekeeping,
+    imports,
+    publish,
+    report,
+    tables,
+)
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
@@ -22,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 where everything asked for is done, 1 where some of it failed, 2 where the call must change, 130 after
-        Ctrl-C.
+        0 where everything asked for is done, 1 where some of it failed, 2 where the call must change, 3 where
+        two sides cannot be compared, 130 after Ctrl-C.
     """
     # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from
     # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
@@ -83,7 +96,12 @@ def parser() -> argparse.ArgumentParser:
         evaluate.add_run,
         tables.add_table,
         tables.add_outcomes,
+        compare.add_compare,
         curve.add_curve,
+        report.add_report,
+        gate.add_gate,
+        publish.add_publish,
+        imports.add_import,
         data.add_data,
         corrupt.add_corrupt,
         attack.add_attack,

@@ -17,10 +17,12 @@ def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
     return command
 
 
-def suites_options(command: Any) -> None:
+def suites_options(command: Any, default: str = "digits") -> None:
     """Which suites."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
-    command.add_argument("--track", metavar="NAME", help="every suite of a track, instead of --suite (default: digits)")
+    command.add_argument(
+        "--track", metavar="NAME", help=f"every suite of a track, instead of --suite (default: {default})"
+    )
     command.add_argument(
         "--corruptions",
         choices=("batched", "reference"),

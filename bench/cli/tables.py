@@ -22,8 +22,15 @@ from bench.cli.options import (
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Board
+    import pandas as pd
+
+    from bench.leaderboard import Board, Want
     from bench.records import Settings
+    from bench.suite import Suite
+
+
+_LEADERBOARDS = ("text", "md", "latex")
+"""Formats for reading."""
 
 
 def add_table(commands: Any) -> None:
@@ -36,8 +43,14 @@ def add_table(commands: Any) -> None:
     store_option(command)
     command.add_argument(
         "--format",
-        choices=("text", "csv", "md", "json"),
-        help="text and md: a leaderboard; csv and json: a row a score (default: by the ending of --out, else text)",
+        choices=("text", "csv", "md", "json", "latex"),
+        help="text, md and latex: a leaderboard; csv and json: a row a score (default: by the ending of --out, else "
+        "text)",
+    )
+    command.add_argument(
+        "--summary",
+        action="store_true",
+        help="one table: a row a checkpoint, a column each suite's headline score, and its gap to the clean score",
     )
     command.add_argument("--columns", metavar="A,B,…", help="of csv and json: only these")
     command.add_argument(
@@ -48,8 +61,10 @@ def add_table(commands: Any) -> None:
 
 def _table(arguments: argparse.Namespace) -> int:
     style = arguments.format or _style_of(arguments.out)
-    if arguments.columns and style in ("text", "md"):
+    if arguments.columns and style in _LEADERBOARDS:
         raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
+    if arguments.summary and (arguments.published or style not in _LEADERBOARDS):
+        raise BenchError("--summary is a table for reading: give --format text, md or latex with it, no --published.")
     if arguments.published and (arguments.columns or style != "text"):
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = stored_boards(arguments)
@@ -58,8 +73,10 @@ def _table(arguments: argparse.Namespace) -> int:
 
         emit(render_comparisons(compare(boards)), arguments.out)
         return 0
-    if style in ("text", "md"):
-        text = "\n\n".join(_board_text(board, style) for board in boards)
+    if arguments.summary:
+        text = _summary_text(boards, style)
+    elif style in _LEADERBOARDS:
+        text = "\n\n".join(board_text(board, style) for board in boards)
     else:
         text = _long_text(boards, style, arguments.columns)
     emit(text, arguments.out)
@@ -68,11 +85,26 @@ def _table(arguments: argparse.Namespace) -> int:
 
 def _style_of(out: Path | None) -> str:
     """The format that a file's ending asks for."""
-    return {".csv": "csv", ".md": "md", ".json": "json"}.get(out.suffix if out else "", "text")
+    return {".csv": "csv", ".md": "md", ".json": "json", ".tex": "latex"}.get(out.suffix if out else "", "text")
 
 
 def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings]":
     """What is stored of the suites that were asked for, scored."""
+    from bench import api
+    from bench.store import Store
+
+    suites, want, settings = asked(arguments)
+    boards = api.boards(suites, Store(settings.store), checkpoints=arguments.checkpoint, want=want)
+    shown = {board.suite.name for board in boards}
+    possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
+    absent = sorted(name for name, names in possible.items() if not names & shown)
+    if absent:
+        print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
+    return boards, settings
+
+
+def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]":
+    """The suites, what their tables are to hold, and where the outcomes are."""
     from bench import api
     from bench.leaderboard import Want
 
@@ -86,8 +118,6 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
     suites = api.select_suites(
         arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
     )
-    from bench.store import Store
-
     # Not looked for here: the outcomes may be another machine's.
     device = arguments.device.split(":")[0] if arguments.device else None
     want = Want(
@@ -98,14 +128,7 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
         precision=config.settings.precision if arguments.precision else None,
         precision_asked=config.settings.precision_asked,
     )
-    store = Store(config.settings.store)
-    boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)
-    shown = {board.suite.name for board in boards}
-    possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
-    absent = sorted(name for name, names in possible.items() if not names & shown)
-    if absent:
-        print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
-    return boards, config.settings
+    return suites, want, config.settings
 
 
 def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:
@@ -124,26 +147,47 @@ def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> st
 
 def print_board(board: "Board") -> None:
     """Print a leaderboard."""
-    print("\n" + _board_text(board, "text"))
+    print("\n" + board_text(board, "text"))
 
 
-def _board_text(board: "Board", style: str) -> str:
+def board_text(board: "Board", style: str) -> str:
+    """A leaderboard with its protocol and notes, as text, Markdown or LaTeX."""
     from bench.tables import leaderboard, warnings_in_words
+
+    head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
+    lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
+    about = [
+        board.protocol,
+        f"{board.choice.text}; fractions in percent, ± half the 95% interval"
+        + (f"; lower is better: {', '.join(lower)}" if lower else ""),
+    ]
+    return _laid_out(head, about, leaderboard(board), [*warnings_in_words(board), *board.notes], style)
+
+
+def _summary_text(boards: "Sequence[Board]", style: str) -> str:
+    from bench.summary import summarise
+
+    summary = summarise(boards)
+    about = "headline scores in percent, ± half the 95% interval; gap: to the clean score, in points; by mean rank"
+    return _laid_out(
+        f"{len(boards)} suites, {len(summary.frame)} checkpoints", [about], summary.frame, summary.notes, style
+    )
+
+
+def _laid_out(head: str, about: "Sequence[str]", frame: "pd.DataFrame", notes: "Sequence[str]", style: str) -> str:
+    """A heading, lines about the table, the table, and notes below it."""
+    from bench.tables import latex
     from bench.text import render, render_markdown
 
-    frame = leaderboard(board)
+    if style == "latex":
+        comments = [f"% {' '.join(line.split())}" for line in (head, *about)]
+        return "\n".join([*comments, latex(frame), *(f"% {' '.join(line.split())}" for line in notes)])
     rows = frame.astype(str).values.tolist()
-    head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
-    apart = "\n" if style == "text" else "; "  # Markdown would run two lines together
-    lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
-    about = f"{board.suite.protocol.name}{apart}{board.choice.text}; fractions in percent, ± half the 95% interval" + (
-        f"; lower is better: {', '.join(lower)}" if lower else ""
-    )
     body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
+    apart = "\n" if style == "text" else "; "  # Markdown would run two lines together
     title = head if style == "text" else f"### {head}"
-    lines = [*warnings_in_words(board), *board.notes]
-    notes = "".join(f"\n{'' if style == 'text' else '- '}{line}" for line in lines)
-    return f"{title}\n{about}\n\n{body}" + (f"\n{notes}" if notes else "")
+    listed = "".join(f"\n{'' if style == 'text' else '- '}{line}" for line in notes)
+    return f"{title}\n{apart.join(about)}\n\n{body}" + (f"\n{listed}" if listed else "")
 
 
 def add_outcomes(commands: Any) -> None:

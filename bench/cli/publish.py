@@ -1,0 +1,82 @@
+"""`bench publish`: results as files that others can read, and that change only when they are meant to."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.options import cell_options, new_command, registry_option, store_option, suites_options, write
+from bench.cli.tables import board_text, stored_boards
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.publish import Change
+
+_SHOWN = 20
+"""Rows of a difference that are printed."""
+
+
+def add_publish(commands: Any) -> None:
+    """Declare `bench publish`."""
+    command = new_command(commands, "publish", _publish, "write what is stored as CSV, README tables and model cards")
+    suites_options(command)
+    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    registry_option(command)
+    cell_options(command)
+    store_option(command)
+    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder, such as results")
+    command.add_argument("--update", action="store_true", help="let published numbers change, or go")
+    command.add_argument("--source", metavar="URL", default="", help="where the results can be read, for model cards")
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from bench.publish import publication
+    from bench.store import Store
+
+    if arguments.source and not arguments.source.startswith(("https://", "http://")):
+        raise BenchError(f"--source wants an address such as https://example.org/results, not {arguments.source!r}.")
+    boards, settings = stored_boards(arguments)
+    made = publication(
+        arguments.out,
+        boards,
+        Store(settings.store),
+        sections={board.suite.name: board_text(board, "md") for board in boards},
+        selection=_selection(arguments),
+        source=arguments.source,
+    )
+    if made.changes:
+        _print_changes(made.changes)
+        if not arguments.update:
+            files = ", ".join(dict.fromkeys(change.file for change in made.changes))
+            raise BenchError(
+                f"{len(made.changes)} published rows of {files} would change, so nothing was written; "
+                "--update publishes the new ones."
+            )
+    fresh = {place: text for place, text in made.files.items() if _read(arguments.out / place) != text}
+    for place, text in fresh.items():
+        write(arguments.out / place, text)
+    print(f"{len(fresh)} of {len(made.files)} files written in {arguments.out}" if fresh else "nothing has changed")
+    return 0
+
+
+def _selection(arguments: argparse.Namespace) -> list[str]:
+    """The choice of suites, where it is more than their names: such a suite's name is none to ask for it by."""
+    if not arguments.set and arguments.corruptions != "reference":
+        return []
+    words = [word for name in arguments.suite for word in ("--suite", name)]
+    words += ["--track", arguments.track] if arguments.track else []
+    words += [word for text in arguments.set for word in ("--set", text)]
+    return words + (["--corruptions", "reference"] if arguments.corruptions == "reference" else [])
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _print_changes(changes: "Sequence[Change]") -> None:
+    from bench.text import render
+
+    rows = [[change.file, change.row, change.old, change.new or "gone"] for change in changes[:_SHOWN]]
+    print(render(["file", "row", "published", "now"], rows))
+    if len(changes) > _SHOWN:
+        print(f"… and {len(changes) - _SHOWN:,} more")

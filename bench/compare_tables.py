@@ -1,0 +1,433 @@
+"""Comparisons as tables: sections for people, and records (a row a dictionary, fractions) for files."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.compare import Difference, where
+from bench.flips import Flip
+from bench.leaderboard import Board
+from bench.pairs import Compared, Contrast, Gains, Pair
+from bench.records import Scalar
+from bench.shift_lines import Lined
+from bench.tables import DIGITS, display_names
+from bench.text import render, render_markdown
+
+Record = Mapping[str, Scalar]
+
+ONE_TRAINING = (
+    "Each side is one training with one seed: intervals and p are over images, and say nothing of another training."
+)
+GAINS = "gain by SAM in points of accuracy, [95% interval] over images; a family's is the mean over its pairs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A table with what is said above and below it."""
+
+    title: str
+    about: Sequence[str]
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def to_text(sections: Sequence[Section], style: str) -> str:
+    """The sections, `text` or `md`."""
+    return "\n\n".join(_section(section, style) for section in sections)
+
+
+def _section(section: Section, style: str) -> str:
+    if style == "md":
+        notes = "".join(f"\n- {note}" for note in section.notes)
+        table = render_markdown(section.headings, section.rows)
+        return f"### {section.title}\n{'; '.join(section.about)}\n\n{table}" + (f"\n{notes}" if notes else "")
+    columns = [_aligned(column) for column in zip(*section.rows, strict=True)]
+    table = render(section.headings, list(zip(*columns, strict=True)))
+    return "\n".join([section.title, *section.about, "", table, *([""] if section.notes else []), *section.notes])
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    """Numbers with signs set to the right; all else as it is."""
+    signed = all(text[:1] in "+-–<[01" for text in column)
+    width = max(map(len, column), default=0)
+    return [text.rjust(width) if signed else text for text in column]
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """The records as CSV, empty where there is no value."""
+    file = io.StringIO()
+    writer = csv.DictWriter(
+        file, list(dict.fromkeys(name for record in records for name in record)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue().rstrip("\n")
+
+
+# -- two checkpoints -------------------------------------------------------------------------------------------------
+
+
+def between(board: Board, rows: Sequence[Difference], before: str, after: str) -> Section:
+    """What differs between two checkpoints in a suite."""
+    lower = [where(row.score) for row in rows if not row.score.metric.higher_is_better]
+    about = [
+        board.protocol,
+        "fractions in percent, differences in points, [95% interval] over images; p (Holm) is adjusted for all rows",
+        *([f"lower is better: {', '.join(lower)}"] if lower else []),
+    ]
+    cells = [
+        [
+            where(row.score),
+            _value(row, row.before.value),
+            _value(row, row.after.value),
+            *_tested(row),
+            *("–" if count is None else str(count) for count in (row.lost, row.gained)),
+        ]
+        for row in rows
+    ]
+    return Section(
+        title=f"{board.suite.name} v{board.suite.version}: from {before} to {after}, {rows[0].after.n:,} images",
+        about=about,
+        headings=("score", "before", "after", "difference", "95% interval", "p", "p (Holm)", "lost", "gained"),
+        rows=cells,
+    )
+
+
+def flipped(found: Sequence[Flip], before: str, after: str) -> Section:
+    """Images that were lost."""
+    return Section(
+        title="Images lost under most conditions",
+        about=[f"right with {before} and wrong with {after}; gained: the other way round"],
+        headings=("suite", "image", "label", "lost", "gained", "under", "before", "after"),
+        rows=[
+            [f.suite, f.id, f.label, f"{f.lost} of {f.conditions}", str(f.gained), f.where, f.before, f.after]
+            for f in found
+        ],
+    )
+
+
+def difference_records(rows: Iterable[Difference], before: str, after: str) -> list[Record]:
+    """A row a score."""
+    return [_record(row, before, after) for row in rows]
+
+
+def flip_records(found: Iterable[Flip], before: str, after: str) -> list[Record]:
+    """A row an image."""
+    return [
+        {
+            "suite": f.suite,
+            "before": before,
+            "after": after,
+            "dataset": f.dataset,
+            "id": f.id,
+            "label": f.label,
+            "lost": f.lost,
+            "gained": f.gained,
+            "conditions": f.conditions,
+            "under": f.where,
+            "prediction_before": f.before,
+            "prediction_after": f.after,
+        }
+        for f in found
+    ]
+
+
+def _record(row: Difference, before: str, after: str) -> Record:
+    return {
+        "suite": row.suite,
+        "before": before,
+        "after": after,
+        "score": where(row.score),
+        "metric": row.score.metric.name,
+        "value_before": _digits(row.before.value),
+        "value_after": _digits(row.after.value),
+        "difference": _digits(row.value),
+        "ci_low": _digits(row.ci_low),
+        "ci_high": _digits(row.ci_high),
+        "p": _significant(row.p),
+        "p_holm": _significant(row.p_adjusted),
+        "lost": row.lost,
+        "gained": row.gained,
+        "n": row.after.n,
+        "test": row.how or None,
+    }
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[Gains]) -> list[Section]:
+    """A table a suite, one over the suites, and the question of the SAM paper."""
+    found = []
+    for board in boards:
+        some = [(pair, row) for pair, row in compared.rows if row.suite == board.suite.name]
+        if some:
+            found.append(_pairs_of(board, some))
+    if compared.overall:
+        found.append(_overall(compared))
+    by_suite: dict[str, list[Gains]] = {}
+    for one in gains:
+        by_suite.setdefault(one.suite, []).append(one)
+    found += [_question(suite, some) for suite, some in by_suite.items()]
+    everyone = dict.fromkeys([pair for pair, _ in compared.rows])
+    differs = [
+        f"{pair.after.name} differs from {pair.before.name} in more than SAM: {pair.differs}."
+        for pair in everyone
+        if pair.differs
+    ]
+    notes = [*differs, *compared.notes, ONE_TRAINING]
+    last = found[-1]
+    found[-1] = Section(
+        title=last.title, about=last.about, headings=last.headings, rows=last.rows, notes=[*last.notes, *notes]
+    )
+    return found
+
+
+def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
+    names, headline = display_names(board.checkpoints), board.suite.headline
+    marked = any(pair.differs for pair, _ in rows)  # whether a column must tell pairs apart
+    lower = "" if headline.metric.higher_is_better else ", lower is better"
+    return Section(
+        title=f"{board.suite.name} v{board.suite.version}: {where(headline)}{lower}, {rows[0][1].after.n:,} images",
+        about=[
+            board.protocol,
+            "in percent, [95% interval] over images; p (Holm) is adjusted for all rows of all tables",
+        ],
+        headings=(
+            "with SAM",
+            "family",
+            "without",
+            "with",
+            "difference",
+            "95% interval",
+            "p",
+            "p (Holm)",
+            *_MARK[:marked],
+        ),
+        rows=[
+            [
+                names[pair.after],
+                pair.after.family,
+                _value(row, row.before.value),
+                _value(row, row.after.value),
+                *_tested(row),
+                *_mark(pair)[:marked],
+            ]
+            for pair, row in rows
+        ],
+    )
+
+
+def _overall(compared: Compared) -> Section:
+    marked = any(one.pair.differs for one in compared.overall)
+    return Section(
+        title="Over the suites: mean gain of each one's first accuracy",
+        about=["in points, [95% interval]; the suites are taken as independent, though some share images"],
+        headings=("with SAM", "family", "suites", "difference", "95% interval", "p", "p (Holm)", *_MARK[:marked]),
+        rows=[
+            [
+                one.pair.after.name,
+                one.pair.after.family,
+                str(one.suites),
+                _points(one.value),
+                _between(one.ci_low, one.ci_high),
+                _p(one.p),
+                _p(one.p_adjusted),
+                *_mark(one.pair)[:marked],
+            ]
+            for one in compared.overall
+        ],
+    )
+
+
+_MARK = ("differ in",)
+
+
+def _mark(pair: Pair) -> tuple[str]:
+    return ("more than SAM" if pair.differs else "SAM",)
+
+
+def _question(suite: str, gains: Sequence[Gains]) -> Section:
+    baseline = any(one.clean_beyond for one in gains)
+    headings = ["family", "pairs", "clean", "shifted", "shifted - clean"]
+    headings += ["clean - ResNet's", "shifted - ResNet's"] if baseline else []
+    rows = [
+        [
+            one.family,
+            str(one.pairs),
+            *map(_shown, (one.clean, one.shifted, one.more)),
+            *(map(_shown, (one.clean_beyond, one.shifted_beyond)) if baseline else ()),
+        ]
+        for one in gains
+    ]
+    return Section(
+        title=f"{suite}: do ViT and Mixer gain more by SAM than ResNet, and more on shifted than on clean images?",
+        about=[GAINS],
+        headings=headings,
+        rows=rows,
+        notes=[] if baseline else ["No pair of ResNets is stored here to hold these gains against."],
+    )
+
+
+def _shown(contrast: Contrast | None) -> str:
+    if contrast is None:
+        return "–"
+    if contrast.ci_low is None or contrast.ci_high is None:
+        return _points(contrast.value)
+    return f"{_points(contrast.value)} {_between(contrast.ci_low, contrast.ci_high)}"
+
+
+def pair_records(compared: Compared) -> list[Record]:
+    """A row a suite and pair, then those over the suites, whose suite is empty."""
+    rows = [
+        {
+            **_record(row, pair.before.name, pair.after.name),
+            "family": pair.after.family,
+            "differs": pair.differs or None,
+        }
+        for pair, row in compared.rows
+    ]
+    overall = [
+        {
+            "before": one.pair.before.name,
+            "after": one.pair.after.name,
+            "score": f"mean of {one.suites} suites",
+            "difference": _digits(one.value),
+            "ci_low": _digits(one.ci_low),
+            "ci_high": _digits(one.ci_high),
+            "p": _significant(one.p),
+            "p_holm": _significant(one.p_adjusted),
+            "test": "independent sum" if one.p is not None else None,
+            "family": one.pair.after.family,
+            "differs": one.pair.differs or None,
+        }
+        for one in compared.overall
+    ]
+    return [*rows, *overall]
+
+
+def gain_records(gains: Iterable[Gains]) -> list[Record]:
+    """A row a suite and family."""
+    return [
+        {
+            "suite": one.suite,
+            "family": one.family,
+            "pairs": one.pairs,
+            **_contrast("gain_clean", one.clean),
+            **_contrast("gain_shifted", one.shifted),
+            **_contrast("shifted_less_clean", one.more),
+            **_contrast("gain_clean_less_resnet", one.clean_beyond),
+            **_contrast("gain_shifted_less_resnet", one.shifted_beyond),
+        }
+        for one in gains
+    ]
+
+
+def _contrast(name: str, contrast: Contrast | None) -> Record:
+    low, high = (contrast.ci_low, contrast.ci_high) if contrast else (None, None)
+    value = contrast.value if contrast else None
+    return {name: _digits(value), f"{name}_ci_low": _digits(low), f"{name}_ci_high": _digits(high)}
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+
+def line_section(board: Board, lined: Lined) -> Section:
+    """The checkpoints beside a line."""
+    names, line = display_names(board.checkpoints), lined.fit.line
+    low, high = line.slope_interval()
+    return Section(
+        title=f"{board.suite.name} v{board.suite.version}: effective robustness, line through {lined.fit.name}",
+        about=[
+            f"{board.protocol}; {lined.shifted} against {lined.clean}",
+            f"the line: n = {line.n}, slope {line.slope:.2f} [{low:.2f}, {high:.2f}], R² = {line.r_squared:.2f}",
+            "in percent; effective: the accuracy less that on the line, points; band: of one more such model, 95%",
+        ],
+        headings=("checkpoint", "family", "sam", "clean", "shifted", "on the line", "band", "effective"),
+        rows=[
+            [
+                names[point.checkpoint],
+                point.checkpoint.family,
+                point.checkpoint.sam,
+                f"{100 * point.clean.value:.1f}",
+                f"{100 * point.shifted.value:.1f}",
+                f"{100 * point.expected:.1f}",
+                f"{100 * point.low:.1f} to {100 * point.high:.1f}",
+                _points(point.effective_robustness),
+            ]
+            for point in lined.points
+        ],
+    )
+
+
+def line_records(board: Board, every: Sequence[Lined]) -> list[Record]:
+    """A row a checkpoint and line."""
+    names = display_names(board.checkpoints)
+    return [
+        {
+            "suite": board.suite.name,
+            "line": lined.fit.name,
+            "line_n": lined.fit.line.n,
+            "slope": _digits(lined.fit.line.slope),
+            "intercept": _digits(lined.fit.line.intercept),
+            "r_squared": _digits(lined.fit.line.r_squared),
+            "checkpoint": names[point.checkpoint],
+            "family": point.checkpoint.family,
+            "sam": point.checkpoint.sam,
+            "clean": _digits(point.clean.value),
+            "shifted": _digits(point.shifted.value),
+            "expected": _digits(point.expected),
+            "band_low": _digits(point.low),
+            "band_high": _digits(point.high),
+            "effective_robustness": _digits(point.effective_robustness),
+        }
+        for lined in every
+        for point in lined.points
+    ]
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def _tested(row: Difference) -> list[str]:
+    fraction = row.score.metric.unit == "fraction"
+    return [
+        _points(row.value, fraction),
+        _between(row.ci_low, row.ci_high, fraction),
+        _p(row.p),
+        _p(row.p_adjusted),
+    ]
+
+
+def _value(row: Difference, value: float) -> str:
+    if row.score.metric.unit == "pixels":
+        return f"{value:.0f}"
+    return f"{100 * value:.1f}" if row.score.metric.unit == "fraction" else f"{value:.3f}"
+
+
+def _points(value: float, fraction: bool = True) -> str:
+    """With a sign, but for nothing."""
+    text = f"{100 * value:+.1f}" if fraction else f"{value:+.3f}"
+    return text if float(text) else text[1:]
+
+
+def _between(low: float | None, high: float | None, fraction: bool = True) -> str:
+    return "–" if low is None or high is None else f"[{_points(low, fraction)}, {_points(high, fraction)}]"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _digits(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
+def _significant(p: float | None) -> float | None:
+    """Three significant digits: a p of 10^-9 is not 0."""
+    return None if p is None or math.isnan(p) else float(f"{p:.3g}")

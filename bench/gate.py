@@ -1,0 +1,338 @@
+"""The gate: whether a candidate's headline scores got worse than a baseline's, or cannot be compared with them.
+
+A score got worse where the drop is significant (one-sided, by Holm over all rows) and larger than the suite's
+tolerance. What cannot be compared is never a pass.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Literal, TypeAlias
+
+from bench.compare import CannotCompareError, Difference, Side, adjusted, differences
+from bench.errors import BenchError
+from bench.flips import Flip, flips
+from bench.numbers import Numbers, what_of
+from bench.records import Condition
+from bench.scores import TOP1
+from bench.suite import Score, Suite
+
+Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
+
+SHOWN = 5
+"""Worst conditions, and flipped images, of each score that got worse."""
+_LOOKED_AT = 200
+"""Flipped images of a suite among which those of the headline's data are shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One condition of a score."""
+
+    condition: str
+    """Its parameters, for people."""
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A suite's headline score for one checkpoint."""
+
+    suite: Suite
+    checkpoint: str
+    against: str
+    """Its name in the baseline."""
+    tolerance: float
+    """In the score's unit; a fraction mostly."""
+    difference: Difference | None = None
+    """p is that of a drop, one-sided; None where the sides cannot be compared."""
+    verdict: Verdict = "cannot compare"
+    reason: str = ""
+    """Why they cannot be compared."""
+    worst: tuple[Change, ...] = ()
+    """Conditions that fell the most, of what got worse."""
+    flips: tuple[Flip, ...] = ()
+    """Images that were lost in the most conditions, of what got worse."""
+
+    @property
+    def score(self) -> Score:
+        """The headline."""
+        return self.difference.score if self.difference else self.suite.headline
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a gate found."""
+
+    baseline: str
+    candidate: str
+    alpha: float
+    rows: tuple[Row, ...] = ()
+    faults: tuple[str, ...] = ()
+    """Why nothing could be compared at all."""
+    notes: tuple[str, ...] = ()
+    """What was not judged."""
+
+    @property
+    def exit_status(self) -> int:
+        """1 where something got worse; else 3 where anything cannot be compared, or nothing was; else 0."""
+        verdicts = {row.verdict for row in self.rows}
+        if "GOT WORSE" in verdicts:
+            return 1
+        return CannotCompareError.exit_code if self.faults or not verdicts or "cannot compare" in verdicts else 0
+
+
+def judge(
+    before: Numbers,
+    after: Numbers,
+    suites: Iterable[Suite],
+    pairs: Iterable[tuple[str, str]],
+    *,
+    alpha: float = 0.05,
+    tolerance: float | None = None,
+    notes: Sequence[str] = (),
+) -> Report:
+    """Whether the headline score of any suite and checkpoint got worse.
+
+    Args:
+        before: the baseline.
+        after: the candidate; stored.
+        suites: what is judged; what either side lacks of them cannot be compared.
+        pairs: names of a checkpoint in the baseline and in the candidate.
+        alpha: the chance of a false alarm over all rows, at most (Holm 1979).
+        tolerance: largest drop that passes, a fraction; None takes each suite's own.
+        notes: what is not judged.
+    """
+    pairs = list(pairs)
+    rows = [
+        _compared(
+            before,
+            after,
+            Row(
+                suite=suite,
+                checkpoint=name,
+                against=old,
+                tolerance=suite.tolerance if tolerance is None else tolerance,
+            ),
+        )
+        for suite in suites
+        for old, name in pairs
+    ]
+    return Report(
+        baseline=before.place,
+        candidate=after.place,
+        alpha=alpha,
+        rows=tuple(_explained(before, after, row) for row in _decided(rows, alpha)),
+        faults=() if rows else (_nothing(before, pairs),),
+        notes=tuple(notes),
+    )
+
+
+def _nothing(before: Numbers, pairs: Sequence[tuple[str, str]]) -> str:
+    """Why there is no row."""
+    names = ", ".join(old for old, _ in pairs) or "any checkpoint"
+    return f"{before.place} holds none of these suites for {names}; measure it there, or name another with --against."
+
+
+def _compared(before: Numbers, after: Numbers, row: Row) -> Row:
+    """The row with its difference, or with the reason why there is none."""
+    try:
+        return replace(row, difference=_difference(before, after, row))
+    except BenchError as error:  # a damaged cell, images that are not the same: whatever it is, it is no pass
+        return replace(row, reason=str(error))
+
+
+def _difference(before: Numbers, after: Numbers, row: Row) -> Difference:
+    old, new = before.side(row.suite, row.against), after.side(row.suite, row.checkpoint)
+    if old is None or new is None:
+        return _by_value(before, after, row, new)
+    headline = old.board.suite.headline
+    found = differences(old, new, [headline])
+    if not found:
+        raise CannotCompareError(f"{row.suite.name}, {headline.column}, is not defined for {row.checkpoint}.")
+    return _one_sided(found[0])
+
+
+def _by_value(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Difference:
+    """From published numbers: those of the baseline, and the candidate's as they would be published."""
+    headline = new.board.suite.headline if new is not None else row.suite.headline
+    if new is not None and what_of(headline) not in after.scores(row.suite, row.checkpoint):
+        new.outcomes(headline)  # says which cells are missing
+    protocols = before.protocol(row.suite, row.against), after.protocol(row.suite, row.checkpoint)
+    first, second = before.score(row.suite, row.against, headline), after.score(row.suite, row.checkpoint, headline)
+    if protocols[0] != protocols[1]:
+        raise CannotCompareError(
+            f"{row.suite.name} was measured in two ways: {_apart(*protocols)} in {before.place}, "
+            f"{_apart(*protocols[::-1])} in {after.place}; measure both sides with the same limit, seed, precision and "
+            "settings."
+        )
+    if new is not None:
+        _check_data(before, new, row.suite)
+    if first.n != second.n:
+        raise CannotCompareError(
+            f"{row.suite.name} is of {first.n:,} images in {before.place} and of {second.n:,} in {after.place}: not "
+            "the same data; measure both on one copy."
+        )
+    name = row.suite.name
+    return _two_samples(
+        Difference(suite=name, score=headline, before=first, after=second, ci_low=None, ci_high=None, p=None)
+    )
+
+
+def _check_data(before: Numbers, new: Side, suite: Suite) -> None:
+    """Make sure that the candidate saw the data of the published numbers, as far as these say which."""
+    prints = before.fingerprints.get(suite.name, {})
+    for (model, condition), cell in new.board.cells.items():
+        data = f"{condition.image_set.dataset}/{condition.image_set.split}"
+        seen = cell.identity["fingerprints"][0]
+        if model == new.checkpoint.model and prints.get(data, seen) != seen:
+            raise CannotCompareError(
+                f"{data} has other contents in {new.store.root} than when {before.place} was published; measure both "
+                "on one copy."
+            )
+
+
+def _apart(protocol: str, other: str) -> str:
+    """What a protocol has and another lacks."""
+    terms = [term for term in protocol.split(", ") if term not in other.split(", ")]
+    return ", ".join(terms) or "no more terms"
+
+
+def _one_sided(found: Difference) -> Difference:
+    """The difference with the p-value of a drop alone: half the two-sided one where it got worse, else 1."""
+    if found.p is None:
+        return _two_samples(found)
+    return replace(found, p=found.p / 2 if found.worse > 0 else 1.0)
+
+
+def _two_samples(found: Difference) -> Difference:
+    """The difference of two scores of which only intervals are known, as if they came from different images.
+
+    Each bound is as far away as the bounds of both are together, sqrt(a² + b²) (Newcombe 1998, method 10, for two
+    accuracies; Zou & Donner 2008, doi:10.1002/sim.3095, for any two), and p is that of its distance from 0, one-sided.
+    Images that both saw make it wider than it need be.
+
+    Raises:
+        CannotCompareError: a score has no interval.
+    """
+    first, second = found.before, found.after
+    if first.ci_low is None or first.ci_high is None or second.ci_low is None or second.ci_high is None:
+        raise CannotCompareError(
+            f"{found.suite}, {found.score.column}, has no interval that a test could go by; give a store of outcomes "
+            "as the baseline."
+        )
+    down = math.hypot(first.ci_high - first.value, second.value - second.ci_low)
+    up = math.hypot(first.value - first.ci_low, second.ci_high - second.value)
+    against = up if found.score.metric.higher_is_better else down
+    p = 1.0
+    if found.worse > 0:
+        z = found.worse / against * NormalDist().inv_cdf(0.975) if against else math.inf
+        p = math.erfc(z / math.sqrt(2)) / 2
+    return replace(found, ci_low=found.value - down, ci_high=found.value + up, p=p, how="two samples")
+
+
+def _decided(rows: Sequence[Row], alpha: float) -> list[Row]:
+    """The rows with their verdicts, once Holm's adjustment has seen all of them."""
+    found = iter(adjusted([row.difference for row in rows if row.difference]))
+    return [_with_verdict(row, next(found), alpha) if row.difference else row for row in rows]
+
+
+def _with_verdict(row: Row, found: Difference, alpha: float) -> Row:
+    verdict: Verdict = "GOT WORSE"
+    if found.worse <= 0:
+        verdict = "no worse"
+    elif found.worse <= row.tolerance + 1e-9:  # rounding must not fail a drop as large as the tolerance
+        verdict = "within tolerance"
+    elif found.p_adjusted is None or found.p_adjusted > alpha:
+        verdict = "not significant"
+    return replace(row, difference=found, verdict=verdict)
+
+
+# -- what got worse, and where --------------------------------------------------------------------------------
+
+
+def _explained(before: Numbers, after: Numbers, row: Row) -> Row:
+    """The row with its worst conditions and flipped images, if it got worse."""
+    if row.verdict != "GOT WORSE":
+        return row
+    try:
+        sides = before.side(row.suite, row.against), after.side(row.suite, row.checkpoint)
+        worst, flipped = _worst(before, after, row), _flipped(*sides, row.score)
+    except BenchError:  # a damaged cell beside those of the headline must not hide that it got worse
+        return row
+    return replace(row, worst=tuple(worst[:SHOWN]), flips=tuple(flipped))
+
+
+def _worst(before: Numbers, after: Numbers, row: Row) -> list[Change]:
+    """The score under each of its conditions alone, where these are several and have rows; largest falls first."""
+    first, second = before.scores(row.suite, row.against), after.scores(row.suite, row.checkpoint)
+    found: dict[str, tuple[float, Change]] = {}  # by condition: a score may stand under two headings
+    for score in row.suite.scores:
+        alone = len(score.conditions) == 1 < len(row.score.conditions) and score.conditions[0] in row.score.conditions
+        same = score.at == row.score.at and score.metric.name in (TOP1.name, row.score.metric.name)
+        what = what_of(score)
+        if alone and same and what in first and what in second:
+            sign = 1 if score.metric.higher_is_better else -1
+            words = _apart_in_words(score.conditions[0], row.score.conditions)
+            change = Change(condition=words, before=first[what].value, after=second[what].value)
+            found[words] = (sign * (change.after - change.before), change)
+    return [change for fall, change in sorted(found.values(), key=lambda pair: pair[0]) if fall < 0]
+
+
+def _apart_in_words(condition: Condition, others: Sequence[Condition]) -> str:
+    """What tells a condition from the others: `fog 3`, `pgd dlr`."""
+    columns = condition.columns()
+    values = {name: {other.columns().get(name) for other in others} - {None} for name in columns}
+    return " ".join(str(value) for name, value in columns.items() if value is not None and len(values[name]) > 1)
+
+
+def _flipped(before: Side | None, after: Side | None, score: Score) -> list[Flip]:
+    """Images that the candidate lost in the most conditions; none where only numbers are published."""
+    if before is None or after is None:
+        return []
+    shifted = {condition.data.dataset for condition in score.conditions}  # and not the clean images beside them
+    return [flip for flip in flips(before, after, _LOOKED_AT) if flip.lost and flip.dataset in shifted][:SHOWN]
+
+
+def common(
+    before: Numbers, after: Numbers, names: Sequence[str], against: str | None
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Which checkpoints are compared, as `judge` takes them, and notes on those that one side alone has.
+
+    Args:
+        before: the baseline.
+        after: the candidate.
+        names: those that are asked for; without, all that both have.
+        against: the baseline's name for the one candidate.
+
+    Raises:
+        CannotCompareError: there is none.
+        BenchError: more than one candidate is to go against one name.
+    """
+    if against is not None:
+        candidates = list(names) or sorted(after.names)
+        if len(candidates) != 1:
+            raise BenchError(
+                f"--against {against} is for one candidate, not {len(candidates)}; name it with --checkpoint NAME."
+            )
+        return [(against, candidates[0])], []
+    found = list(names) or sorted(before.names & after.names)
+    if not found:
+        raise CannotCompareError(
+            f"no checkpoint is in both {before.place} ({_some(before.names)}) and {after.place} "
+            f"({_some(after.names)}); compare two names with --checkpoint NAME --against NAME OF THE BASELINE."
+        )
+    notes = [
+        f"not judged, as only {side.place} has it: {name}"
+        for side in (before, after)
+        for name in sorted(side.names - set(found))
+        if not names
+    ]
+    return [(name, name) for name in found], notes
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:4]
+    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if shown else "none"

@@ -1,0 +1,334 @@
+"""Predictions that were made elsewhere, taken in as cells: matched to the data by id, and scored like our own.
+
+Nothing is known of how they came to be, so they never share a table with what was measured here: their device is
+`imported`, and the protocol of their tables says so.
+
+Shapes: N samples, K classes.
+"""
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import bench
+from bench.checkpoints import checkpoints
+from bench.datasets import Library, subset
+from bench.errors import AbsentError, BenchError, one_line
+from bench.index import Index
+from bench.leaderboard import IMPORTED
+from bench.measure import measures
+from bench.plan import resolve
+from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest
+from bench.store import Store
+from bench.stored_columns import columns_digest
+from bench.suite import Suite
+
+_LOGIT = re.compile(r"logit_(\d+)")
+_TOP = [f"top_{place}" for place in range(1, 6)]
+"""Columns of the five likeliest classes, the likeliest first."""
+_NAMED = 3
+"""Ids that a message names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """What an import stored."""
+
+    cell: Cell
+    columns: tuple[str, ...]
+    fresh: bool
+    """False where the same rows were stored already."""
+
+
+def import_rows(
+    path: Path,
+    suite: Suite,
+    name: str,
+    settings: Settings,
+    *,
+    family: str = "",
+    corruption: str = "",
+    severity: int = 0,
+) -> Imported:
+    """Take in the rows of a file as the outcome of a condition of a suite.
+
+    Args:
+        path: CSV or Parquet, a row a sample: `id`; `prediction`, a class by name or index; or `top_1` to `top_5`; or
+            `logits`, a list, or `logit_0` to the last class.
+        suite: whose condition it is; only those of the measure `classify` can be imported.
+        name: of the checkpoint; a registered one gives its family and pair too.
+        settings: where the data and the store are.
+        family: of the checkpoint, where it is not registered.
+        corruption: and severity of the condition; empty for the images as they are.
+        severity: 1 to 5.
+
+    Raises:
+        AbsentError: the data of the condition are not here.
+        BenchError: the file is not such a file, or its samples are not those of the data, each once.
+        RunError: the store cannot be written.
+    """
+    frame = _read(path)
+    library, store = Library(settings.places), Store(settings.store)
+    condition = _condition(suite, corruption, severity, frame, library)
+    opened = library.open(condition.image_set.dataset, condition.image_set.split)
+    checkpoint = _checkpoint(name, opened.dataset.class_space, family)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    elsewhere = replace(settings, device=IMPORTED, precision="fp32", precision_asked=True, limit=None)
+    cell = resolve(checkpoint, _model(store, name, sha256), condition, library, elsewhere)
+    rows = subset(opened.samples.ids, cell.n)
+    ids, labels = opened.samples.ids[rows], opened.samples.labels[rows]
+    columns = _columns(_matched(frame, ids, path), labels, opened.dataset.class_space, condition)
+    if store.has(cell.key):
+        _check_same(store, cell, columns)
+        return Imported(cell=cell, columns=tuple(columns), fresh=False)
+    store.prepare()
+    store.log(
+        {
+            "key": cell.key,
+            "checkpoint": name,
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "device": IMPORTED,
+            "versions": {"rtbench": bench.__version__},
+            "file": path.name,
+            "sha256": sha256,
+        }
+    )
+    fresh = store.write(cell, ids, labels, columns)
+    store.record_checkpoint(cell.model_digest, checkpoint)
+    return Imported(cell=cell, columns=tuple(columns), fresh=fresh)
+
+
+# -- whose rows they are ------------------------------------------------------------------------------------------
+
+
+def _checkpoint(name: str, space: ClassSpace, family: str) -> Checkpoint:
+    """The registered entry, or one that says no more than is known; without weights, which nobody showed us."""
+    known = checkpoints.get(name) if name in checkpoints else Checkpoint(name=name, class_space=space)
+    return replace(known, weights="", weights_digest="", family=family or known.family)
+
+
+def _model(store: Store, name: str, sha256: str) -> str:
+    """The model digest: of the name and the file; a checkpoint's later conditions belong to the model of its first."""
+    models = {entry.model for entry in store.checkpoints() if entry.name == name}
+    index = Index(store) if models else None
+    try:
+        cells = index.cells() if index else []
+    finally:
+        if index:
+            index.close()
+    theirs = sorted({c.identity["model"] for c in cells if c.identity["device"] == IMPORTED} & models)
+    return theirs[0] if theirs else digest([IMPORTED, name, sha256])
+
+
+def _condition(suite: Suite, corruption: str, severity: int, frame: pd.DataFrame, library: Library) -> Condition:
+    """The condition that the rows are of: where several are possible, the one whose samples they are."""
+    if bool(corruption) != bool(severity):
+        raise BenchError("--corruption and --severity go together: one condition at a time is imported.")
+    classified = [c for c in suite.conditions if c.measure.name == "classify" and c.model == ModelSetting()]
+    found = [c for c in classified if _perturbed(c) == (corruption, severity)]
+    if not found:
+        what = f"{corruption} at severity {severity}" if corruption else "images as they are"
+        raise BenchError(
+            f"suite {suite.name!r} has no condition of {what} that predictions can be imported for; only those that "
+            f"classify each checkpoint's own crop can ({len(classified)} of {len(suite.conditions)} here)."
+        )
+    # The headline's first: the clean images of a shifted suite have a suite of their own.
+    found.sort(key=lambda condition: condition not in suite.headline.conditions)
+    ids, faults = set(frame["id"]), []
+    for condition in found:
+        try:
+            samples = library.open(condition.image_set.dataset, condition.image_set.split).samples
+        except AbsentError as error:
+            faults.append(error)
+            continue
+        if ids & set(map(str, samples.ids.tolist())):
+            return condition
+    if len(faults) == len(found):
+        raise faults[0]
+    here = next(c for c in found if not _is_absent(c, library))
+    samples = library.open(here.image_set.dataset, here.image_set.split).samples
+    raise BenchError(
+        f"no id of the rows is one of {here.image_set.dataset!r}; they begin with {_some(frame['id'])}, and the "
+        f"data's with {_some(samples.ids)}."
+    )
+
+
+def _is_absent(condition: Condition, library: Library) -> bool:
+    try:
+        library.open(condition.image_set.dataset, condition.image_set.split)
+    except AbsentError:
+        return True
+    return False
+
+
+def _perturbed(condition: Condition) -> tuple[str, int]:
+    perturbation = condition.images.perturbation
+    return (perturbation.corruption, perturbation.severity) if perturbation else ("", 0)
+
+
+def _check_same(store: Store, cell: Cell, columns: dict[str, Array]) -> None:
+    """What is stored is never overwritten."""
+    stored = store.read(cell.key).columns
+    if columns_digest(stored) != columns_digest(columns):
+        raise BenchError(
+            f"other predictions of {cell.checkpoint.name!r} were imported for this condition before; give these "
+            f"another --checkpoint name, or remove the others with `bench store rm {cell.key} --store {store.root}`."
+        )
+
+
+# -- the file -----------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The rows, every value of CSV as text."""
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, dtype="string", keep_default_na=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise BenchError(f"{path} cannot be read as CSV or Parquet ({one_line(error)}).") from error
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if "id" not in frame or not {"prediction", "logits", "logit_0", "top_1"} & set(frame.columns):
+        raise BenchError(
+            f"{path} has the columns {', '.join(frame.columns) or '(none)'}; wanted are id, and prediction, or logits, "
+            "or logit_0, logit_1, …, or top_1 to top_5."
+        )
+    if not len(frame):
+        raise BenchError(f"{path} has no rows; every sample of the data needs one.")
+    return frame.assign(id=frame["id"].astype("string"))
+
+
+def _matched(frame: pd.DataFrame, ids: Array, path: Path) -> pd.DataFrame:
+    """The rows in the order of the samples.
+
+    Raises:
+        BenchError: a sample has no row or several, or a row is of none.
+    """
+    wanted = [str(i) for i in ids.tolist()]
+    twice = frame["id"][frame["id"].duplicated()].unique()
+    if len(twice):
+        raise BenchError(f"{path} has {len(twice):,} ids twice: {_some(twice)}; every sample needs one row.")
+    known, given = set(wanted), set(frame["id"])
+    unknown = [i for i in frame["id"] if i not in known]
+    if unknown:
+        raise BenchError(
+            f"{path} has {len(unknown):,} ids that the data lack: {_some(unknown)}; the data's begin with "
+            f"{_some(wanted)}."
+        )
+    missing = [i for i in wanted if i not in given]
+    if missing:
+        raise BenchError(
+            f"{path} lacks {len(missing):,} of {len(wanted):,} samples: {_some(missing)}; no score comes from a part."
+        )
+    return frame.set_index("id").loc[wanted].reset_index()
+
+
+def _some(ids: "Sequence[Any] | Array | pd.Series[str]") -> str:
+    """The first few, as a message names them."""
+    return ", ".join(str(i) for i in list(ids)[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+
+
+# -- its columns --------------------------------------------------------------------------------------------------
+
+
+def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition: Condition) -> dict[str, Array]:
+    """The columns of an outcome that can be had; with logits, all that the condition's measure gives."""
+    logits_NK = _logits(frame, len(space.classes))
+    top_NT = _tops(frame, space)
+    columns: dict[str, Array] = {}
+    if logits_NK is not None:
+        columns = _classified(logits_NK, labels_N, condition)
+    elif top_NT is not None:
+        hits_NT = top_NT == labels_N[:, None]
+        # 5 stands for every later place: the first five are all that is known.
+        rank_N = np.where(hits_NT.any(axis=1), hits_NT.argmax(axis=1), top_NT.shape[1]).astype(np.int32)
+        # As `classify` gives them, who has more than five: -1 stands for the class that is not known.
+        classes_NT = np.pad(top_NT, ((0, 0), (0, 1)), constant_values=-1)
+        first_N = np.ascontiguousarray(top_NT[:, 0])
+        columns = {"prediction": first_N, "correct": first_N == labels_N, "rank": rank_N, "top_classes": classes_NT}
+    if "prediction" not in frame:
+        return columns
+    prediction_N = _classes(frame["prediction"], frame["id"], space)
+    if columns:
+        differ = np.flatnonzero(columns["prediction"] != prediction_N)
+        if len(differ):
+            raise BenchError(
+                f"{len(differ):,} rows predict another class than their largest logit or top_1: "
+                f"{_some(frame['id'].to_numpy()[differ])}; leave the column prediction out, or mend the "
+                "order of classes."
+            )
+        return columns
+    return {"prediction": prediction_N, "correct": prediction_N == labels_N}
+
+
+def _classes(values: "pd.Series[Any]", ids: "pd.Series[Any]", space: ClassSpace) -> Array:
+    """(N,) int32: classes given by name, else by index."""
+    places = {name: place for place, name in enumerate(space.classes)}
+    # A name first: that of a digit is its index too, and no other space has numbers for names.
+    places = {**{str(place): place for place in range(len(space.classes))}, **places}
+    texts = [str(value).strip() for value in values]
+    wrong = [(i, text) for i, text in zip(ids, texts, strict=True) if text not in places]
+    if wrong:
+        raise BenchError(
+            f"{len(wrong):,} predictions are no class of {space.name!r}, whose {len(space.classes)} have "
+            f"indices from 0 and names such as {space.classes[0]}: {wrong[0][1]!r} of {wrong[0][0]} is the first."
+        )
+    return np.array([places[text] for text in texts], dtype=np.int32)
+
+
+def _tops(frame: pd.DataFrame, space: ClassSpace) -> Array | None:
+    """(N, 5) int32, or None where they are not given."""
+    given = [name for name in _TOP if name in frame]
+    if not given:
+        return None
+    if given != _TOP or len(space.classes) <= len(_TOP):
+        raise BenchError(f"{', '.join(_TOP)} go together, of more than five classes; the rows have {', '.join(given)}.")
+    return np.stack([_classes(frame[name], frame["id"], space) for name in _TOP], axis=1)
+
+
+def _logits(frame: pd.DataFrame, classes: int) -> Array | None:
+    """(N, K) float32, or None where they are not given."""
+    names = sorted((name for name in frame.columns if _LOGIT.fullmatch(name)), key=lambda name: int(name[6:]))
+    if not names and "logits" not in frame:
+        return None
+    if names and names != [f"logit_{k}" for k in range(classes)]:
+        raise BenchError(f"the rows have {len(names)} columns of logits, from {names[0]} to {names[-1]}; "
+                         f"the data have {classes} classes: logit_0 to logit_{classes - 1}.")  # fmt: skip
+    try:
+        if names:
+            # Row by row in memory, as a model gives them: sums are then taken in the same order.
+            found = np.ascontiguousarray(frame[names].to_numpy(dtype=np.float32))
+        else:
+            found = np.array([_listed(value) for value in frame["logits"]], dtype=np.float32)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BenchError(f"the rows have logits that are no numbers ({one_line(error)}).") from error
+    if found.shape != (len(frame), classes):
+        raise BenchError(f"the lists of logits must have {classes} numbers each, one a class.")
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+        raise BenchError(f"{len(bad):,} rows have NaN or infinite logits: {_some(frame['id'].to_numpy()[bad])}.")
+    return found
+
+
+def _listed(value: Any) -> Any:
+    """A list as CSV has it."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _classified(logits_NK: Array, labels_N: Array, condition: Condition) -> dict[str, Array]:
+    """What the condition's measure makes of logits."""
+    import torch
+
+    measure = measures.get(condition.measure.name).make(condition.measure.params)
+    logits, images = torch.from_numpy(logits_NK), torch.zeros(len(logits_NK), 1, 1, 1)
+    rows = measure.rows(lambda _: logits, images, torch.from_numpy(np.array(labels_N, dtype=np.int64)))
+    return {name: column.numpy() for name, column in rows.items()}

@@ -1,0 +1,197 @@
+"""What one side of a gate says: scores from published tables, or from stored outcomes."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from bench.compare import CannotCompareError, Side
+from bench.errors import one_line
+from bench.leaderboard import Board
+from bench.records import Estimate, Scalar
+from bench.store import Store
+from bench.suite import Score, Suite
+from bench.tables import long_table, read_csv
+
+_NOT_WHAT = {
+    "suite", "version", "protocol", "checkpoint", "family", "sam", "value", "ci_low", "ci_high", "n", "warnings",
+}  # fmt: skip
+"""Columns of the long table that do not say which score a row has."""
+
+What: TypeAlias = frozenset[tuple[str, str]]
+"""Which score of a suite: the long table's columns that are not empty, as text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbers:
+    """What one side says: scores, and the outcomes behind them where these are stored."""
+
+    place: str
+    """Where it comes from, for people."""
+    frame: pd.DataFrame
+    """Long table."""
+    boards: Mapping[str, Board] = field(default_factory=dict)
+    """By suite; none of published numbers."""
+    store: Store | None = None
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the data behind published numbers, where these are known: by suite, then by `dataset/split`."""
+
+    @property
+    def names(self) -> set[str]:
+        """Of the checkpoints."""
+        if self.store is None:
+            return set(self.frame["checkpoint"].dropna())
+        return {checkpoint.name for board in self.boards.values() for checkpoint in board.checkpoints}
+
+    def holds(self, suite: Suite) -> bool:
+        """Whether there is a score of the suite, or of outcomes at least a part of what its headline needs."""
+        if self.store is None:
+            return bool((self.frame["suite"] == suite.name).any())
+        board = self.boards.get(suite.name)
+        # Suites share cells: the clean one alone does not mean that the corrupted ones were meant to be measured.
+        return board is not None and any(c in board.suite.headline.conditions for _, c in board.cells)
+
+    def side(self, suite: Suite, name: str) -> Side | None:
+        """The checkpoint's outcomes; None where only numbers are published.
+
+        Raises:
+            CannotCompareError: nothing is stored of it, or two models bear the name.
+        """
+        if self.store is None:
+            return None
+        board = self.boards.get(suite.name)
+        found = [checkpoint for checkpoint in board.checkpoints if checkpoint.name == name] if board else []
+        if board is None or not found:
+            raise CannotCompareError(
+                f"{self.place} holds nothing of {suite.name} as asked for {name}; `bench run` measures it."
+            )
+        if len(found) > 1:
+            raise CannotCompareError(
+                f"{self.place} holds {len(found)} models under the name {name} "
+                f"({', '.join(checkpoint.model[:6] for checkpoint in found)}); keep each in a store of its own."
+            )
+        return Side(board=board, checkpoint=found[0], store=self.store)
+
+    def scores(self, suite: Suite, name: str) -> dict[What, Estimate]:
+        """Every score of a checkpoint.
+
+        Raises:
+            CannotCompareError: there is none, or they are of another version of the suite, or one comes twice.
+        """
+        rows = self.frame[(self.frame["suite"] == suite.name) & (self.frame["checkpoint"] == name)]
+        if rows.empty:
+            raise CannotCompareError(
+                f"{self.place} has no score of {suite.name} for {name}; measure it, or leave it out."
+            )
+        versions = set(rows["version"].dropna())
+        if versions != {suite.version}:
+            have = " and ".join(f"v{version}" for version in sorted(versions)) or "no version"
+            raise CannotCompareError(
+                f"{self.place} has {suite.name} {have}, and this rtbench measures v{suite.version}; make it anew."
+            )
+        known = {"score", "metric", *(name for score in suite.scores for name in score.columns())}
+        found: dict[What, Estimate] = {}
+        for row in rows.to_dict("records"):
+            columns = {str(name): value for name, value in row.items() if name not in _NOT_WHAT and _is_given(value)}
+            strange = sorted(columns.keys() - known)
+            if strange:
+                raise CannotCompareError(
+                    f"{self.place} has a column {strange[0]!r} that no score of {suite.name} has; make it anew."
+                )
+            if _what(columns) in found:
+                raise CannotCompareError(f"{self.place} has two rows of {_named(row)}; make it anew.")
+            found[_what(columns)] = _estimate(row, self.place)
+        return found
+
+    def score(self, suite: Suite, name: str, score: Score) -> Estimate:
+        """One score of a checkpoint.
+
+        Raises:
+            CannotCompareError: it is not there.
+        """
+        found = self.scores(suite, name).get(what_of(score))
+        if found is None:
+            raise CannotCompareError(
+                f"{self.place} lacks the score {score.column!r} of {suite.name} for {name}: it is half-finished; "
+                "measure it whole."
+            )
+        return found
+
+    def protocol(self, suite: Suite, name: str) -> str:
+        """How the checkpoint was measured."""
+        rows = self.frame[(self.frame["suite"] == suite.name) & (self.frame["checkpoint"] == name)]
+        return " or ".join(rows["protocol"].dropna().unique())
+
+
+def published(paths: Sequence[Path]) -> Numbers:
+    """Numbers from files that `bench table --format csv`, `bench run` or `bench publish` wrote.
+
+    Raises:
+        BenchError: a file is not such a table.
+        CannotCompareError: what `bench publish` wrote beside it is damaged.
+    """
+    frames = [read_csv(path) for path in paths]
+    return Numbers(
+        place=", ".join(map(str, paths)),
+        frame=pd.concat(frames, ignore_index=True),
+        fingerprints=dict(filter(None, map(_fingerprints, paths))),
+    )
+
+
+def _fingerprints(table: Path) -> tuple[str, Mapping[str, str]] | None:
+    """The suite of a table and the fingerprints of its data, if they stand in a file beside it."""
+    path = table.with_name(f"{table.stem}.meta.json")
+    if not path.exists():
+        return None
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        return str(meta["suite"]), {str(data): str(value) for data, value in meta["fingerprints"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CannotCompareError(f"{path} is damaged ({one_line(error)}); publish the table anew.") from error
+
+
+def stored(boards: Sequence[Board], store: Store) -> Numbers:
+    """Numbers from outcomes."""
+    return Numbers(
+        place=str(store.root),
+        frame=long_table(boards),
+        boards={board.suite.name: board for board in boards},
+        store=store,
+    )
+
+
+def what_of(score: Score) -> What:
+    """What tells a score's row from the others of its suite and checkpoint."""
+    return _what({**score.columns(), "score": score.column, "metric": score.metric.name})
+
+
+def _what(columns: Mapping[str, Scalar]) -> What:
+    return frozenset((name, str(value)) for name, value in columns.items() if _is_given(value))
+
+
+def _is_given(value: Any) -> bool:
+    return not (value is None or value is pd.NA or value == "" or value != value)
+
+
+def _estimate(row: Mapping[Any, Any], place: str) -> Estimate:
+    """The numbers of a row; a table may have been edited by hand."""
+    value, low, high, n = (row[name] if _is_given(row[name]) else None for name in ("value", "ci_low", "ci_high", "n"))
+    if value is None or n is None or n < 1 or not math.isfinite(value):
+        raise CannotCompareError(f"{place} has no value or no n in the row of {_named(row)}; make it anew.")
+    if (low is None) != (high is None) or (low is not None and not low <= value <= high):
+        raise CannotCompareError(f"{place} has an interval beside its value in the row of {_named(row)}; make it anew.")
+    return Estimate(
+        value=float(value),
+        n=int(n),
+        ci_low=None if low is None else float(low),
+        ci_high=None if high is None else float(high),
+    )
+
+
+def _named(row: Mapping[Any, Any]) -> str:
+    """Suite, checkpoint and score of a row."""
+    return f"{row['suite']}, {row['checkpoint']}, {row['score'] if _is_given(row['score']) else row['metric']}"

@@ -1,0 +1,297 @@
+"""Pairs of checkpoints that differ in SAM: what it gains, and the question of the SAM paper.
+
+Chen, Hsieh & Gong 2022 (arXiv 2106.01548) hold that ViT and MLP-Mixer gain more by sharpness-aware training than
+ResNet does, and more on corrupted than on clean images. Shapes: N images.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.by_image import aligned, by_image
+from bench.compare import FEW, CannotCompareError, Difference, Side, differences, few_changed, independent_mean
+from bench.errors import BenchError
+from bench.leaderboard import Board
+from bench.paired import holm, paired_bootstrap
+from bench.records import Array, digest
+from bench.stats import Interval, clustered_standard_error, normal_interval
+from bench.store import Store, StoredCheckpoint
+from bench.suite import Score, Suite
+
+BASELINE = "resnet"
+"""The family that the others' gains are held against."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two checkpoints, the second trained with SAM."""
+
+    before: StoredCheckpoint
+    after: StoredCheckpoint
+    differs: str
+    """What else they differ in; empty where nothing is known to."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overall:
+    """The mean of a pair's gains over suites: the first accuracy of each."""
+
+    pair: Pair
+    suites: int
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    p_adjusted: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """Every pair on every suite."""
+
+    rows: Sequence[tuple[Pair, Difference]]
+    """By suite, then by family and name; the suite's headline."""
+    overall: Sequence[Overall]
+    """Of pairs with two suites and more."""
+    notes: Sequence[str]
+
+
+def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
+    """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner."""
+    found = [
+        Pair(before=before, after=after, differs=_differs(store, after))
+        for after in board.checkpoints
+        for before in board.checkpoints
+        if before.sam == "none" != after.sam
+        and (after.pairs_with == before.name or before.pairs_with == after.name)
+        and family in (None, after.family)
+    ]
+    return sorted(found, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
+
+
+def _differs(store: Store, checkpoint: StoredCheckpoint) -> str:
+    """`pair_differs` of the registry entry as it is stored."""
+    for path in sorted(store.root.glob("checkpoints/*.json")):
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        if (entry["name"], entry["model"]) == (checkpoint.name, checkpoint.model):
+            return str(entry.get("pair_differs", ""))
+    return ""
+
+
+def accuracy_of(suite: Suite) -> Score | None:
+    """The first accuracy of a suite's leaderboard, beside its clean one: the headline, but for mCE."""
+    clean = clean_of(suite)
+    shown = [score for score in suite.board if score.metric.unit == "fraction" and score.metric.higher_is_better]
+    return next((score for score in shown if score is not clean), None)
+
+
+def clean_of(suite: Suite) -> Score | None:
+    """The leaderboard's accuracy without the shift, where it has one."""
+    return next((score for score in suite.board if score.column.split(",")[0] == "clean"), None)
+
+
+# -- what SAM gains ------------------------------------------------------------------------------------------------
+
+
+def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = None, *, seed: int = 0) -> Compared:
+    """What SAM changes, for every stored pair and suite, and over the suites; p adjusted for all rows together.
+
+    Args:
+        boards: of one store.
+        store: that store.
+        family: only pairs of a family.
+        seed: of the bootstrap.
+
+    Raises:
+        BenchError: no pair has both its sides.
+    """
+    rows: list[tuple[Pair, Difference]] = []
+    gains: dict[Pair, list[Difference]] = {}
+    notes: list[str] = []
+    for board in boards:
+        headline, accuracy = board.suite.headline, accuracy_of(board.suite)
+        for pair in pairs(board, store, family):
+            sides = sides_of(pair, board, store)
+            try:
+                found = differences(*sides, [headline], seed=seed)
+                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else found
+            except CannotCompareError as error:
+                notes.append(f"left out: {error}")
+                continue
+            rows += [(pair, one) for one in found]
+            gains.setdefault(pair, []).extend(some if accuracy else [])
+    if not rows:
+        names = ", ".join(board.suite.name for board in boards)
+        of = f" of family {family!r}" if family else ""
+        why = f" ({notes[0]})" if notes else ""
+        raise BenchError(
+            f"no pair{of} that differs in SAM is stored whole for {names}{why}; `bench run` measures both sides, which "
+            "name each other by pairs_with in the registry."
+        )
+    overall = [_overall(pair, some) for pair, some in gains.items() if len(some) > 1]
+    return _adjusted(rows, overall, notes)
+
+
+def sides_of(pair: Pair, board: Board, store: Store) -> tuple[Side, Side]:
+    """Without SAM, and with it."""
+    return (
+        Side(board=board, checkpoint=pair.before, store=store),
+        Side(board=board, checkpoint=pair.after, store=store),
+    )
+
+
+def _overall(pair: Pair, rows: Sequence[Difference]) -> Overall:
+    mean = float(np.mean([row.value for row in rows]))
+    intervals = [(row.ci_low, row.ci_high) for row in rows if row.ci_low is not None and row.ci_high is not None]
+    if len(intervals) < len(rows):
+        return Overall(pair=pair, suites=len(rows), value=mean, ci_low=None, ci_high=None, p=None)
+    (low, high), p = independent_mean(mean, len(rows), intervals)
+    return Overall(pair=pair, suites=len(rows), value=mean, ci_low=low, ci_high=high, p=p)
+
+
+def _adjusted(rows: Sequence[tuple[Pair, Difference]], overall: Sequence[Overall], notes: Sequence[str]) -> Compared:
+    """With p adjusted for the rows of suites and the overall ones together."""
+    known = [p for p in (*(row.p for _, row in rows), *(one.p for one in overall)) if p is not None]
+    values = iter(holm(known).tolist())
+    return Compared(
+        rows=[(pair, row if row.p is None else replace(row, p_adjusted=next(values))) for pair, row in rows],
+        overall=[one if one.p is None else replace(one, p_adjusted=next(values)) for one in overall],
+        notes=notes,
+    )
+
+
+# -- the question of the SAM paper ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """A difference of accuracies, or of such differences; a fraction, with its 95% interval."""
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gains:
+    """What a family gains by SAM in a suite, the mean over its pairs."""
+
+    suite: str
+    family: str
+    pairs: int
+    clean: Contrast
+    shifted: Contrast
+    more: Contrast
+    """Shifted less clean: above 0, SAM helps more under the shift."""
+    clean_beyond: Contrast | None
+    """The clean gain less that of `BASELINE`; None for that family, or without it."""
+    shifted_beyond: Contrast | None
+
+
+_ByImage = Mapping[str, Array]
+"""Digest of some images' ids to (N,) values, in the order of the ids: a contrast is the sum of the means."""
+
+
+def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, seed: int = 0) -> list[Gains]:
+    """What each family gains on clean and on shifted images, for suites that have both.
+
+    Intervals resample images, whole: what a pair gains on two conditions of the same images is paired. Where the clean
+    images are others than the shifted ones, the two are independent, and their variances add up.
+
+    Args:
+        boards: of one store.
+        store: that store.
+        family: only this one, and `BASELINE`.
+        seed: of the bootstrap.
+    """
+    found = []
+    for board in boards:
+        scores = (clean_of(board.suite), accuracy_of(board.suite))
+        if scores[0] is None or scores[1] is None:
+            continue
+        by_family: dict[str, list[tuple[_ByImage, _ByImage]]] = {}
+        for pair in pairs(board, store):
+            changes = _changes(sides_of(pair, board, store), (scores[0], scores[1]))
+            if changes is not None and (family in (None, pair.after.family) or pair.after.family == BASELINE):
+                by_family.setdefault(pair.after.family, []).append(changes)
+        means = {name: _mean_change(some) for name, some in by_family.items()}
+        base = means.get(BASELINE)
+        for name, (clean, shifted) in means.items():
+            key = f"gains/{board.suite.name}"
+            beyond = None if base is None or name == BASELINE else base
+            found.append(
+                Gains(
+                    suite=board.suite.name,
+                    family=name,
+                    pairs=len(by_family[name]),
+                    clean=_contrast(clean, seed, key),
+                    shifted=_contrast(shifted, seed, key),
+                    more=_contrast(_less(shifted, clean), seed, key),
+                    clean_beyond=_contrast(_less(clean, beyond[0]), seed, key) if beyond else None,
+                    shifted_beyond=_contrast(_less(shifted, beyond[1]), seed, key) if beyond else None,
+                )
+            )
+    return found
+
+
+def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_ByImage, _ByImage] | None:
+    """What each image gains under each of two scores; None where a cell is missing or a score is not by image."""
+    found = []
+    for score in scores:
+        try:
+            first, second = (by_image(score.metric, side.outcomes(score)) for side in sides)
+        except CannotCompareError:
+            return None
+        if first is None or second is None or first.score is not None:
+            return None
+        first_NC, second_NC = aligned(first, second, score.metric.name)
+        found.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})
+    return found[0], found[1]
+
+
+def _mean_change(changes: Sequence[tuple[_ByImage, _ByImage]]) -> tuple[_ByImage, _ByImage]:
+    clean, shifted = (_summed([(1 / len(changes), change[i]) for change in changes]) for i in (0, 1))
+    return clean, shifted
+
+
+def _less(first: _ByImage, second: _ByImage) -> _ByImage:
+    return _summed([(1.0, first), (-1.0, second)])
+
+
+def _summed(terms: Iterable[tuple[float, _ByImage]]) -> _ByImage:
+    found: dict[str, Array] = {}
+    for weight, values in terms:
+        for images, values_N in values.items():
+            found[images] = found.get(images, np.zeros(len(values_N))) + weight * values_N
+    return found
+
+
+def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
+    value = float(sum(values_N.mean() for values_N in values.values()))
+    interval = _interval(list(values.values()), value, seed, key)
+    return Contrast(value=value, ci_low=interval[0] if interval else None, ci_high=interval[1] if interval else None)
+
+
+def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Interval | None:
+    """By bootstrap where all is of the same images, else from the sum of the variances; None where nothing changes."""
+    if min(map(len, parts)) < 2 or not any(np.any(values_N) for values_N in parts):
+        return None
+    if len(parts) == 1 and np.count_nonzero(parts[0]) >= FEW:
+        return paired_bootstrap(parts[0][:, None], [1.0], seed=seed, key=key)
+    intervals = [_alone(values_N) for values_N in parts]
+    if len(intervals) == 1:
+        return intervals[0]
+    half = math.hypot(*(high - low for low, high in intervals)) / 2
+    return value - half, value + half
+
+
+def _alone(change_N: Array) -> Interval:
+    """Of the mean change of one set of images."""
+    if not np.any(change_N):
+        return 0.0, 0.0
+    if np.count_nonzero(change_N) < FEW:
+        return few_changed(change_N)[0]
+    return normal_interval(float(change_N.mean()), clustered_standard_error(change_N))

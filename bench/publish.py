@@ -1,0 +1,284 @@
+"""A folder of published results: a CSV a suite, what is to be known of each, tables for its README, model cards.
+
+All of it follows from the store, and from what the folder holds of other suites: no clock, no path of a machine.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import __version__
+from bench.costs import read_log
+from bench.errors import BenchError
+from bench.leaderboard import IMPORTED, Board
+from bench.records import digest
+from bench.store import Store
+from bench.tables import display_names, long_table, read_csv, to_csv
+
+BEGIN, END = "<!-- bench publish -->", "<!-- /bench publish -->"
+"""Around what is ours in a README."""
+_SECTION = re.compile(r"<!-- table (?P<name>\S+) -->\n(?P<text>.*?)(?=<!-- table |\Z)", re.DOTALL)
+_NUMBERS = ("version", "protocol", "value", "ci_low", "ci_high", "n", "warnings")
+"""Columns that may change of a published row; by the others it is known again."""
+_META = ".meta.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A published row that would say something else."""
+
+    file: str
+    row: str
+    """Checkpoint and score."""
+    old: str
+    new: str
+    """Empty where the row would be gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """What publishing would write, and what it would change."""
+
+    files: Mapping[str, str]
+    """Path below the folder to its text."""
+    changes: tuple[Change, ...]
+
+
+def publication(
+    folder: Path, boards: Sequence[Board], store: Store, *, sections: Mapping[str, str], selection: Sequence[str] = (),
+    source: str = "",
+) -> Publication:  # fmt: skip
+    """Make the texts of all files, without writing any.
+
+    Args:
+        folder: where they will be; what it holds of other suites stays, and stands in its README and cards too.
+        boards: one a suite.
+        store: where their outcomes are.
+        sections: suite's name to its table in Markdown.
+        selection: options of `bench run` beside suite, limit, seed and numerics that belong to the boards' protocol.
+        source: an address where the results can be read, for the model cards.
+
+    Raises:
+        BenchError: a file of the folder cannot be read, or is not what was published.
+    """
+    tables = _published(folder)
+    changes: list[Change] = []
+    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for board in boards:
+        name = f"{board.suite.name}{board.choice.suffix}"
+        frame, meta = long_table([board]), _meta(board, store, selection, source)
+        if (folder / f"{name}.csv").exists():
+            changes += _changes(f"{name}.csv", read_csv(folder / f"{name}.csv"), frame)
+        tables[name] = (frame, meta)
+        files[f"{name}.csv"] = to_csv(frame)
+        files[f"{name}{_META}"] = json.dumps(meta, indent=1, ensure_ascii=False) + "\n"
+        section = sections[board.suite.name].replace("<", "&lt;")  # a checkpoint named as one of our marks is a name
+        texts[name] = f"{section}\n\n[{name}.csv]({name}.csv), [{name}{_META}]({name}{_META})\n"
+    files["README.md"] = _readme(folder / "README.md", texts)
+    for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
+        files[f"cards/{file_name(checkpoint)}.md"] = card(checkpoint, tables)
+    return Publication(files=files, changes=tuple(changes))
+
+
+def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """What the folder holds: tables with what is known of them, by name."""
+    found = {}
+    for path in sorted(folder.glob(f"*{_META}")):
+        name = path.name.removesuffix(_META)
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+            known = {key: str(meta[key]) for key in ("suite", "title", "protocol")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{path} is not as `bench publish` wrote it ({error!r}); remove it or mend it.") from error
+        if (folder / f"{name}.csv").exists():
+            found[name] = (read_csv(folder / f"{name}.csv"), {**meta, **known})
+    return found
+
+
+# -- what is known of a table -------------------------------------------------------------------------------------
+
+
+def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> dict[str, Any]:
+    """How the numbers of a board came to be; dates, versions and devices are those of the store's log."""
+    log, choice = read_log(store), board.choice
+    told = [log[cell.key] for cell in board.cells.values() if cell.key in log]
+    dates = sorted(str(entry["when"]) for entry in told if "when" in entry)
+    names = display_names(board.checkpoints)
+    return {
+        "suite": board.suite.name,
+        "version": board.suite.version,
+        "title": board.suite.title,
+        "paper": board.suite.paper,
+        "track": board.suite.track,
+        "protocol": board.protocol,
+        "command": _command(board, selection),
+        "rtbench": __version__,
+        "device": choice.device,
+        "precision": choice.precision,
+        "seed": choice.seed,
+        "limit": choice.limit,
+        "measured": {"first": dates[0] if dates else None, "last": dates[-1] if dates else None},
+        "hardware": sorted({str(entry["device"]) for entry in told if "device" in entry}),
+        "versions": _distinct([entry["versions"] for entry in told if "versions" in entry]),
+        "fingerprints": _fingerprints(board),
+        "source": source,
+        "checkpoints": {
+            names[checkpoint]: {
+                "model": checkpoint.model,
+                "family": checkpoint.family,
+                "sam": checkpoint.sam,
+                "cells": board.present(checkpoint),
+                # One digest for the keys of all cells: a suite has up to a hundred of them.
+                "cells_digest": digest(sorted(c.key for (m, _), c in board.cells.items() if m == checkpoint.model)),
+            }
+            for checkpoint in board.checkpoints
+        },
+        "cells_of_the_suite": len(board.suite.conditions),
+        "notes": list(board.notes),
+    }
+
+
+def _command(board: Board, selection: Sequence[str]) -> str:
+    """What measures these numbers anew, or took them in."""
+    choice = board.choice
+    if choice.device == IMPORTED:
+        return shlex.join(["bench", "import", "ROWS", "--suite", board.suite.name, "--checkpoint", "NAME"])
+    words = ["bench", "run", *(selection or ("--suite", board.suite.name))]
+    words += ["--limit", str(choice.limit)] if choice.limit is not None else []
+    words += ["--seed", str(choice.seed)] if choice.seed else []
+    words += ["--device", choice.device, "--precision", choice.precision]
+    return shlex.join(words)
+
+
+def _distinct(values: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Each once, in a fixed order: cells of one table may have been measured by several versions."""
+    return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
+
+
+def _fingerprints(board: Board) -> dict[str, str]:
+    """Of the data, by data set and split."""
+    found = {
+        f"{condition.image_set.dataset}/{condition.image_set.split}": cell.identity["fingerprints"][0]
+        for (_, condition), cell in board.cells.items()
+    }
+    return dict(sorted(found.items()))
+
+
+# -- what would change --------------------------------------------------------------------------------------------
+
+
+def _changes(file: str, old: pd.DataFrame, new: pd.DataFrame) -> list[Change]:
+    """Rows of the old table that the new one lacks, or has with other numbers. New rows change none."""
+    before, after = _by_row(old), _by_row(new)
+    return [
+        Change(file=file, row=_label(row), old=_numbers(numbers, after.get(row)), new=_numbers(after.get(row), numbers))
+        for row, numbers in before.items()
+        if numbers != after.get(row)
+    ]
+
+
+def _by_row(frame: pd.DataFrame) -> dict[tuple[tuple[str, str], ...], dict[str, str]]:
+    """What a row is about to its numbers, both as the CSV has them."""
+    texts = frame.astype("string").fillna("")
+    for name in ("value", "ci_low", "ci_high"):
+        texts[name] = frame[name].map(lambda value: "" if pd.isna(value) else f"{value:.6f}")
+    found = {}
+    for row in texts.to_dict("records"):
+        about = tuple((str(name), str(text)) for name, text in row.items() if name not in _NUMBERS and text != "")
+        found[about] = {name: str(row.get(name, "")) for name in _NUMBERS}
+    return found
+
+
+def _label(row: tuple[tuple[str, str], ...]) -> str:
+    columns = dict(row)
+    shown = ("checkpoint", "score", "corruption", "severity", "metric", "dataset", "split")
+    return ", ".join(columns[name] for name in shown if name in columns)
+
+
+def _numbers(numbers: Mapping[str, str] | None, other: Mapping[str, str] | None) -> str:
+    """What differs, the value first."""
+    if numbers is None:
+        return ""
+    differ = [name for name in _NUMBERS if other is None or numbers[name] != other[name]]
+    shown = ["value", *(name for name in differ if name not in ("value", "ci_low", "ci_high"))]
+    if set(differ) & {"ci_low", "ci_high"} and "value" not in differ:
+        shown += ["ci_low", "ci_high"]
+    return ", ".join(numbers[name] if name == "value" else f"{name} {numbers[name] or 'none'}" for name in shown)
+
+
+# -- the README ---------------------------------------------------------------------------------------------------
+
+
+def _readme(path: Path, texts: Mapping[str, str]) -> str:
+    """The folder's README with these tables in its block; other tables of the block, and all around it, stay."""
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    counts = old.count(BEGIN), old.count(END)
+    if counts not in ((0, 0), (1, 1)) or (counts == (1, 1) and old.index(END) < old.index(BEGIN)):
+        raise BenchError(
+            f"{path} has {counts[0]} lines {BEGIN} and {counts[1]} lines {END}; leave one of each, in this order, or "
+            "none."
+        )
+    if counts == (0, 0):
+        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
+    head, rest = old.split(BEGIN)
+    block, tail = rest.split(END)
+    sections = {found["name"]: found["text"] for found in _SECTION.finditer(block)} | dict(texts)
+    body = "\n".join(f"<!-- table {name} -->\n{text.strip()}\n" for name, text in sorted(sections.items()))
+    return f"{head}{BEGIN}\n{body}{END}{tail}"
+
+
+# -- model cards --------------------------------------------------------------------------------------------------
+
+
+def file_name(checkpoint: str) -> str:
+    """A name for a checkpoint's file: what is not safe in one is replaced, and a digest keeps names apart.
+
+    >>> file_name("digits-vit"), file_name("../a/b")
+    ('digits-vit', '_.._a_b-8e7e11')
+    """
+    safe = re.sub(r"[^\w.+@-]", "_", checkpoint)
+    safe = f"_{safe}" if safe.startswith((".", "-")) else safe
+    return safe if safe == checkpoint else f"{safe}-{hashlib.sha256(checkpoint.encode()).hexdigest()[:6]}"
+
+
+def card(checkpoint: str, tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, Any]]]) -> str:
+    """The head of a model card for the Hugging Face hub: `model-index` with every leaderboard score of a checkpoint.
+
+    The fields are those of https://github.com/huggingface/hub-docs/blob/main/modelcard.md. Values are as in the CSV,
+    fractions and not percent. Nothing is `verified`: only the hub's own evaluations are.
+    """
+    from huggingface_hub.repocard_data import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Image Classification",
+            dataset_type=str(meta["suite"]),
+            dataset_name=str(meta["title"]),
+            dataset_config=name,
+            dataset_split=None if pd.isna(row["split"]) else str(row["split"]),
+            dataset_args={"protocol": str(meta["protocol"]), "version": int(row["version"])},
+            metric_type="accuracy" if row["metric"] == "top1" else str(row["metric"]),
+            metric_name=str(row["score"]),
+            metric_value=float(row["value"]),
+            metric_args={"n": int(row["n"])}
+            | {end: float(row[end]) for end in ("ci_low", "ci_high") if not pd.isna(row[end])},
+            verified=False,
+            source_name=f"rtbench {meta['rtbench']}" if meta.get("source") else None,
+            source_url=str(meta["source"]) if meta.get("source") else None,
+        )
+        for name, (frame, meta) in sorted(tables.items())
+        for _, row in frame[(frame["checkpoint"] == checkpoint) & frame["score"].notna()].iterrows()
+    ]
+    if not results:
+        return f"---\nmodel-index: []\n---\n\n{checkpoint} has no leaderboard score yet.\n"
+    head = ModelCardData(model_name=checkpoint, eval_results=results).to_yaml(line_break="\n")
+    return f"---\n{head}\n---\n"

@@ -1,0 +1,224 @@
+"""The page: everything that is stored of some suites, in one HTML file that asks for nothing else.
+
+The same store gives the same bytes: the only dates are those of its log.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench.compare import Difference
+from bench.compare_tables import GAINS, ONE_TRAINING
+from bench.costs import read_log
+from bench.datasets import Library
+from bench.errors import BenchError
+from bench.leaderboard import Board
+from bench.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
+from bench.report.flipped import Flipped, flipped
+from bench.report.measured import Log, measured
+from bench.report.thumbnails import Thumbnails
+from bench.report.views import board_view
+from bench.store import Store
+from bench.tables import display_names
+
+PICTURES = 1_500_000
+"""Bytes of thumbnails in a page."""
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairRow:
+    """A row of the table of pairs, as text."""
+
+    before: str
+    after: str
+    family: str
+    suite: str
+    """Empty of a mean over suites, which a filter by suite leaves alone."""
+    score: str
+    values: tuple[str, ...]
+    """Without, with, difference, interval, p, p adjusted, verdict, lost / gained, n, test."""
+    about: str
+    """Protocol, dates and versions."""
+
+
+def render(boards: Sequence[Board], store: Store, library: Library, *, pictures: int = PICTURES) -> str:
+    """The page of some boards.
+
+    Args:
+        boards: of one store.
+        store: which.
+        library: where pictures of flipped images are, if their data are here.
+        pictures: bytes of thumbnails at most.
+
+    Raises:
+        DamagedCellError: a file of the store cannot be read whole.
+    """
+    log = read_log(store)
+    checkpoints = {checkpoint for board in boards for checkpoint in board.checkpoints}
+    families = sorted({checkpoint.family for checkpoint in checkpoints})
+    cells = {cell.key for board in boards for cell in board.cells.values()}
+    compared, missing = _compared(boards, store)
+    thumbnails = Thumbnails(library, pictures)
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        boards=[board_view(board, store, log, families) for board in boards],
+        families=families,
+        sams=sorted({checkpoint.sam for checkpoint in checkpoints}),
+        checkpoints=len(checkpoints),
+        cells=len(cells),
+        measured=measured(log, sorted(cells)),
+        pairs=list(_pair_rows(boards, compared, log)) if compared else [],
+        differing=_differing(compared) if compared else [],
+        pair_notes=[ONE_TRAINING, *compared.notes] if compared else missing,
+        gains=[_gains_row(one) for one in gains(boards, store)] if compared else [],
+        gains_about=GAINS,
+        flips=list(_flips(boards, store, thumbnails)),
+        flip_notes=list(thumbnails.notes),
+        pictures=embedded_json(thumbnails.pictures),
+        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def embedded_json(value: object) -> Markup:
+    """JSON for a script element, which `</script>` or `<!--` within it would end or change."""
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------
+
+
+def _compared(boards: Sequence[Board], store: Store) -> tuple[Compared | None, list[str]]:
+    """What SAM changes; where there are pairs that cannot be compared, why."""
+    some = [board for board in boards if pairs(board, store)]
+    if not some:
+        return None, []
+    try:
+        return compare_pairs(some, store), []
+    except BenchError as error:
+        return None, [str(error)]
+
+
+def _names(board: Board, pair: Pair) -> tuple[str, str]:
+    names = display_names(board.checkpoints)
+    return names[pair.before], names[pair.after]
+
+
+def _pair_rows(boards: Sequence[Board], compared: Compared, log: Log) -> Iterator[PairRow]:
+    by_suite = {board.suite.name: board for board in boards}
+    for pair, found in compared.rows:
+        yield _pair_row(by_suite[found.suite], pair, found, log)
+    for overall in compared.overall:
+        yield _overall_row(overall)
+
+
+def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
+    before, after = _names(board, pair)
+    times, digits = (100, 1) if found.score.metric.unit == "fraction" else (1, 3)
+    models = (pair.before.model, pair.after.model)
+    told = measured(
+        log, [board.cells[model, condition].key for model in models for condition in found.score.conditions]
+    )
+    return PairRow(
+        before=before,
+        after=after,
+        family=pair.after.family,
+        suite=board.suite.name,
+        score=found.score.column,
+        values=(
+            f"{times * found.before.value:.{digits}f}",
+            f"{times * found.after.value:.{digits}f}",
+            f"{times * found.value:+.{digits}f}",
+            _interval(found.ci_low, found.ci_high, times, digits),
+            _p(found.p),
+            _p(found.p_adjusted),
+            _verdict(found.p_adjusted, -found.worse),
+            "–" if found.lost is None else f"{found.lost} / {found.gained}",
+            f"{found.after.n:,}",
+            found.how or "–",
+        ),
+        about=(f"{_differs(pair)} " if pair.differs else "") + f"{board.suite.protocol.name}; {board.choice.text}; "
+        f"suite {board.suite.name} version {board.suite.version}; "
+        f"measured {told.dates or 'on a day that the log does not tell'}; "
+        f"{told.versions or 'versions are not in the log'}",
+    )
+
+
+def _overall_row(found: Overall) -> PairRow:
+    return PairRow(
+        before=found.pair.before.name,
+        after=found.pair.after.name,
+        family=found.pair.after.family,
+        suite="",
+        score=f"mean of {found.suites} suites",
+        values=(
+            "–",
+            "–",
+            f"{100 * found.value:+.1f}",
+            _interval(found.ci_low, found.ci_high, 100, 1),
+            _p(found.p),
+            _p(found.p_adjusted),
+            _verdict(found.p_adjusted, found.value),
+            "–",
+            "–",
+            "independent sum" if found.p is not None else "–",
+        ),
+        about="the mean of the differences of each suite's first accuracy, under the protocols of the rows above; the "
+        "suites are taken as independent, though some share images",
+    )
+
+
+def _verdict(p: float | None, better: float) -> str:
+    """What a difference is, in a word, where chance alone is not to be thought of."""
+    return "–" if p is None or p > 0.05 or not better else "better" if better > 0 else "worse"
+
+
+def _interval(low: float | None, high: float | None, times: float, digits: int) -> str:
+    return "–" if low is None or high is None else f"{times * low:+.{digits}f} to {times * high:+.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+def _differing(compared: Compared) -> list[str]:
+    """A sentence for each pair that differs in more than SAM."""
+    return [_differs(pair) for pair in dict.fromkeys(pair for pair, _ in compared.rows) if pair.differs]
+
+
+def _differs(pair: Pair) -> str:
+    return f"{pair.after.name} differs from {pair.before.name} in more than SAM: {pair.differs}."
+
+
+def _gains_row(found: Gains) -> dict[str, object]:
+    contrasts = (found.clean, found.shifted, found.more, found.clean_beyond, found.shifted_beyond)
+    return {
+        "suite": found.suite,
+        "family": found.family,
+        "pairs": found.pairs,
+        "values": list(map(_contrast, contrasts)),
+    }
+
+
+def _contrast(found: Contrast | None) -> tuple[str, str]:
+    """A gain, and its interval."""
+    return ("–", "") if found is None else (f"{100 * found.value:+.1f}", _interval(found.ci_low, found.ci_high, 100, 1))
+
+
+def _flips(boards: Sequence[Board], store: Store, thumbnails: Thumbnails) -> Iterator[Flipped]:
+    for board in boards:
+        for pair in pairs(board, store):
+            found = flipped(board, pair, _names(board, pair), store, thumbnails)
+            if found is not None:
+                yield found

@@ -1,0 +1,85 @@
+"""Clean against shifted accuracy over the checkpoints of a board, and the lines that they are held against."""
+
+from dataclasses import dataclass
+
+from bench.errors import BenchError
+from bench.leaderboard import Board
+from bench.pairs import accuracy_of, clean_of
+from bench.records import Estimate
+from bench.robust_line import LogitLine
+from bench.shift_lines import effective_robustness
+from bench.store import Store, StoredCheckpoint
+from bench.suite import Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dot:
+    """A checkpoint with both accuracies."""
+
+    checkpoint: StoredCheckpoint
+    clean: Estimate
+    shifted: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scatter:
+    """The dots of a board, and a line."""
+
+    clean: str
+    """Heading of the clean accuracy."""
+    shifted: str
+    dots: tuple[Dot, ...]
+    clip: float
+    """How near to 0 and 1 an accuracy is drawn: half of one image."""
+    line: LogitLine | None
+    about: str
+    """Through what the line goes, and how well; or why there is none."""
+
+
+def scatters(board: Board, store: Store) -> list[Scatter]:
+    """One a line, or one without where there are too few checkpoints; none for a suite without both accuracies.
+
+    Crops and sizes have curves instead, and attacks are no shift of the data.
+    """
+    clean, shifted = clean_of(board.suite), accuracy_of(board.suite)
+    if clean is None or shifted is None or board.suite.curve or _is_attacked(shifted):
+        return []
+    try:
+        lined = effective_robustness(board, store)
+    except BenchError as error:
+        found = {(row.checkpoint, row.score): row.estimate for row in board.rows}
+        dots = [
+            Dot(checkpoint=c, clean=found[c, clean], shifted=found[c, shifted])
+            for c in board.ranking
+            if (c, clean) in found and (c, shifted) in found
+        ]
+        return [_scatter(clean.column, shifted.column, dots, None, f"No line: {error}")] if dots else []
+    return [
+        _scatter(
+            one.clean,
+            one.shifted,
+            [Dot(checkpoint=p.checkpoint, clean=p.clean, shifted=p.shifted) for p in one.points],
+            one.fit.line,
+            _in_words(one.fit.line, one.fit.name),
+        )
+        for one in lined
+        if one.points
+    ]
+
+
+def _is_attacked(score: Score) -> bool:
+    return any(condition.measure.name != "classify" for condition in score.conditions)
+
+
+def _scatter(clean: str, shifted: str, dots: list[Dot], line: LogitLine | None, about: str) -> Scatter:
+    clip = 1 / (2 * min(estimate.n for dot in dots for estimate in (dot.clean, dot.shifted)))
+    return Scatter(clean=clean, shifted=shifted, dots=tuple(dots), clip=clip, line=line, about=about)
+
+
+def _in_words(line: LogitLine, name: str) -> str:
+    low, high = line.slope_interval()
+    sign = "-" if line.slope < 0 else "+"
+    return (
+        f"Line: logit(shifted) = {line.intercept:.2f} {sign} {abs(line.slope):.2f} logit(clean), least squares through "
+        f"{name}; slope {low:.2f} to {high:.2f} (95%), R² {line.r_squared:.2f}."
+    )

@@ -1,0 +1,139 @@
+"""Effective robustness of the checkpoints of a table: against the line through them, and through published accuracies.
+
+Taori et al. 2020, arXiv 2007.00644; see `bench.robust_line`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.checkpoints import checkpoints
+from bench.errors import BenchError
+from bench.leaderboard import Board
+from bench.pairs import accuracy_of, clean_of
+from bench.records import Estimate
+from bench.reference import published
+from bench.robust_line import LogitLine, fit_line
+from bench.scores import TOP1
+from bench.store import Store, StoredCheckpoint
+from bench.suite import Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """A line, and through what."""
+
+    name: str
+    line: LogitLine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """A checkpoint beside a line."""
+
+    checkpoint: StoredCheckpoint
+    clean: Estimate
+    shifted: Estimate
+    expected: float
+    """Accuracy on the line at this clean accuracy; a fraction."""
+    low: float
+    """Of the line's 95% prediction band there."""
+    high: float
+
+    @property
+    def effective_robustness(self) -> float:
+        """Shifted accuracy less that on the line."""
+        return self.shifted.value - self.expected
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lined:
+    """The checkpoints of a table beside one line."""
+
+    fit: Fit
+    clean: str
+    """What the clean accuracy is, in words."""
+    shifted: str
+    points: Sequence[Point]
+    """The most robust first."""
+
+
+def effective_robustness(board: Board, store: Store) -> list[Lined]:
+    """Beside the line through the table, and, of ImageNet suites, beside the one through published accuracies.
+
+    The published clean accuracies are of all 1000 classes, also where the suite's clean control is cut to fewer: the
+    second line then takes the table's clean accuracies of all classes too.
+
+    Raises:
+        BenchError: the suite has no clean accuracy beside a shifted one, or neither line has three points.
+    """
+    suite, clean, shifted = board.suite, clean_of(board.suite), accuracy_of(board.suite)
+    if clean is None or shifted is None:
+        raise BenchError(
+            f"effective robustness needs a clean accuracy beside a shifted one, which suite {suite.name!r} lacks; "
+            "imagenet-r, imagenet-c and digits-c are suites that have both."
+        )
+    found = []
+    points = _accuracies(board, store, clean, shifted)
+    if len({one.value for _, one, _ in points}) > 2:
+        fit = Fit(name=f"the {len(points)} checkpoints of this table", line=_fit([(c, s) for _, c, s in points]))
+        found.append(_lined(fit, clean, shifted, points))
+    whole = Score(metric=TOP1, conditions=clean.conditions, column=f"clean {clean.conditions[0].data.dataset}")
+    accuracies = published_accuracies(suite.name, shifted.column)
+    if len(accuracies) > 2:
+        fit = Fit(name=f"{len(accuracies)} published models of the registry (timm, GSAM)", line=_fit(accuracies))
+        found.append(_lined(fit, whole, shifted, _accuracies(board, store, whole, shifted)))
+    if not found:
+        raise BenchError(
+            f"a line through {suite.name} needs at least three checkpoints of different clean accuracy, and "
+            f"{len(points)} are stored whole; `bench run --suite {suite.name}` measures more."
+        )
+    return found
+
+
+def published_accuracies(suite: str, heading: str) -> list[tuple[Estimate, Estimate]]:
+    """Clean and shifted accuracy of the registry's checkpoints, each from one source, at their own crop."""
+    found = []
+    for entry in checkpoints:
+        for name in entry.published:
+            numbers = [number for number in published(name) if number.crop in (None, entry.crop)]
+            by_score = {(n.suite, n.score): Estimate(value=n.value, n=n.images) for n in numbers}
+            clean, shifted = by_score.get(("imagenet", "top-1")), by_score.get((suite, heading))
+            if clean is not None and shifted is not None:
+                found.append((clean, shifted))
+                break
+    return found
+
+
+def _accuracies(
+    board: Board, store: Store, clean: Score, shifted: Score
+) -> list[tuple[StoredCheckpoint, Estimate, Estimate]]:
+    """Of the checkpoints that have both."""
+    shown = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
+    found = []
+    for checkpoint, estimate in shown.items():
+        cells = [board.cells.get((checkpoint.model, condition)) for condition in clean.conditions]
+        outcomes = [store.read(cell.key) for cell in cells if cell is not None]
+        if len(outcomes) == len(cells):
+            found.append((checkpoint, clean.metric.function(*outcomes), estimate))
+    return found
+
+
+def _fit(accuracies: Sequence[tuple[Estimate, Estimate]]) -> LogitLine:
+    return fit_line(
+        [clean.value for clean, _ in accuracies],
+        [shifted.value for _, shifted in accuracies],
+        clip=1 / (2 * min(min(clean.n, shifted.n) for clean, shifted in accuracies)),  # half an image
+    )
+
+
+def _lined(
+    fit: Fit, clean: Score, shifted: Score, accuracies: Sequence[tuple[StoredCheckpoint, Estimate, Estimate]]
+) -> Lined:
+    xs = [one.value for _, one, _ in accuracies]
+    expected, (low, high) = fit.line.expected(xs).tolist(), fit.line.band(xs)
+    points = [
+        Point(checkpoint=checkpoint, clean=one, shifted=other, expected=value, low=float(bottom), high=float(top))
+        for (checkpoint, one, other), value, bottom, top in zip(accuracies, expected, low, high, strict=True)
+    ]
+    ordered = sorted(points, key=lambda point: (-point.effective_robustness, point.checkpoint.name))
+    return Lined(fit=fit, clean=clean.column, shifted=shifted.column, points=ordered)

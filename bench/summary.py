@@ -1,0 +1,98 @@
+"""Boards as one table: a row a checkpoint, a column a suite's headline score, beside it the gap to the clean score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.leaderboard import Board
+from bench.records import Estimate
+from bench.store import StoredCheckpoint
+from bench.suite import Score, Suite
+from bench.tables import display_names, shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What the command prints."""
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+    """The protocol of each suite, what is not finished, and what was left out."""
+
+
+def clean_score(suite: Suite) -> Score | None:
+    """The score of the images as they are that the headline is held against; None where the suite has none.
+
+    Both must be accuracies: an mCE is relative to another model's errors, and a difference from it would mean nothing.
+    """
+    headline = suite.headline.metric
+    if headline.unit != "fraction" or not headline.higher_is_better:
+        return None
+    return next((score for score in suite.board[1:] if score.column.split(",")[0] == "clean"), None)
+
+
+def summarise(boards: Sequence[Board]) -> Summary:
+    """One row a checkpoint, one column a suite, by the mean of the ranks; those that lack a headline come last.
+
+    Equal scores share the better rank. A gap is the headline less the clean score, in points.
+    """
+    checkpoints = list(dict.fromkeys(checkpoint for board in boards for checkpoint in board.checkpoints))
+    names = display_names(checkpoints)
+    ranks = {board.suite.name: _ranks(board) for board in boards}
+    scores = {board.suite.name: _estimates(board) for board in boards}
+    mean_ranks = {c: _mean([rank[c] for rank in ranks.values() if c in rank]) for c in checkpoints}
+    lacking = {c: sum(c not in rank for rank in ranks.values()) for c in checkpoints}
+    rows = []
+    for checkpoint in sorted(checkpoints, key=lambda c: (lacking[c], mean_ranks[c] or 0, names[c])):
+        row = {"checkpoint": names[checkpoint], "family": checkpoint.family, "sam": checkpoint.sam}
+        mean_rank = mean_ranks[checkpoint]
+        row["mean rank"] = f"{mean_rank:.1f}" if mean_rank is not None and not lacking[checkpoint] else "–"
+        for board in boards:
+            row |= _columns(board.suite, checkpoint, scores[board.suite.name])
+        rows.append(row)
+    return Summary(frame=pd.DataFrame(rows), notes=tuple(_notes(boards, names)))
+
+
+def _columns(
+    suite: Suite, checkpoint: StoredCheckpoint, scores: Mapping[tuple[StoredCheckpoint, str], Estimate]
+) -> dict[str, str]:
+    headline, clean = suite.headline, clean_score(suite)
+    found = scores.get((checkpoint, headline.column))
+    columns = {suite.name: shown(headline, found)}
+    if clean is not None:
+        beside = scores.get((checkpoint, clean.column))
+        gap = f"{100 * (found.value - beside.value):.1f}" if found and beside else "–"
+        columns[f"{suite.name} gap"] = gap
+    return columns
+
+
+def _estimates(board: Board) -> dict[tuple[StoredCheckpoint, str], Estimate]:
+    return {(row.checkpoint, row.score.column): row.estimate for row in board.rows if row.score.column}
+
+
+def _ranks(board: Board) -> dict[StoredCheckpoint, int]:
+    """From 1, of those that have the headline."""
+    headline = board.suite.headline
+    sign = -1 if headline.metric.higher_is_better else 1
+    values = {row.checkpoint: sign * row.estimate.value for row in board.rows if row.score is headline}
+    return {c: 1 + sum(other < value for other in values.values()) for c, value in values.items()}
+
+
+def _mean(values: Sequence[int]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _notes(boards: Sequence[Board], names: Mapping[StoredCheckpoint, str]) -> list[str]:
+    notes = []
+    for board in boards:
+        suite, scored = board.suite, _ranks(board)
+        headline = f"{suite.headline.column}{'' if suite.headline.metric.higher_is_better else ', lower is better'}"
+        notes.append(f"{suite.name} v{suite.version} ({headline}): {board.protocol}; {board.choice.text}")
+        total = len(suite.conditions)
+        for checkpoint in board.checkpoints:
+            if checkpoint not in scored:
+                cells = board.present(checkpoint)
+                notes.append(f"{suite.name}: {names[checkpoint]} has {cells} of {total} cells, so no {headline}")
+        notes += [f"{suite.name}: {note}" for note in board.notes]
+    return notes

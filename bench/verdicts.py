@@ -1,0 +1,240 @@
+"""What a gate found, as text, as Markdown, as JUnit XML and as JSON."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from bench import __version__
+from bench.compare import Difference
+from bench.gate import Report, Row
+from bench.records import Estimate
+from bench.text import render, render_markdown
+
+FORMAT = 1
+"""Of the JSON; bumped when a key changes its meaning or goes."""
+_STATUS = {0: "nothing got worse", 1: "something got worse", 3: "cannot compare"}
+_HEADINGS = (
+    "suite", "checkpoint", "score", "before", "after", "difference", "95% interval", "p", "tolerance", "n", "test",
+    "verdict",
+)  # fmt: skip
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot hold even escaped."""
+
+
+def as_text(report: Report) -> str:
+    """The table, what could not be compared, what got worse and where, and the verdict in one line."""
+    table = render(_HEADINGS, [_cells(row) for row in report.rows]) if report.rows else ""
+    details = ["\n".join([_title(row), *(f"  {line}" for line in _details(row))]) for row in _worse(report)]
+    lines = "\n".join([*_reasons(report), *report.faults, *report.notes])
+    return "\n\n".join(part for part in (table, *details, lines, f"{_about(report)}\n{verdict(report)}") if part)
+
+
+def as_markdown(report: Report) -> str:
+    """The same for a page of GitHub's."""
+    table = (
+        render_markdown(_HEADINGS, [tuple(map(_escaped, _cells(row))) for row in report.rows]) if report.rows else ""
+    )
+    details = [
+        "\n".join([f"**{_escaped(_title(row))}**", "", *(f"- {_escaped(line)}" for line in _details(row))])
+        for row in _worse(report)
+    ]
+    lines = "\n".join(f"- {_escaped(line)}" for line in (*_reasons(report), *report.faults, *report.notes))
+    head = f"### bench gate: {_escaped(verdict(report))}"
+    return "\n\n".join(part for part in (head, table, *details, lines, _escaped(_about(report))) if part) + "\n"
+
+
+def as_junit(report: Report) -> str:
+    """JUnit XML: a test case a row; a failure where it got worse, an error where it cannot be compared."""
+    failures, errors = len(_worse(report)), len(report.faults) + sum(bool(row.reason) for row in report.rows)
+    counts = {
+        "tests": str(len(report.rows) + len(report.faults)),
+        "failures": str(failures),
+        "errors": str(errors),
+    }
+    root = ET.Element("testsuites", counts)
+    suite = ET.SubElement(root, "testsuite", {"name": "bench gate", **counts})
+    for row in report.rows:
+        name = f"{_named(row)}, {row.score.column}"
+        case = ET.SubElement(suite, "testcase", {"classname": _xml(f"gate.{row.suite.name}"), "name": _xml(name)})
+        if row.verdict == "GOT WORSE":
+            failure = ET.SubElement(case, "failure", {"type": "regression", "message": _xml(_title(row))})
+            failure.text = _xml("\n".join(_details(row)))
+        elif row.difference is None:
+            ET.SubElement(case, "error", {"type": "cannot compare", "message": _xml(row.reason)})
+    for fault in report.faults:
+        case = ET.SubElement(suite, "testcase", {"classname": "gate", "name": "gate"})
+        ET.SubElement(case, "error", {"type": "cannot compare", "message": _xml(fault)})
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def as_json(report: Report) -> str:
+    """Every number, in the scores' own units: fractions, not percent."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "rtbench": __version__,
+            "status": _STATUS[report.exit_status],
+            "exit_status": report.exit_status,
+            "baseline": report.baseline,
+            "candidate": report.candidate,
+            "alpha": report.alpha,
+            "rows": [_row(row) for row in report.rows],
+            "faults": report.faults,
+            "notes": report.notes,
+        },
+        indent=1,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def verdict(report: Report) -> str:
+    """One line."""
+    worse, unknown = len(_worse(report)), sum(row.difference is None for row in report.rows)
+    compared = len(report.rows) - unknown
+    if report.faults:
+        return "cannot compare, which is no pass"
+    text = f"{worse} of {compared} scores got worse" if worse else f"nothing got worse; scores compared: {compared}"
+    return f"{text}; cannot compare {unknown}, which is no pass" if unknown else text
+
+
+def _about(report: Report) -> str:
+    """What was compared with what, and by which rule."""
+    tests = sum(row.difference is not None for row in report.rows)
+    return (
+        f"{report.candidate} against {report.baseline}. GOT WORSE: a drop larger than the tolerance, and p at most "
+        f"{report.alpha:g}; p is one-sided, that of a drop, and adjusted by Holm (rows: {tests})."
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found, scale = row.difference, _scale(row)
+    if found is None:
+        return (row.suite.name, _named(row), row.score.column, *["–"] * (len(_HEADINGS) - 4), row.verdict)
+    return (
+        row.suite.name,
+        _named(row),
+        row.score.column,
+        f"{scale * found.before.value:.2f}",
+        f"{scale * found.after.value:.2f}",
+        f"{scale * found.value:+.2f}",
+        "–"
+        if found.ci_low is None or found.ci_high is None
+        else f"{scale * found.ci_low:+.2f} … {scale * found.ci_high:+.2f}",
+        _p(found.p_adjusted),
+        f"{scale * row.tolerance:g}",
+        f"{found.after.n:,}",
+        found.how + ("" if found.lost is None else f" −{found.lost} +{found.gained}"),
+        row.verdict,
+    )
+
+
+def _interval(found: Difference, scale: int) -> str:
+    if found.ci_low is None or found.ci_high is None:
+        return "–"
+    return f"{scale * found.ci_low:+.2f} … {scale * found.ci_high:+.2f}"
+
+
+def _title(row: Row) -> str:
+    """What got worse, in a line."""
+    found, scale = row.difference, _scale(row)
+    if found is None:
+        return f"{row.suite.name}, {_named(row)}"
+    unit = " points" if scale == 100 else ""
+    return (
+        f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * found.before.value:.2f} → "
+        f"{scale * found.after.value:.2f} ({scale * found.value:+.2f}{unit}, p {_p(found.p_adjusted)} by Holm)"
+    )
+
+
+def _details(row: Row) -> Iterator[str]:
+    """The worst conditions and some of the images that flipped."""
+    for change in row.worst:
+        fall = 100 * (change.after - change.before)
+        yield f"{change.condition}: {100 * change.before:.1f} → {100 * change.after:.1f} ({fall:+.1f} points)"
+    for flip in row.flips:
+        where = f", lost in {flip.lost} of {flip.conditions} conditions" if flip.conditions > 1 else ""
+        yield f"image {flip.id} ({flip.label}): {flip.before} → {flip.after}{where}"
+
+
+def _reasons(report: Report) -> list[str]:
+    """Why rows cannot be compared, each reason once."""
+    rows: dict[str, list[Row]] = {}
+    for row in report.rows:
+        if row.difference is None:
+            rows.setdefault(row.reason, []).append(row)
+    return [
+        f"cannot compare {some[0].suite.name}, {', '.join(_named(row) for row in some)}: {reason}"
+        for reason, some in rows.items()
+    ]
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "suite": row.suite.name,
+        "suite_version": row.suite.version,
+        "checkpoint": row.checkpoint,
+        "against": row.against,
+        "score": row.score.column,
+        "metric": row.score.metric.name,
+        "unit": row.score.metric.unit,
+        "higher_is_better": row.score.metric.higher_is_better,
+        "verdict": row.verdict.lower(),
+        "reason": row.reason,
+        "tolerance": row.tolerance,
+        **(_numbers(row.difference) if row.difference else {}),
+        "worst_conditions": [{"condition": c.condition, "before": c.before, "after": c.after} for c in row.worst],
+        "flipped": [
+            {"id": f.id, "label": f.label, "before": f.before, "after": f.after, "conditions": f.lost}
+            for f in row.flips
+        ],
+    }
+
+
+def _numbers(found: Difference) -> dict[str, Any]:
+    return {
+        "before": _estimate(found.before),
+        "after": _estimate(found.after),
+        "difference": found.value,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p": found.p,
+        "p_adjusted": found.p_adjusted,
+        "lost": found.lost,
+        "gained": found.gained,
+        "test": found.how,
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
+    return {"value": estimate.value, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high, "n": estimate.n}
+
+
+def _worse(report: Report) -> list[Row]:
+    return [row for row in report.rows if row.verdict == "GOT WORSE"]
+
+
+def _named(row: Row) -> str:
+    return row.checkpoint if row.checkpoint == row.against else f"{row.checkpoint} (was {row.against})"
+
+
+def _scale(row: Row) -> int:
+    return 100 if row.score.metric.unit == "fraction" else 1
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"{p:.2g}" if p >= 0.0001 else "<0.0001"
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("�", text)
+
+
+def _escaped(text: str) -> str:
+    """For Markdown, which takes HTML: a checkpoint named `<script>` is only a name."""
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

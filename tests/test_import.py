@@ -1,0 +1,200 @@
+"""Predictions from elsewhere: matched by id, scored like our own, and never taken for them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench import api
+from bench.cli import main
+from bench.datasets import Library
+from bench.index import Index
+from bench.leaderboard import Want
+from bench.measure.classify import describe
+from bench.records import digest
+from bench.store import Store
+
+SAMPLES = Library().open("digits", "test").samples
+N = len(SAMPLES.ids)
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(0, 1, (N, 10)).astype(np.float32) + 3 * np.eye(10, dtype=np.float32)[SAMPLES.labels]
+PREDICTIONS = LOGITS.argmax(axis=1)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(**columns):
+    return pd.DataFrame({"id": SAMPLES.ids, **columns})
+
+
+def take(frame, *options, suite="digits", name="mine", file="rows.csv"):
+    """Import a table; the exit status."""
+    if file.endswith(".csv"):
+        frame.to_csv(file, index=False)
+    elif frame is not None:
+        frame.to_parquet(file)
+    return main(["import", file, "--suite", suite, "--checkpoint", name, *options])
+
+
+def board(suite="digits", **want):
+    [found] = api.boards(api.select_suites([suite]), Store(api.configure().settings.store), want=Want(**want))
+    return found
+
+
+def values(found):
+    return {row.score.column: row.estimate.value for row in found.rows if row.score.column}
+
+
+def test_rows_in_any_order_are_matched_by_id(folder):
+    assert take(rows(prediction=PREDICTIONS).sample(frac=1, random_state=1)) == 0
+    assert values(board()) == {"top-1": (SAMPLES.labels == PREDICTIONS).mean()}
+
+
+def test_scores_that_need_more_than_predictions_are_left_out_with_a_note(folder):
+    take(rows(prediction=PREDICTIONS))
+    assert any("NLL" in note and "log_sum_exp" not in values(board()) for note in board().notes)
+    assert set(values(board())) == {"top-1"}
+
+
+@pytest.mark.parametrize("form", ["columns", "parquet", "json"])
+def test_logits_give_every_column_that_our_own_measure_gives(folder, form):
+    if form == "columns":
+        status = take(rows(**{f"logit_{k}": LOGITS[:, k] for k in range(10)}))
+    elif form == "parquet":
+        status = take(rows(logits=list(LOGITS)), file="rows.parquet")
+    else:
+        status = take(rows(logits=[json.dumps(list(map(float, one))) for one in LOGITS]))
+    assert status == 0
+    [cell] = board().cells.values()
+    stored = Store(api.configure().settings.store).read(cell.key).columns
+    wanted = describe(torch.tensor(LOGITS), torch.tensor(SAMPLES.labels))
+    assert list(stored) == list(wanted)
+    for name, column in wanted.items():
+        assert np.array_equal(stored[name], column.numpy()), name
+
+
+def test_the_first_five_give_top5(folder):
+    order = np.argsort(-LOGITS, axis=1)
+    take(rows(**{f"top_{place + 1}": order[:, place] for place in range(5)}))
+    [top5] = [row.estimate.value for row in board().rows if row.score.metric.name == "top5"]
+    assert top5 == (order[:, :5] == SAMPLES.labels[:, None]).any(axis=1).mean()
+
+
+def test_an_imported_row_never_stands_beside_a_measured_one(folder):
+    suites, chosen = api.select(["digits"], checkpoints=["digits-vit"])
+    settings = api.configure(cache="off", workers=0, device="cpu").settings
+    api.run(suites, chosen, settings)
+    take(rows(prediction=PREDICTIONS), name="other")
+    ours, theirs = board(device="cpu"), board(device="imported")
+    assert [c.name for c in ours.checkpoints] == ["digits-vit"]
+    assert [c.name for c in theirs.checkpoints] == ["other"]
+    assert ours.protocol == "10-way"
+    assert theirs.protocol == "10-way, imported"
+    assert theirs.choice.suffix == "-imported"
+    assert any("imported" in note for note in ours.notes)
+
+
+def test_the_model_digest_says_imported_the_name_and_the_file(folder):
+    import hashlib
+
+    take(rows(prediction=PREDICTIONS))
+    [checkpoint] = board().checkpoints
+    sha256 = hashlib.sha256((folder / "rows.csv").read_bytes()).hexdigest()
+    assert checkpoint.model == digest(["imported", "mine", sha256])
+    assert json.loads((folder / "runs" / "log.jsonl").read_text())["sha256"] == sha256
+
+
+def test_conditions_of_one_checkpoint_come_together_one_after_the_other(folder):
+    take(rows(prediction=PREDICTIONS))
+    worse = np.where(np.arange(N) % 2, PREDICTIONS, (PREDICTIONS + 1) % 10)
+    assert take(rows(prediction=worse), "--corruption", "fog", "--severity", "3", suite="digits-c") == 0
+    found = board("digits-c")
+    assert len(found.checkpoints) == 1
+    assert found.present(found.checkpoints[0]) == 2
+    assert values(found) == {"clean": (SAMPLES.labels == PREDICTIONS).mean()}  # no headline of 2 cells in 76
+
+
+def test_a_registered_checkpoint_gives_its_family(folder):
+    take(rows(prediction=PREDICTIONS), name="digits-mixer-sam")
+    [checkpoint] = board().checkpoints
+    assert (checkpoint.family, checkpoint.sam, checkpoint.pairs_with) == ("mixer", "sam", "digits-mixer")
+    take(rows(prediction=PREDICTIONS), "--family", "vit", name="mine")
+    assert {c.name: c.family for c in board().checkpoints}["mine"] == "vit"
+
+
+def test_the_same_file_again_stores_nothing_and_another_is_refused(folder, capsys):
+    take(rows(prediction=PREDICTIONS))
+    capsys.readouterr()
+    assert take(rows(prediction=PREDICTIONS)) == 0
+    assert "was stored before" in capsys.readouterr().out
+    assert take(rows(prediction=(PREDICTIONS + 1) % 10)) == 2
+    assert "other predictions of 'mine' were imported" in capsys.readouterr().err
+    assert len(Index(Store(folder / "runs")).cells()) == 1
+
+
+WRONG = {
+    "a sample without a row": (rows(prediction=PREDICTIONS)[2:], f"lacks 2 of {N} samples: {SAMPLES.ids[0]}"),
+    "an unknown id": (
+        pd.concat([rows(prediction=PREDICTIONS), pd.DataFrame({"id": ["zz"], "prediction": [1]})]),
+        "has 1 ids that the data lack: zz",
+    ),
+    "an id twice": (rows(prediction=PREDICTIONS).iloc[[0, *range(N)]], f"has 1 ids twice: {SAMPLES.ids[0]}"),
+    "no id that is known": (rows(prediction=PREDICTIONS).assign(id=[f"z{i}" for i in range(N)]), "no id of the rows"),
+    "a class that is none": (rows(prediction=["cat", *PREDICTIONS[1:]]), "1 predictions are no class of 'digits'"),
+    "a class beyond the last": (rows(prediction=[10, *PREDICTIONS[1:]]), "1 predictions are no class of 'digits'"),
+    "no prediction": (rows(guess=PREDICTIONS), "has the columns id, guess; wanted are id, and prediction"),
+    "no rows": (rows(prediction=PREDICTIONS)[:0], "has no rows"),
+    "too few logits": (rows(**{f"logit_{k}": LOGITS[:, k] for k in range(9)}), "9 columns of logits"),
+    "a short list of logits": (rows(logits=["[1, 2]"] * N), "must have 10 numbers each"),
+    "a logit that is no number": (rows(logits=["[a]"] * N), "logits that are no numbers"),
+    "an infinite logit": (
+        rows(**{f"logit_{k}": np.where(np.arange(N) == 0, np.inf, LOGITS[:, k]) for k in range(10)}),
+        f"1 rows have NaN or infinite logits: {SAMPLES.ids[0]}",
+    ),
+    "logits in another order of classes": (
+        rows(prediction=PREDICTIONS, **{f"logit_{k}": LOGITS[:, 9 - k] for k in range(10)}),
+        "rows predict another class than their largest logit",
+    ),
+    "some of the first five": (rows(top_1=PREDICTIONS), "top_1, top_2, top_3, top_4, top_5 go together"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_wrong_rows_are_one_sentence_and_store_nothing(folder, capsys, fault):
+    frame, wanted = WRONG[fault]
+    assert take(frame) == 2
+    said = capsys.readouterr().err
+    assert wanted in said
+    assert said.count("\n") == 1
+    assert not list(folder.glob("runs/cells/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("suite", "options", "wanted"),
+    [
+        ("digits-c", ["--corruption", "fog"], "--corruption and --severity go together"),
+        ("digits-c", ["--corruption", "rain", "--severity", "1"], "has no condition of rain at severity 1"),
+        ("digits-c", ["--corruption", "fog", "--severity", "6"], "--severity wants 1 to 5"),
+        ("digits-pgd", [], "only those that classify"),
+        ("imagenet", [], "imagenet"),
+        ("nonsense", [], "no suite 'nonsense'"),
+    ],
+)
+def test_conditions_that_cannot_be_imported_are_one_sentence(folder, capsys, suite, options, wanted):
+    assert take(rows(prediction=PREDICTIONS), *options, suite=suite) == 2
+    said = capsys.readouterr().err
+    assert wanted in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["absent.csv", "absent.parquet", "text.parquet"])
+def test_a_file_that_cannot_be_read_is_one_sentence(folder, capsys, name):
+    (folder / "text.parquet").write_text("no parquet")
+    assert main(["import", name, "--suite", "digits", "--checkpoint", "mine"]) == 2
+    assert "cannot be read as CSV or Parquet" in capsys.readouterr().err
