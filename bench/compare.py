@@ -124,8 +124,8 @@ def check_alike(before: Side, after: Side) -> None:
 def _apart(first: str, second: str) -> str:
     """What one protocol has and the other lacks."""
     ours, theirs = first.split(", "), second.split(", ")
-    left = ", ".join(term for term in ours if term not in theirs) or "no more"
-    right = ", ".join(term for term in theirs if term not in ours) or "no more"
+    left = ", ".join(term for term in ours if term not in theirs) or "all samples"
+    right = ", ".join(term for term in theirs if term not in ours) or "all samples"
     return f"one with {left}, the other with {right}"
 
 

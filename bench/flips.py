@@ -13,7 +13,7 @@ from bench.compare import CannotCompareError, Side, check_alike, condition_in_wo
 from bench.datasets import datasets
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError
-from bench.metrics import correct_by_condition
+from bench.metrics import accuracy_in_sets, correct_by_condition, within
 from bench.records import Array, Condition, Outcome
 
 
@@ -45,7 +45,8 @@ _Seen = tuple[Condition, Outcome, Outcome]
 def flips(before: Side, after: Side, count: int) -> list[Flip]:
     """The images that the second checkpoint lost under most conditions, those with fewer gained first, then by id.
 
-    Predictions under attack are left out: they depend on the attack's luck as well.
+    Predictions under attack are left out: they depend on the attack's luck as well. So are suites that count other
+    things right than the largest logit of all: classes cut to a part, sets of labels.
 
     Args:
         before: the first.
@@ -57,6 +58,9 @@ def flips(before: Side, after: Side, count: int) -> list[Flip]:
     """
     check_alike(before, after)
     groups: list[list[_Seen]] = []
+    headline = before.board.suite.headline.metric.function
+    if getattr(headline, "func", headline) in (within, accuracy_in_sets):
+        return []
     for condition in before.board.suite.conditions:
         outcomes = [side.stored(condition) for side in (before, after)]
         if outcomes[0] is None or outcomes[1] is None or "adversarial_prediction" in outcomes[0].columns:

@@ -197,7 +197,7 @@ def _check_data(before: Numbers, new: Side, suite: Suite) -> None:
 def _apart(protocol: str, other: str) -> str:
     """What a protocol has and another lacks."""
     terms = [term for term in protocol.split(", ") if term not in other.split(", ")]
-    return ", ".join(terms) or "no more terms"
+    return ", ".join(terms) or "all samples and nothing more"
 
 
 def _one_sided(found: Difference) -> Difference:
@@ -299,12 +299,12 @@ def _flipped(before: Side | None, after: Side | None, score: Score) -> list[Flip
 def common(
     before: Numbers, after: Numbers, names: Sequence[str], against: str | None
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Which checkpoints are compared, as `judge` takes them, and notes on those that one side alone has.
+    """Which checkpoints are compared, as `judge` takes them, and notes on those that the candidate alone has.
 
     Args:
         before: the baseline.
         after: the candidate.
-        names: those that are asked for; without, all that both have.
+        names: those that are asked for; without, all that the baseline has.
         against: the baseline's name for the one candidate.
 
     Raises:
@@ -318,17 +318,14 @@ def common(
                 f"--against {against} is for one candidate, not {len(candidates)}; name it with --checkpoint NAME."
             )
         return [(against, candidates[0])], []
-    found = list(names) or sorted(before.names & after.names)
-    if not found:
+    found = list(names) or sorted(before.names)  # what the candidate lacks of them cannot be compared
+    if not names and not before.names & after.names:
         raise CannotCompareError(
             f"no checkpoint is in both {before.place} ({_some(before.names)}) and {after.place} "
             f"({_some(after.names)}); compare two names with --checkpoint NAME --against NAME OF THE BASELINE."
         )
     notes = [
-        f"not judged, as only {side.place} has it: {name}"
-        for side in (before, after)
-        for name in sorted(side.names - set(found))
-        if not names
+        f"not judged, as only {after.place} has it: {name}" for name in sorted(after.names - set(found)) if not names
     ]
     return [(name, name) for name in found], notes
 

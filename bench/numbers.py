@@ -180,7 +180,7 @@ def _is_given(value: Any) -> bool:
 def _estimate(row: Mapping[Any, Any], place: str) -> Estimate:
     """The numbers of a row; a table may have been edited by hand."""
     value, low, high, n = (row[name] if _is_given(row[name]) else None for name in ("value", "ci_low", "ci_high", "n"))
-    if value is None or n is None or n < 1 or not math.isfinite(value):
+    if value is None or n is None or n < 1 or not all(map(math.isfinite, filter(None, (value, low, high)))):
         raise CannotCompareError(f"{place} has no value or no n in the row of {_named(row)}; make it anew.")
     if (low is None) != (high is None) or (low is not None and not low <= value <= high):
         raise CannotCompareError(f"{place} has an interval beside its value in the row of {_named(row)}; make it anew.")

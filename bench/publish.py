@@ -84,7 +84,7 @@ def publication(
         texts[name] = f"{section}\n\n[{name}.csv]({name}.csv), [{name}{_META}]({name}{_META})\n"
     files["README.md"] = _readme(folder / "README.md", texts)
     for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
-        files[f"cards/{file_name(checkpoint)}.md"] = card(checkpoint, tables)
+        files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables)
     return Publication(files=files, changes=tuple(changes))
 
 
@@ -118,6 +118,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "title": board.suite.title,
         "paper": board.suite.paper,
         "track": board.suite.track,
+        "headline": board.suite.headline.column,
         "protocol": board.protocol,
         "command": _command(board, selection),
         "rtbench": __version__,
@@ -219,7 +220,10 @@ def _numbers(numbers: Mapping[str, str] | None, other: Mapping[str, str] | None)
 
 def _readme(path: Path, texts: Mapping[str, str]) -> str:
     """The folder's README with these tables in its block; other tables of the block, and all around it, stay."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path} is no text in UTF-8 ({error}); save it as such, or move it away.") from error
     counts = old.count(BEGIN), old.count(END)
     if counts not in ((0, 0), (1, 1)) or (counts == (1, 1) and old.index(END) < old.index(BEGIN)):
         raise BenchError(
@@ -249,8 +253,14 @@ def file_name(checkpoint: str) -> str:
     return safe if safe == checkpoint else f"{safe}-{hashlib.sha256(checkpoint.encode()).hexdigest()[:6]}"
 
 
+def _finished(frame: pd.DataFrame, checkpoint: str, headline: str) -> pd.DataFrame:
+    """The leaderboard scores of a checkpoint in a table; none of a suite whose headline it lacks."""
+    rows = frame[(frame["checkpoint"] == checkpoint) & frame["score"].notna()]
+    return rows if (rows["score"] == headline).any() else rows.iloc[:0]
+
+
 def card(checkpoint: str, tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, Any]]]) -> str:
-    """The head of a model card for the Hugging Face hub: `model-index` with every leaderboard score of a checkpoint.
+    """YAML for the head of a model card on the Hugging Face hub: `model-index` with a checkpoint's leaderboard scores.
 
     The fields are those of https://github.com/huggingface/hub-docs/blob/main/modelcard.md. Values are as in the CSV,
     fractions and not percent. Nothing is `verified`: only the hub's own evaluations are.
@@ -266,7 +276,10 @@ def card(checkpoint: str, tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, 
             dataset_config=name,
             dataset_split=None if pd.isna(row["split"]) else str(row["split"]),
             dataset_args={"protocol": str(meta["protocol"]), "version": int(row["version"])},
-            metric_type="accuracy" if row["metric"] == "top1" else str(row["metric"]),
+            # Beside a headline there are others' accuracies, such as the clean one, which are not this suite's.
+            metric_type="accuracy"
+            if (row["metric"], row["score"]) == ("top1", meta.get("headline"))
+            else row["metric"],
             metric_name=str(row["score"]),
             metric_value=float(row["value"]),
             metric_args={"n": int(row["n"])}
@@ -276,9 +289,9 @@ def card(checkpoint: str, tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, 
             source_url=str(meta["source"]) if meta.get("source") else None,
         )
         for name, (frame, meta) in sorted(tables.items())
-        for _, row in frame[(frame["checkpoint"] == checkpoint) & frame["score"].notna()].iterrows()
+        for _, row in _finished(frame, checkpoint, str(meta.get("headline", ""))).iterrows()
     ]
     if not results:
-        return f"---\nmodel-index: []\n---\n\n{checkpoint} has no leaderboard score yet.\n"
+        return f"# {file_name(checkpoint)} has no leaderboard score yet.\nmodel-index: []\n"
     head = ModelCardData(model_name=checkpoint, eval_results=results).to_yaml(line_break="\n")
-    return f"---\n{head}\n---\n"
+    return f"{head}\n"

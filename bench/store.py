@@ -129,15 +129,16 @@ class Store:
         with self._reading(path):
             if path.stat().st_size < _READ_AT_ONCE:
                 return self._read_whole(key)
-            file = pq.ParquetFile(path, page_checksum_verification=True)
-            meta = json.loads(file.metadata.metadata[_META])
+            footer = pq.read_metadata(path)
+            meta = json.loads(footer.metadata[_META])
             if "digests" not in meta:  # written before columns had digests of their own
                 return self._read_whole(key)
             stored = _stored_cell(key, meta)
             ids, labels = self.samples(stored.samples)
-            if not len(ids) == stored.n == file.metadata.num_rows:
-                raise ValueError("its rows do not match its footer")
-            columns = StoredColumns(file, dict(meta["digests"]), lambda: self._reading(path))
+            digests = dict(meta["digests"])
+            if not len(ids) == stored.n == footer.num_rows or list(digests) != footer.schema.to_arrow_schema().names:
+                raise ValueError("its rows or columns do not match its footer")
+            columns = StoredColumns(path, footer, digests, lambda: self._reading(path))
             return StoredOutcome(ids=ids, labels=labels, columns=columns)
 
     def _read_whole(self, key: str) -> Outcome:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,22 +19,30 @@ class StoredColumns(Mapping[str, Array]):
     """Columns by name; each is read once.
 
     Args:
-        file: the opened file.
+        path: the file, which is opened for each column: a suite has hundreds of cells.
+        metadata: of it.
         digests: of each column, in order.
         reading: what to read within: it makes one error of all that can go wrong with the file.
     """
 
     def __init__(
-        self, file: pq.ParquetFile, digests: Mapping[str, str], reading: Callable[[], AbstractContextManager[None]]
+        self,
+        path: Path,
+        metadata: pq.FileMetaData,
+        digests: Mapping[str, str],
+        reading: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._file, self._digests, self._reading = file, digests, reading
+        self._path, self._metadata, self._digests, self._reading = path, metadata, digests, reading
         self._read: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._read:
             digest = self._digests[name]
-            with self._reading():
-                column = to_numpy(self._file.read(columns=[name], use_threads=False).column(name))
+            with (
+                self._reading(),
+                pq.ParquetFile(self._path, metadata=self._metadata, page_checksum_verification=True) as file,
+            ):
+                column = to_numpy(file.read(columns=[name], use_threads=False).column(name))
                 # Parquet's checksums cover the pages, not the names, types and places in the footer.
                 if column_digest(name, column) != digest:
                     raise ValueError(f"its column {name!r} does not match its footer")

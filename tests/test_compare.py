@@ -381,7 +381,9 @@ def test_a_missing_cell_cannot_be_compared(both):
 def test_another_limit_cannot_be_compared(both, tmp_path):
     other = Filled(tmp_path / "other")
     other.fill(TWO, right(2)[:100], limit=100, of=N)
-    with pytest.raises(CannotCompareError, match="two ways: one with no more, the other with limit 100; measure both"):
+    with pytest.raises(
+        CannotCompareError, match="two ways: one with all samples, the other with limit 100; measure both"
+    ):
         differences(both.side("one"), other.side("two"), [FOG])
 
 

@@ -326,9 +326,19 @@ def test_nothing_in_common_is_no_pass(sides):
     assert judge(*numbers, [], []).exit_status == 3
 
 
-def test_checkpoints_of_one_side_are_named(sides):
-    sides.put("a", first(400), first(400)).put("old", first(400), None).put("new", None, first(400))
-    assert [note.split(": ")[1] for note in sides.judge().notes] == ["old", "new"]
+def test_a_checkpoint_that_the_candidate_alone_has_is_named(sides):
+    sides.put("a", first(400), first(400)).put("new", None, first(400))
+    report = sides.judge()
+    assert [note.split(": ")[1] for note in report.notes] == ["new"]
+    assert report.exit_status == 0
+
+
+def test_a_checkpoint_that_the_candidate_lacks_is_no_pass(sides):
+    sides.put("a", first(400), first(400)).put("old", first(400), None)
+    report = sides.judge()
+    assert {row.checkpoint: row.verdict for row in report.rows} == {"a": "no worse", "old": "cannot compare"}
+    assert report.exit_status == 3
+    assert sides.judge(before=sides.csv()).exit_status == 3
 
 
 @pytest.mark.parametrize(

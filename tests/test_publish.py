@@ -179,8 +179,8 @@ def test_a_readme_with_half_of_the_marks_is_one_sentence(folder, capsys, text):
 
 def test_a_model_card_has_the_hubs_fields(folder):
     publish("--source", "https://example.org/results")
-    text = (folder / "results" / "cards" / "digits-vit.md").read_text()
-    index = yaml.safe_load(text.split("---\n")[1])["model-index"]
+    text = (folder / "results" / "cards" / "digits-vit.yaml").read_text()
+    index = yaml.safe_load(text)["model-index"]
     name, results = model_index_to_eval_results(index)
     assert name == "digits-vit"
     [top1] = [r for r in results if (r.dataset_type, r.metric_name) == ("digits", "top-1")]
@@ -191,14 +191,14 @@ def test_a_model_card_has_the_hubs_fields(folder):
     assert top1.metric_args["n"] == 20
     assert all(result.verified is False for result in results)
     assert {result.source_url for result in results} == {"https://example.org/results"}
-    assert ModelCard(text).data.eval_results == results
+    assert ModelCard(f"---\n{text}---\n").data.eval_results == results
 
 
 def test_a_card_keeps_what_was_published_of_other_suites(folder):
     publish(suites=["digits"])
     publish(suites=["digits-v2"])
-    text = (folder / "results" / "cards" / "digits-vit.md").read_text()
-    _, results = model_index_to_eval_results(yaml.safe_load(text.split("---\n")[1])["model-index"])
+    text = (folder / "results" / "cards" / "digits-vit.yaml").read_text()
+    _, results = model_index_to_eval_results(yaml.safe_load(text)["model-index"])
     assert {result.dataset_type for result in results} == {"digits", "digits-v2"}
 
 
@@ -231,8 +231,8 @@ def test_a_name_is_only_a_name(folder, name):
     text = (folder / "results" / "README.md").read_text()
     assert "<script>" not in text
     assert (text.count(BEGIN), text.count(END)) == (1, 1)
-    card = (folder / "results" / "cards" / f"{file_name(name)}.md").read_text()
-    assert yaml.safe_load(card.split("\n---\n")[0].removeprefix("---\n"))["model-index"][0]["name"] == name
+    card = (folder / "results" / "cards" / f"{file_name(name)}.yaml").read_text()
+    assert yaml.safe_load(card)["model-index"][0]["name"] == name
     assert publish() == 0
     assert (folder / "results" / "README.md").read_text() == text
 

@@ -64,6 +64,7 @@ def _gate(arguments: argparse.Namespace) -> int:
         raise BenchError(
             f"--against {arguments.against} is for one checkpoint, not {len(arguments.checkpoint)}; gate them in turn."
         )
+    arguments.checkpoint = list(dict.fromkeys(arguments.checkpoint))
     report = _report(arguments)
     return _tell(report, arguments)
 

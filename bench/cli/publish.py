@@ -1,6 +1,7 @@
 """`bench publish`: results as files that others can read, and that change only when they are meant to."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,15 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     if arguments.source and not arguments.source.startswith(("https://", "http://")):
         raise BenchError(f"--source wants an address such as https://example.org/results, not {arguments.source!r}.")
-    boards, settings = stored_boards(arguments)
+    every, settings = stored_boards(arguments)
+    boards = [board for board in every if board.headed]
+    for board in every:
+        if not board.headed:
+            print(
+                f"left out, as no checkpoint has its {board.suite.headline.column}: {board.suite.name}", file=sys.stderr
+            )
+    if not boards:
+        raise BenchError("no suite has a checkpoint with its headline score, so there is nothing to publish yet.")
     made = publication(
         arguments.out,
         boards,
