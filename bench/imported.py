@@ -202,6 +202,9 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path} has the columns {', '.join(frame.columns) or '(none)'}; wanted are id, and prediction, or logits, "
             "or logit_0, logit_1, …, or top_1 to top_5."
         )
+    if not frame.columns.is_unique:
+        twice = ", ".join(dict.fromkeys(frame.columns[frame.columns.duplicated()]))
+        raise BenchError(f"{path} has the columns {twice} twice; leave one of each.")
     if not len(frame):
         raise BenchError(f"{path} has no rows; every sample of the data needs one.")
     return frame.assign(id=frame["id"].astype("string"))

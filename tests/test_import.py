@@ -148,6 +148,10 @@ WRONG = {
     "no id that is known": (rows(prediction=PREDICTIONS).assign(id=[f"z{i}" for i in range(N)]), "no id of the rows"),
     "a class that is none": (rows(prediction=["cat", *PREDICTIONS[1:]]), "1 predictions are no class of 'digits'"),
     "a class beyond the last": (rows(prediction=[10, *PREDICTIONS[1:]]), "1 predictions are no class of 'digits'"),
+    "a column twice": (
+        rows(**{"prediction": PREDICTIONS, " prediction": PREDICTIONS}),
+        "has the columns prediction twice; leave one of each",
+    ),
     "no prediction": (rows(guess=PREDICTIONS), "has the columns id, guess; wanted are id, and prediction"),
     "no rows": (rows(prediction=PREDICTIONS)[:0], "has no rows"),
     "too few logits": (rows(**{f"logit_{k}": LOGITS[:, k] for k in range(9)}), "9 columns of logits"),
@@ -198,3 +202,8 @@ def test_a_file_that_cannot_be_read_is_one_sentence(folder, capsys, name):
     (folder / "text.parquet").write_text("no parquet")
     assert main(["import", name, "--suite", "digits", "--checkpoint", "mine"]) == 2
     assert "cannot be read as CSV or Parquet" in capsys.readouterr().err
+
+
+def test_a_blank_name_is_refused(folder, capsys):
+    assert take(rows(prediction=PREDICTIONS), name=" ") == 2
+    assert "--checkpoint wants a name" in capsys.readouterr().err
