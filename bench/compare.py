@@ -123,10 +123,14 @@ def check_alike(before: Side, after: Side) -> None:
 
 def _apart(first: str, second: str) -> str:
     """What one protocol has and the other lacks."""
-    ours, theirs = first.split(", "), second.split(", ")
-    left = ", ".join(term for term in ours if term not in theirs) or "all samples"
-    right = ", ".join(term for term in theirs if term not in ours) or "all samples"
+    left, right = terms_beyond(first, second) or "all samples", terms_beyond(second, first) or "all samples"
     return f"one with {left}, the other with {right}"
+
+
+def terms_beyond(protocol: str, other: str) -> str:
+    """The terms that a protocol has and another lacks; empty where it has none."""
+    theirs = other.split(", ")
+    return ", ".join(term for term in protocol.split(", ") if term not in theirs)
 
 
 def condition_scores(suite: Suite) -> list[Score]:

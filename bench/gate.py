@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from bench.compare import CannotCompareError, Difference, Side, adjusted, differences
+from bench.compare import CannotCompareError, Difference, Side, adjusted, differences, terms_beyond
 from bench.errors import BenchError
 from bench.flips import Flip, flips
 from bench.numbers import Numbers, what_of
@@ -196,8 +196,7 @@ def _check_data(before: Numbers, new: Side, suite: Suite) -> None:
 
 def _apart(protocol: str, other: str) -> str:
     """What a protocol has and another lacks."""
-    terms = [term for term in protocol.split(", ") if term not in other.split(", ")]
-    return ", ".join(terms) or "all samples and nothing more"
+    return terms_beyond(protocol, other) or "all samples and nothing more"
 
 
 def _one_sided(found: Difference) -> Difference:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import metrics
-from bench.datasets import datasets
+from bench.datasets import Dataset, datasets
 from bench.errors import BenchError
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
@@ -94,7 +94,7 @@ def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: 
     several = len(records) > 1
     scores: list[Score] = []
     for record in records:
-        data = Data(dataset=record.name, split=record.splits[0], fit=record.fit)
+        data = _data_of(record)
         scores += learning.scores(data, record.metric, settings, prefix=record.name, brief=several)
     if several:
         scores = [*_means(learning, settings, sets), *scores]
@@ -115,11 +115,16 @@ def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: 
     )
 
 
+def _data_of(record: Dataset) -> Data:
+    """What is scored of a data set, and what is learnt from."""
+    return Data(dataset=record.name, split=record.splits[0], fit=record.fit)
+
+
 def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Score]:
     """Over the data sets, each by its own metric."""
     by_name: dict[str, list[tuple[str, tuple[Condition, ...]]]] = {}
     for record in map(datasets.get, sets):
-        data = Data(dataset=record.name, split=record.splits[0], fit=record.fit)
+        data = _data_of(record)
         for name, conditions in learning.conditions(data, settings).items():
             by_name.setdefault(name, []).append((record.metric, conditions))
     found = []

@@ -7,12 +7,9 @@ from typing import Any
 
 from bench.cli.options import (
     by_reference,
-    cell_options,
     new_command,
-    registry_option,
-    store_option,
+    stored_options,
     suite_settings,
-    suites_options,
     writing,
 )
 from bench.cli.tables import stored_boards
@@ -24,11 +21,7 @@ def add_curve(commands: Any) -> None:
     command = new_command(
         commands, "curve", _curve, "draw what is stored of a suite against the setting that it changes"
     )
-    suites_options(command)
-    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
-    registry_option(command)
-    cell_options(command)
-    store_option(command)
+    stored_options(command)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png or .svg file")
 
 

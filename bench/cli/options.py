@@ -126,6 +126,15 @@ def store_option(command: Any) -> None:
     command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
 
 
+def stored_options(command: Any, default: str = "digits") -> None:
+    """Which of the stored outcomes; `default` is as `suites_options` takes it."""
+    suites_options(command, default)
+    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
+    registry_option(command)
+    cell_options(command)
+    store_option(command)
+
+
 def corruption_options(command: Any) -> None:
     """Which corruptions, and how strong."""
     command.add_argument(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import cell_options, new_command, registry_option, store_option, suites_options, write
+from bench.cli.options import new_command, stored_options, write
 from bench.cli.tables import board_text, stored_boards
 from bench.errors import BenchError
 
@@ -20,11 +20,7 @@ _SHOWN = 20
 def add_publish(commands: Any) -> None:
     """Declare `bench publish`."""
     command = new_command(commands, "publish", _publish, "write what is stored as CSV, README tables and model cards")
-    suites_options(command)
-    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
-    registry_option(command)
-    cell_options(command)
-    store_option(command)
+    stored_options(command)
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder, such as results")
     command.add_argument("--update", action="store_true", help="let published numbers change, or go")
     command.add_argument("--source", metavar="URL", default="", help="where the results can be read, for model cards")

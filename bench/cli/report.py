@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
-    cell_options,
     data_option,
     new_command,
     parse_place,
-    registry_option,
-    store_option,
-    suites_options,
+    stored_options,
     write,
     writing,
 )
@@ -28,11 +25,7 @@ if TYPE_CHECKING:
 def add_report(commands: Any) -> None:
     """Declare `bench report`."""
     command = new_command(commands, "report", _report, "make one HTML page of what is stored of every suite")
-    suites_options(command, default="every suite that is stored")
-    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
-    registry_option(command)
-    cell_options(command)
-    store_option(command)
+    stored_options(command, default="every suite that is stored")
     data_option(command)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="an .html file")
     command.add_argument("--plots", metavar="DIR", type=Path, help="also write the charts there, as PNG and SVG")

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
     by_reference,
-    cell_options,
     emit,
     new_command,
     out_option,
-    registry_option,
-    store_option,
+    stored_options,
     suite_settings,
-    suites_options,
     writing,
 )
 from bench.errors import BenchError
@@ -36,11 +33,7 @@ _LEADERBOARDS = ("text", "md", "latex")
 def add_table(commands: Any) -> None:
     """Declare `bench table`."""
     command = new_command(commands, "table", _table, "score what is stored")
-    suites_options(command)
-    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
-    registry_option(command)
-    cell_options(command)
-    store_option(command)
+    stored_options(command)
     command.add_argument(
         "--format",
         choices=("text", "csv", "md", "json", "latex"),
@@ -193,11 +186,7 @@ def _laid_out(head: str, about: "Sequence[str]", frame: "pd.DataFrame", notes: "
 def add_outcomes(commands: Any) -> None:
     """Declare `bench outcomes`."""
     command = new_command(commands, "outcomes", _outcomes, "write the stored outcomes, one row a sample")
-    suites_options(command)
-    command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
-    registry_option(command)
-    cell_options(command)
-    store_option(command)
+    stored_options(command)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .parquet or .csv file")
 
 
