@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench import robustness
-from bench.attacks import attacks
+from bench.attacks import STANDARD, attacks
 from bench.attacks.epsilon import NORMS, parse_eps, parse_grid
-from bench.attacks.names import STANDARD
 from bench.errors import BenchError
 from bench.records import Condition, Data, Estimate, Measurement, Params, Protocol
 from bench.scores import TOP1

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import robustness
-from bench.attacks import attacks, autoattack, course
-from bench.attacks.names import STANDARD
+from bench.attacks import STANDARD, attacks, autoattack, course
 from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import datasets

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UpdateRule: TypeAlias = "Callable[[Step], torch.Tensor]"
 """Where n images go next, (n, C, H, W); the engine brings what leaves the ball or [0, 1] back."""
 
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""The attacks of AutoAttack `standard`, in turn (Croce & Hein 2020, arXiv 2003.01690, section 5)."""
+
 ENGINE_VERSION = 1
 """Part of every attacked cell's key, beside the attack's own version: bumped whenever the engine changes a number."""
 

@@ -20,10 +20,10 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bench.attacks import STANDARD
 from bench.attacks.balls import Ball, ball_of
 from bench.attacks.engine import slack
 from bench.attacks.epsilon import NORMS
-from bench.attacks.names import STANDARD
 from bench.memory import fewer
 
 _TARGETS = 9

@@ -7,7 +7,7 @@ from bench.attacks import Attack, UpdateRule
 
 
 def _load(name: str) -> UpdateRule:
-    rule: UpdateRule = getattr(importlib.import_module(f"bench.attacks.{name}"), name)
+    rule: UpdateRule = getattr(importlib.import_module("bench.attacks.rules"), name)
     return rule
 
 

@@ -9,7 +9,7 @@ from bench.attacks.balls import ball_of
 from bench.attacks.course import Ending, Spec, course
 from bench.attacks.engine import Engine, Pictures
 from bench.attacks.losses import cross_entropy, dlr, loss_of
-from bench.attacks.pgd import pgd
+from bench.attacks.rules import pgd
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.measure.attacked import Attacked
 from bench.measure.autoattacked import AutoAttacked

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import suites as package
+from bench.attacks import STANDARD
 from bench.attacks.epsilon import parse_eps, parse_grid
-from bench.attacks.names import STANDARD
 from bench.corruptions import corruptions
 from bench.datasets import class_spaces, datasets
 from bench.datasets.imagenet import real_labels
