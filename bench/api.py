@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.board.index import Index
+from bench.board.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.choice import select as select
 from bench.choice import select_suites as select_suites
@@ -15,8 +17,6 @@ from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
 from bench.distributed import world_size
 from bench.errors import BenchError, RunError, UnknownNameError
-from bench.index import Index
-from bench.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.measure import measures
 from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
@@ -259,8 +259,8 @@ def _boards(
 
 
 def table(boards: Sequence[Board]) -> "pd.DataFrame":
-    """The long table: one row a score; see `bench.tables.long_table`."""
-    from bench.tables import long_table
+    """The long table: one row a score; see `bench.board.tables.long_table`."""
+    from bench.board.tables import long_table
 
     return long_table(boards)
 
@@ -287,7 +287,7 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from bench.tables import display_names
+    from bench.board.tables import display_names
 
     names = display_names(board.checkpoints)
     parts = []

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bench.board.leaderboard import Board
 from bench.by_image import Parts, aligned, by_image, data_sets, two_sets
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.paired import holm, mcnemar, paired_bootstrap, paired_interval
 from bench.records import Array, Condition, Estimate, Outcome
 from bench.stats import Interval, clustered_standard_error, normal_interval

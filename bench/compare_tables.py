@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.board.leaderboard import Board
+from bench.board.tables import DIGITS, display_names
 from bench.compare import Difference, where
 from bench.flips import Flip
-from bench.leaderboard import Board
 from bench.pairs import Compared, Contrast, Gains, Pair
 from bench.records import Scalar
 from bench.shift_lines import Lined
-from bench.tables import DIGITS, display_names
 from bench.text import render, render_markdown
 
 Record = Mapping[str, Scalar]

@@ -16,15 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.attacks.epsilon import NORMS, parse_eps
+from bench.board.leaderboard import Board, ScoredRow
+from bench.board.tables import display_names
 from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.errors import BenchError
-from bench.leaderboard import Board, ScoredRow
 from bench.records import Estimate, Scalar
 from bench.scores import TOP1
 from bench.store import StoredCheckpoint
 from bench.suite import Score, Suite
 from bench.suite import suites as suite_registry
-from bench.tables import display_names
 
 Kind = Literal["png", "svg"]
 

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 import bench
+from bench.board.index import Index
+from bench.board.leaderboard import IMPORTED
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, subset
 from bench.errors import AbsentError, BenchError, one_line
-from bench.index import Index
-from bench.leaderboard import IMPORTED
 from bench.measure import measures
 from bench.plan import resolve
 from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest

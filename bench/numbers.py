@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from bench.board.leaderboard import Board
+from bench.board.tables import long_table, read_csv
 from bench.compare import CannotCompareError, Side
 from bench.errors import one_line
-from bench.leaderboard import Board
 from bench.records import Estimate, Scalar
 from bench.store import Store
 from bench.suite import Score, Suite
-from bench.tables import long_table, read_csv
 
 _NOT_WHAT = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "value", "ci_low", "ci_high", "n", "warnings",

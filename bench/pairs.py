@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.board.leaderboard import Board
 from bench.by_image import aligned, by_image
 from bench.compare import FEW, CannotCompareError, Difference, Side, differences, few_changed, independent_mean
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.paired import holm, paired_bootstrap
 from bench.records import Array, digest
 from bench.stats import Interval, clustered_standard_error, normal_interval

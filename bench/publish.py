@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from bench import __version__
+from bench.board.leaderboard import IMPORTED, Board
+from bench.board.tables import display_names, long_table, read_csv, to_csv
 from bench.costs import read_log
 from bench.errors import BenchError
-from bench.leaderboard import IMPORTED, Board
 from bench.records import digest
 from bench.store import Store
-from bench.tables import display_names, long_table, read_csv, to_csv
 
 BEGIN, END = "<!-- bench publish -->", "<!-- /bench publish -->"
 """Around what is ours in a README."""

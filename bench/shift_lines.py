@@ -6,9 +6,9 @@ Taori et al. 2020, arXiv 2007.00644; see `bench.robust_line`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.board.leaderboard import Board
 from bench.checkpoints import checkpoints
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.pairs import accuracy_of, clean_of
 from bench.records import Estimate
 from bench.reference import published

@@ -15,12 +15,12 @@ from _common import claim, table
 from _outcomes import write_outcome
 
 from bench import api
+from bench.board.tables import long_table, to_csv
 from bench.gate import judge
 from bench.numbers import Numbers, published, stored
 from bench.records import Array
 from bench.store import Store
 from bench.suite import suites
-from bench.tables import long_table, to_csv
 
 DIGITS = suites.get("digits")
 TOLERANCE = 0.003

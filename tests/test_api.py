@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from bench import api
+from bench.board.leaderboard import Want
 from bench.errors import BenchError
-from bench.leaderboard import Want
 from bench.store import Store
 
 

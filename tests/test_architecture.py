@@ -33,13 +33,13 @@ stored_columns
 store
 costs features
 plan prepare feed device workbench probing sweep forecast
-executors index leaderboard
+executors board board.index board.leaderboard
 compare
 flips pairs shift_lines
-config choice tables curves listings doctor train published verify gallery attack_picture make_c numbers gate
+config choice board.tables curves listings doctor train board.reference_check verify gallery attack_picture make_c numbers gate
 compare_tables verdicts
 report
-summary publish imported
+board.summary publish imported
 api
 cli
 """

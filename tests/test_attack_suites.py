@@ -11,12 +11,12 @@ import pytest
 
 from bench import api
 from bench.attacks.epsilon import parse_grid
+from bench.board.tables import read_csv
 from bench.cli import main
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Cell, Params
 from bench.store import Store
 from bench.suite import Suite, suites
-from bench.tables import read_csv
 
 QUICK = "--device cpu --workers 0 --cache off"
 PGD, AUTOATTACK = suites.get("digits-pgd"), suites.get("digits-autoattack")
@@ -255,7 +255,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_leaderboard_names_the_warnings_of_each_checkpoint(stored: Path) -> None:
-    from bench.tables import leaderboard
+    from bench.board.tables import leaderboard
 
     [board] = api.boards([PGD], Store(stored))
     frame = leaderboard(board).set_index("checkpoint")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bench import metrics
+from bench.board.index import Index
+from bench.board.leaderboard import Want, make_board
 from bench.compare import (
     CannotCompareError,
     Side,
@@ -22,8 +24,6 @@ from bench.compare import (
 from bench.datasets import class_spaces
 from bench.errors import BenchError
 from bench.flips import flips
-from bench.index import Index
-from bench.leaderboard import Want, make_board
 from bench.paired import paired_interval
 from bench.pairs import accuracy_of, clean_of, compare_pairs, gains
 from bench.plan import versions

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
-from bench import api, hardware, metrics, tables
+from bench import api, hardware, metrics
+from bench.board import tables
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library

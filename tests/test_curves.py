@@ -16,9 +16,9 @@ from PIL import Image
 
 import bench
 from bench import api, curves
+from bench.board.leaderboard import Board, Choice, ScoredRow
 from bench.cli import main
 from bench.errors import BenchError
-from bench.leaderboard import Board, Choice, ScoredRow
 from bench.records import Estimate
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score, Suite, suites

@@ -10,8 +10,9 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from bench import api, gate
+from bench.board.leaderboard import Want
+from bench.board.tables import long_table, to_csv
 from bench.gate import Report, common, judge
-from bench.leaderboard import Want
 from bench.metrics import mean_corruption_error
 from bench.numbers import published, stored
 from bench.paired import holm
@@ -19,7 +20,6 @@ from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
-from bench.tables import long_table, to_csv
 from bench.verdicts import as_text
 
 DIGITS = suites.get("digits")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from bench import api
+from bench.board.index import Index
+from bench.board.leaderboard import Want
 from bench.cli import main
 from bench.datasets import Library
-from bench.index import Index
-from bench.leaderboard import Want
 from bench.measure.classify import describe
 from bench.records import digest
 from bench.store import Store

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.board.index import Index
+from bench.board.leaderboard import NothingStoredError, Want, make_board
+from bench.board.tables import column, leaderboard, long_table, read_csv, to_csv
 from bench.errors import BenchError, UnknownNameError
-from bench.index import Index
-from bench.leaderboard import NothingStoredError, Want, make_board
 from bench.records import (
     Cell,
     Checkpoint,
@@ -26,7 +27,6 @@ from bench.records import (
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
-from bench.tables import column, leaderboard, long_table, read_csv, to_csv
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOGS = tuple(

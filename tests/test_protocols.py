@@ -7,6 +7,7 @@ import pytest
 
 from bench import robustness
 from bench.attacks import STANDARD, attacks, autoattack, course
+from bench.board.reference_check import SMALLEST_FAULT, TOLERANCE
 from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import datasets
@@ -14,7 +15,6 @@ from bench.datasets.imagenet import real_labels
 from bench.measure import probes
 from bench.measure.signs import AFRESH, QUERIES
 from bench.metrics import ECE_BINS
-from bench.published import SMALLEST_FAULT, TOLERANCE
 from bench.reference import ALEXNET_CLEAN_ERROR
 from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.suite import Suite, suites

@@ -10,11 +10,11 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from bench import api
+from bench.board.tables import read_csv
 from bench.cli import main
 from bench.publish import BEGIN, END, file_name
 from bench.records import digest
 from bench.store import Store
-from bench.tables import read_csv
 
 CHECKPOINTS = ("digits-vit", "digits-vit-sam")
 
@@ -66,7 +66,7 @@ def test_what_is_published_reads_back_equal_to_the_boards(folder):
 
 
 def _limit(limit):
-    from bench.leaderboard import Want
+    from bench.board.leaderboard import Want
 
     return Want(limit=limit, any_limit=False)
 

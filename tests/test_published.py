@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from bench.board.leaderboard import Board, Choice, ScoredRow
+from bench.board.reference_check import Comparison, compare, render_comparisons
 from bench.checkpoints import checkpoints
-from bench.leaderboard import Board, Choice, ScoredRow
-from bench.published import Comparison, compare, render_comparisons
 from bench.records import Checkpoint, Estimate, Precision
 from bench.stats import wilson
 from bench.store import StoredCheckpoint

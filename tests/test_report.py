@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from bench import api
+from bench.board.leaderboard import Want
+from bench.board.tables import leaderboard
 from bench.cli import main
 from bench.datasets import Library, subset
-from bench.leaderboard import Want
 from bench.measure.classify import describe
 from bench.pairs import compare_pairs
 from bench.records import Checkpoint, Estimate
@@ -27,7 +28,6 @@ from bench.report.plots import figures
 from bench.report.scatter import scatters
 from bench.store import Store
 from bench.suite import suites
-from bench.tables import leaderboard
 
 EVIL = "<script>alert(1)</script>"
 ENTRIES = (  # name, family, SAM, its match, how often it is right

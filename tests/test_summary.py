@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.index import Index
-from bench.leaderboard import make_board
+from bench.board.index import Index
+from bench.board.leaderboard import make_board
+from bench.board.summary import clean_score, summarise
+from bench.board.tables import latex
 from bench.plan import versions
 from bench.records import (
     Cell,
@@ -23,8 +25,6 @@ from bench.records import (
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
-from bench.summary import clean_score, summarise
-from bench.tables import latex
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOG = replace(CLEAN, images=Images(perturbation=Perturbation(corruption="fog", severity=1)))

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench import api, probing
+from bench.board.leaderboard import Want
 from bench.checkpoints import checkpoints
 from bench.datasets import Dataset, class_spaces, datasets
 from bench.errors import AbsentError, BenchError
 from bench.features import FeatureCache, feature_sets
-from bench.leaderboard import Want
 from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.probes import joined
 from bench.progress import Silent

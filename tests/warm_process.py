@@ -55,8 +55,7 @@ if __name__ == "__main__":
     import torch
 
     import bench.api
-    import bench.executors.local
-    import bench.tables  # noqa: F401
+    import bench.board.tables  # noqa: F401
     from bench.cli import main
     from bench.corruptions import corrupt, corruptions
 

@@ -18,8 +18,8 @@ from bench.cli.tables import stored_boards
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.board.leaderboard import Board
     from bench.compare import Side
-    from bench.leaderboard import Board
     from bench.store import Store, StoredCheckpoint
 
 _FLIPS = 5
@@ -133,8 +133,8 @@ def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Sid
 
 def _named(board: "Board", name: str) -> "StoredCheckpoint":
     """The checkpoint of a board that goes by this name in tables."""
+    from bench.board.tables import display_names
     from bench.compare import CannotCompareError
-    from bench.tables import display_names
 
     shown = display_names(board.checkpoints)
     found = [checkpoint for checkpoint, text in shown.items() if text == name]

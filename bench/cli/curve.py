@@ -27,7 +27,7 @@ def add_curve(commands: Any) -> None:
 
 def _curve(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.tables import warnings_in_words
+    from bench.board.tables import warnings_in_words
 
     kind = arguments.out.suffix.removeprefix(".")
     if kind not in ("png", "svg"):

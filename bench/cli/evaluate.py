@@ -207,8 +207,8 @@ def _ask(planned: "Plan", *, named: bool) -> None:
 def _write_tables(result: "RunResult", settings: "Settings") -> None:
     """One CSV a suite: all that is stored of it under the run's limit, seed and numerics, not the run's share alone."""
     from bench import api
+    from bench.board.tables import to_csv
     from bench.store import Store
-    from bench.tables import to_csv
 
     folder = settings.store / "tables"
     for board in api.boards([board.suite for board in result.boards], Store(settings.store), want=result.want):

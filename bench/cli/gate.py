@@ -13,8 +13,8 @@ from bench.cli.tables import asked
 from bench.errors import BenchError, RunError
 
 if TYPE_CHECKING:
+    from bench.board.leaderboard import Want
     from bench.gate import Report
-    from bench.leaderboard import Want
     from bench.numbers import Numbers
     from bench.store import Store
     from bench.suite import Suite
@@ -70,9 +70,9 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> "Report":
+    from bench.board.leaderboard import NothingStoredError
     from bench.compare import CannotCompareError
     from bench.gate import Report, common, judge
-    from bench.leaderboard import NothingStoredError
 
     place = ", ".join(map(str, arguments.baseline))
     try:

@@ -40,7 +40,7 @@ def _open_store(arguments: argparse.Namespace) -> Any:
 
 
 def _store_ls(arguments: argparse.Namespace) -> int:
-    from bench.index import Index
+    from bench.board.index import Index
     from bench.text import render
 
     store = _open_store(arguments)

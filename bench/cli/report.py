@@ -18,7 +18,7 @@ from bench.cli.tables import asked
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Board
+    from bench.board.leaderboard import Board
     from bench.store import Store
 
 
@@ -33,8 +33,8 @@ def add_report(commands: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     from bench import api
+    from bench.board.leaderboard import NothingStoredError
     from bench.datasets import Library
-    from bench.leaderboard import NothingStoredError
     from bench.report.page import render
     from bench.store import Store
     from bench.suite import suites as suite_registry

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.leaderboard import Board, Want
+    from bench.board.leaderboard import Board, Want
     from bench.records import Settings
     from bench.suite import Suite
 
@@ -62,7 +62,7 @@ def _table(arguments: argparse.Namespace) -> int:
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = stored_boards(arguments)
     if arguments.published:
-        from bench.published import compare, render_comparisons
+        from bench.board.reference_check import compare, render_comparisons
 
         emit(render_comparisons(compare(boards)), arguments.out)
         return 0
@@ -99,7 +99,7 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
 def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]":
     """The suites, what their tables are to hold, and where the outcomes are."""
     from bench import api
-    from bench.leaderboard import Want
+    from bench.board.leaderboard import Want
 
     config = api.configure(
         store=arguments.store,
@@ -125,7 +125,8 @@ def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]"
 
 
 def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:
-    from bench import api, tables
+    from bench import api
+    from bench.board import tables
 
     frame = api.table(boards)
     if columns:
@@ -145,7 +146,7 @@ def print_board(board: "Board") -> None:
 
 def board_text(board: "Board", style: str) -> str:
     """A leaderboard with its protocol and notes, as text, Markdown or LaTeX."""
-    from bench.tables import leaderboard, warnings_in_words
+    from bench.board.tables import leaderboard, warnings_in_words
 
     head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
     lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
@@ -158,7 +159,7 @@ def board_text(board: "Board", style: str) -> str:
 
 
 def _summary_text(boards: "Sequence[Board]", style: str) -> str:
-    from bench.summary import summarise
+    from bench.board.summary import summarise
 
     summary = summarise(boards)
     about = "headline scores in percent, ± half the 95% interval; gap: to the clean score, in points; by mean rank"
@@ -169,7 +170,7 @@ def _summary_text(boards: "Sequence[Board]", style: str) -> str:
 
 def _laid_out(head: str, about: "Sequence[str]", frame: "pd.DataFrame", notes: "Sequence[str]", style: str) -> str:
     """A heading, lines about the table, the table, and notes below it."""
-    from bench.tables import latex
+    from bench.board.tables import latex
     from bench.text import render, render_markdown
 
     if style == "latex":

@@ -11,19 +11,19 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.board.leaderboard import Board
+from bench.board.tables import display_names
 from bench.compare import Difference
 from bench.compare_tables import GAINS, ONE_TRAINING
 from bench.costs import read_log
 from bench.datasets import Library
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
 from bench.report.flipped import Flipped, flipped
 from bench.report.measured import Log, measured
 from bench.report.thumbnails import Thumbnails
 from bench.report.views import board_view
 from bench.store import Store
-from bench.tables import display_names
 
 PICTURES = 1_500_000
 """Bytes of thumbnails in a page."""

@@ -9,16 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from bench.board.leaderboard import Board
+from bench.board.tables import display_names
 from bench.curves import COLOURS, MARKERS, draw
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.pairs import compare_pairs, pairs
 from bench.records import Estimate
 from bench.report.charts import Frame, place_labels
 from bench.report.scatter import Scatter, scatters
 from bench.report.views import heat
 from bench.store import Store
-from bench.tables import display_names
 
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
 """Percentages that a logit axis may name."""

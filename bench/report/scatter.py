@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from bench.board.leaderboard import Board
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.pairs import accuracy_of, clean_of
 from bench.records import Estimate
 from bench.robust_line import LogitLine

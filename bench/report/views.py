@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from bench.board.leaderboard import Board
+from bench.board.tables import display_names, leaderboard, warnings_in_words
 from bench.curves import METRICS, panels
 from bench.errors import BenchError
-from bench.leaderboard import Board
 from bench.records import Estimate
 from bench.report import charts
 from bench.report.marks import Look, key
@@ -16,7 +17,6 @@ from bench.report.measured import Log, Measured, measured
 from bench.report.scatter import Scatter, scatters
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
-from bench.tables import display_names, leaderboard, warnings_in_words
 
 _TEXTS = ("checkpoint", "family", "sam", "warnings", "cells")
 """Columns of a leaderboard that are not numbers."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.leaderboard import Board
+from bench.board.leaderboard import Board
+from bench.board.tables import display_names, shown
 from bench.records import Estimate
 from bench.store import StoredCheckpoint
 from bench.suite import Score, Suite
-from bench.tables import display_names, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

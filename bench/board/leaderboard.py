@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.board.index import Index
 from bench.costs import Cost, cost, read_log
 from bench.datasets import datasets
 from bench.errors import BenchError
-from bench.index import Index
 from bench.measure import measures
 from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from bench.board.leaderboard import Board, ScoredRow
+from bench.board.tables import display_names
 from bench.checkpoints import checkpoints
-from bench.leaderboard import Board, ScoredRow
 from bench.reference import Published, published
 from bench.stats import wilson
-from bench.tables import display_names
 from bench.text import render
 
 Verdict: TypeAlias = Literal["agrees", "can't tell", "WARNING"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.board.leaderboard import Board, ScoredRow
 from bench.costs import Cost
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
-from bench.leaderboard import Board, ScoredRow
 from bench.records import Condition, Data, Estimate
 from bench.store import StoredCheckpoint
 from bench.suite import Score

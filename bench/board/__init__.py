@@ -1,0 +1,1 @@
+"""Boards: stored outcomes become scores, leaderboards and tables."""
