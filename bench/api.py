@@ -311,7 +311,7 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
 def train(
     recipe: str, out: Path, *, device: str = "cpu", progress: Any = None, places: Mapping[str, Path] | None = None
 ) -> Path:
-    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.train.train_recipe`.
+    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.checkpoints.train.train_recipe`.
 
     Args:
         recipe: its name.
@@ -320,7 +320,7 @@ def train(
         progress: called with a line of text now and then.
         places: where data sets are, by name.
     """
-    from bench.train import train_recipe
+    from bench.checkpoints.train import train_recipe
 
     return train_recipe(recipe, out, device=device, progress=progress or (lambda line: None), places=places)
 

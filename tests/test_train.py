@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import api, train
-from bench.checkpoints import checkpoints
+from bench import api
+from bench.checkpoints import checkpoints, train
 from bench.cli import main
 from bench.errors import AbsentError, UnknownNameError
 from bench.training.recipes import load_recipes
