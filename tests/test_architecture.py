@@ -36,7 +36,7 @@ plan prepare feed device workbench probing sweep forecast
 executors board board.index board.leaderboard
 compare
 flips pairs shift_lines
-config choice board.tables curves listings doctor checkpoints.train board.reference_check verify gallery attack_picture make_c numbers gate
+config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check verify gallery attack_picture make_c numbers gate
 compare_tables verdicts
 report
 board.summary publish imported

@@ -164,7 +164,7 @@ def test_a_device_that_only_torch_can_deny_is_refused(refused):
 
 
 def test_a_long_run_without_a_terminal_wants_yes(refused, monkeypatch):
-    monkeypatch.setattr("bench.cli.evaluate.LONG_PLAN", 2)
+    monkeypatch.setattr("bench.cli.run.LONG_PLAN", 2)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert "add --yes, or name fewer with --checkpoint, or give --limit N" in refused(f"run {QUICK}")
 

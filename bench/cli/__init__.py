@@ -7,20 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import __version__
-from bench.cli import (
-    attack,
-    compare,
-    corrupt,
-    curve,
-    data,
-    evaluate,
-    gate,
-    housekeeping,
-    imports,
-    publish,
-    report,
-    tables,
-)
+from bench.cli import attack, compare, corrupt, curve, data, gate, housekeeping, imports, publish, report, run, tables
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
@@ -91,9 +78,9 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"rtbench {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for add in (
-        evaluate.add_list,
-        evaluate.add_plan,
-        evaluate.add_run,
+        run.add_list,
+        run.add_plan,
+        run.add_run,
         tables.add_table,
         tables.add_outcomes,
         compare.add_compare,

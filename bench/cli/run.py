@@ -48,7 +48,7 @@ def add_list(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.listings import LISTINGS
+    from bench.cli.listings import LISTINGS
 
     api.configure(registry=arguments.registry)
     rows = LISTINGS[arguments.kind]()
