@@ -16,8 +16,8 @@ from _outcomes import write_outcome
 
 from bench import api
 from bench.board.tables import long_table, to_csv
-from bench.gate import judge
-from bench.numbers import Numbers, published, stored
+from bench.compare.gate import judge
+from bench.compare.numbers import Numbers, published, stored
 from bench.records import Array
 from bench.store import Store
 from bench.suite import suites

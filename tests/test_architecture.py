@@ -34,10 +34,10 @@ store
 costs features
 plan prepare feed device workbench probing sweep forecast
 executors board board.index board.leaderboard
-compare
-flips pairs shift_lines
-config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check verify gallery attack_picture make_c numbers gate
-compare_tables verdicts
+compare compare.differences
+compare.flips compare.pairs compare.lines
+config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check verify gallery attack_picture make_c compare.numbers compare.gate
+compare.tables compare.gate_texts
 report
 board.summary publish imported
 api

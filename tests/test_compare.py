@@ -10,7 +10,7 @@ import pytest
 from bench import metrics
 from bench.board.index import Index
 from bench.board.leaderboard import Want, make_board
-from bench.compare import (
+from bench.compare.differences import (
     CannotCompareError,
     Side,
     adjusted,
@@ -21,11 +21,12 @@ from bench.compare import (
     independent_mean,
     where,
 )
+from bench.compare.flips import flips
+from bench.compare.lines import effective_robustness, published_accuracies
+from bench.compare.pairs import accuracy_of, clean_of, compare_pairs, gains
 from bench.datasets import class_spaces
 from bench.errors import BenchError
-from bench.flips import flips
 from bench.paired import paired_interval
-from bench.pairs import accuracy_of, clean_of, compare_pairs, gains
 from bench.plan import versions
 from bench.records import (
     Cell,
@@ -41,7 +42,6 @@ from bench.records import (
 )
 from bench.robust_line import fit_line
 from bench.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1
-from bench.shift_lines import effective_robustness, published_accuracies
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
 from tests.contracts.test_suites import outcomes_of

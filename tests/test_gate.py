@@ -9,18 +9,19 @@ from _outcomes import write_outcome
 from scipy import stats as scipy_stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from bench import api, gate
+from bench import api
 from bench.board.leaderboard import Want
 from bench.board.tables import long_table, to_csv
-from bench.gate import Report, common, judge
+from bench.compare import gate
+from bench.compare.gate import Report, common, judge
+from bench.compare.gate_texts import as_text
+from bench.compare.numbers import published, stored
 from bench.metrics import mean_corruption_error
-from bench.numbers import published, stored
 from bench.paired import holm
 from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
-from bench.verdicts import as_text
 
 DIGITS = suites.get("digits")
 N = 500

@@ -15,7 +15,7 @@ import yaml
 from _outcomes import write_outcome
 
 from bench.cli import main
-from bench.numbers import published
+from bench.compare.numbers import published
 from bench.records import Condition
 from bench.store import Store
 from bench.suite import suites

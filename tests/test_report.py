@@ -16,9 +16,9 @@ from bench import api
 from bench.board.leaderboard import Want
 from bench.board.tables import leaderboard
 from bench.cli import main
+from bench.compare.pairs import compare_pairs
 from bench.datasets import Library, subset
 from bench.measure.classify import describe
-from bench.pairs import compare_pairs
 from bench.records import Checkpoint, Estimate
 from bench.report.charts import Frame, place_labels
 from bench.report.marks import Look

@@ -19,7 +19,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Board
-    from bench.compare import Side
+    from bench.compare.differences import Side
     from bench.store import Store, StoredCheckpoint
 
 _FLIPS = 5
@@ -94,9 +94,9 @@ def _given(arguments: argparse.Namespace) -> str:
 
 
 def _two(arguments: argparse.Namespace, style: str) -> str:
-    from bench import compare_tables as tables
-    from bench.compare import adjusted, condition_scores, differences
-    from bench.flips import flips
+    from bench.compare import tables
+    from bench.compare.differences import adjusted, condition_scores, differences
+    from bench.compare.flips import flips
     from bench.store import Store
 
     names = arguments.checkpoint
@@ -125,7 +125,7 @@ def _two(arguments: argparse.Namespace, style: str) -> str:
 
 
 def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Side]":
-    from bench.compare import Side
+    from bench.compare.differences import Side
 
     first, second = (Side(board=board, checkpoint=_named(board, name), store=store) for name in names)
     return first, second
@@ -134,7 +134,7 @@ def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Sid
 def _named(board: "Board", name: str) -> "StoredCheckpoint":
     """The checkpoint of a board that goes by this name in tables."""
     from bench.board.tables import display_names
-    from bench.compare import CannotCompareError
+    from bench.compare.differences import CannotCompareError
 
     shown = display_names(board.checkpoints)
     found = [checkpoint for checkpoint, text in shown.items() if text == name]
@@ -150,8 +150,8 @@ def _named(board: "Board", name: str) -> "StoredCheckpoint":
 
 
 def _pairs(arguments: argparse.Namespace, style: str) -> str:
-    from bench import compare_tables as tables
-    from bench.pairs import compare_pairs, gains
+    from bench.compare import tables
+    from bench.compare.pairs import compare_pairs, gains
     from bench.store import Store
 
     boards, settings = stored_boards(arguments)
@@ -167,8 +167,8 @@ def _pairs(arguments: argparse.Namespace, style: str) -> str:
 
 
 def _line(arguments: argparse.Namespace, style: str) -> str:
-    from bench import compare_tables as tables
-    from bench.shift_lines import effective_robustness
+    from bench.compare import tables
+    from bench.compare.lines import effective_robustness
     from bench.store import Store
 
     [board], settings = stored_boards(arguments)

@@ -14,8 +14,8 @@ from bench.errors import BenchError, RunError
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Want
-    from bench.gate import Report
-    from bench.numbers import Numbers
+    from bench.compare.gate import Report
+    from bench.compare.numbers import Numbers
     from bench.store import Store
     from bench.suite import Suite
 
@@ -71,8 +71,8 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> "Report":
     from bench.board.leaderboard import NothingStoredError
-    from bench.compare import CannotCompareError
-    from bench.gate import Report, common, judge
+    from bench.compare.differences import CannotCompareError
+    from bench.compare.gate import Report, common, judge
 
     place = ", ".join(map(str, arguments.baseline))
     try:
@@ -91,7 +91,7 @@ def _store_of(baseline: Sequence[Path]) -> Path | None:
         BenchError: it is neither.
         CannotCompareError: it is a folder without outcomes.
     """
-    from bench.compare import CannotCompareError
+    from bench.compare.differences import CannotCompareError
 
     for path in baseline:
         if not path.exists():
@@ -108,7 +108,7 @@ def _store_of(baseline: Sequence[Path]) -> Path | None:
 def _sides(arguments: argparse.Namespace, folder: Path | None) -> "tuple[Numbers, Numbers, list[Suite]]":
     """The baseline, the candidate, and the suites that are judged."""
     from bench import api
-    from bench.numbers import published
+    from bench.compare.numbers import published
     from bench.store import Store
 
     if folder is None:
@@ -133,7 +133,7 @@ def _sides(arguments: argparse.Namespace, folder: Path | None) -> "tuple[Numbers
 def _stored(chosen: "Sequence[Suite]", store: "Store", names: Sequence[str], want: "Want") -> "Numbers":
     """What a store has of those checkpoints that it knows: a run may have failed on the others."""
     from bench import api
-    from bench.numbers import stored
+    from bench.compare.numbers import stored
 
     known = {checkpoint.name for checkpoint in store.checkpoints()}
     here = [name for name in names if name in known]
@@ -152,7 +152,7 @@ def _judged(chosen: "Sequence[Suite]", before: "Numbers", *, named: bool) -> "li
 
 def _tell(report: "Report", arguments: argparse.Namespace) -> int:
     """Print the report and write it where it is wanted."""
-    from bench.verdicts import as_json, as_junit, as_markdown, as_text
+    from bench.compare.gate_texts import as_json, as_junit, as_markdown, as_text
 
     if report.rows:
         print(as_text(report))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
-from bench.compare import CannotCompareError, Side, condition_in_words
-from bench.flips import Flip, flips
-from bench.pairs import Pair, sides_of
+from bench.compare.differences import CannotCompareError, Side, condition_in_words
+from bench.compare.flips import Flip, flips
+from bench.compare.pairs import Pair, sides_of
 from bench.report.thumbnails import Thumbnails
 from bench.store import Store
 

@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from bench.board.leaderboard import Board
 from bench.board.tables import display_names
-from bench.compare import Difference
-from bench.compare_tables import GAINS, ONE_TRAINING
+from bench.compare.differences import Difference
+from bench.compare.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
+from bench.compare.tables import GAINS, ONE_TRAINING
 from bench.costs import read_log
 from bench.datasets import Library
 from bench.errors import BenchError
-from bench.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
 from bench.report.flipped import Flipped, flipped
 from bench.report.measured import Log, measured
 from bench.report.thumbnails import Thumbnails

@@ -11,9 +11,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.board.leaderboard import Board
 from bench.board.tables import display_names
+from bench.compare.pairs import compare_pairs, pairs
 from bench.curves import COLOURS, MARKERS, draw
 from bench.errors import BenchError
-from bench.pairs import compare_pairs, pairs
 from bench.records import Estimate
 from bench.report.charts import Frame, place_labels
 from bench.report.scatter import Scatter, scatters

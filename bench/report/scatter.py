@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
+from bench.compare.lines import effective_robustness
+from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
-from bench.pairs import accuracy_of, clean_of
 from bench.records import Estimate
 from bench.robust_line import LogitLine
-from bench.shift_lines import effective_robustness
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
 from bench.checkpoints import checkpoints
+from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
-from bench.pairs import accuracy_of, clean_of
 from bench.records import Estimate
 from bench.reference import published
 from bench.robust_line import LogitLine, fit_line

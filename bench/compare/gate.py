@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from bench.compare import CannotCompareError, Difference, Side, adjusted, differences, terms_beyond
+from bench.compare.differences import CannotCompareError, Difference, Side, adjusted, differences, terms_beyond
+from bench.compare.flips import Flip, flips
+from bench.compare.numbers import Numbers, what_of
 from bench.errors import BenchError
-from bench.flips import Flip, flips
-from bench.numbers import Numbers, what_of
 from bench.records import Condition
 from bench.scores import TOP1
 from bench.suite import Score, Suite

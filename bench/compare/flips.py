@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.compare import CannotCompareError, Side, check_alike, condition_in_words
+from bench.compare.differences import CannotCompareError, Side, check_alike, condition_in_words
 from bench.datasets import datasets
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError

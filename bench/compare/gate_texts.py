@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from bench import __version__
-from bench.compare import Difference
-from bench.gate import Report, Row
+from bench.compare.differences import Difference
+from bench.compare.gate import Report, Row
 from bench.records import Estimate
 from bench.text import render, render_markdown
 

@@ -13,7 +13,15 @@ import numpy as np
 
 from bench.board.leaderboard import Board
 from bench.by_image import aligned, by_image
-from bench.compare import FEW, CannotCompareError, Difference, Side, differences, few_changed, independent_mean
+from bench.compare.differences import (
+    FEW,
+    CannotCompareError,
+    Difference,
+    Side,
+    differences,
+    few_changed,
+    independent_mean,
+)
 from bench.errors import BenchError
 from bench.paired import holm, paired_bootstrap
 from bench.records import Array, digest

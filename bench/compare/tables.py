@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
 from bench.board.tables import DIGITS, display_names
-from bench.compare import Difference, where
-from bench.flips import Flip
-from bench.pairs import Compared, Contrast, Gains, Pair
+from bench.compare.differences import Difference, where
+from bench.compare.flips import Flip
+from bench.compare.lines import Lined
+from bench.compare.pairs import Compared, Contrast, Gains, Pair
 from bench.records import Scalar
-from bench.shift_lines import Lined
 from bench.text import render, render_markdown
 
 Record = Mapping[str, Scalar]
