@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.filters import correlate, gaussian_filter, widened
-from bench.corruptions.motion import Motion
-from bench.corruptions.pixels import to_bytes
-from bench.corruptions.shuffle import shuffle
-from bench.corruptions.zoom import sum_of_zooms
+from bench.corruptions.kernels.filters import correlate, gaussian_filter, widened
+from bench.corruptions.kernels.motion import Motion
+from bench.corruptions.kernels.pixels import to_bytes
+from bench.corruptions.kernels.shuffle import shuffle
+from bench.corruptions.kernels.zoom import sum_of_zooms
 from bench.records import Array
 from bench.rng import Draws
 

@@ -10,10 +10,10 @@ import functools
 import numpy as np
 from torch import Tensor
 
-from bench.corruptions.filters import gaussian_filter
-from bench.corruptions.pixelate import pixelated
-from bench.corruptions.pixels import brightest, darkest, look_up, to_bytes
-from bench.corruptions.warp import warp
+from bench.corruptions.kernels.filters import gaussian_filter
+from bench.corruptions.kernels.pixelate import pixelated
+from bench.corruptions.kernels.pixels import brightest, darkest, look_up, to_bytes
+from bench.corruptions.kernels.warp import warp
 from bench.images.jpeg import round_trip
 from bench.records import Array
 from bench.rng import Draws

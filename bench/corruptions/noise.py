@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.pixels import look_up, pixelwise, to_bytes
+from bench.corruptions.kernels.pixels import look_up, pixelwise, to_bytes
 from bench.records import Array
 from bench.rng import Draws
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from bench.corruptions import spatter_cpu
-from bench.corruptions.filters import gaussian_filter
-from bench.corruptions.spatter_cpu import DIAGONAL, FARTHEST, HIGH, KNIGHT, LOW, STRAIGHT, TAN_22, TAN_SHIFT
+from bench.corruptions.kernels import spatter_cpu
+from bench.corruptions.kernels.filters import gaussian_filter
+from bench.corruptions.kernels.spatter_cpu import DIAGONAL, FARTHEST, HIGH, KNIGHT, LOW, STRAIGHT, TAN_22, TAN_SHIFT
 from bench.rng import Draws
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.frost_pictures import frost_pictures
-from bench.corruptions.motion import Motion
-from bench.corruptions.pixels import brightest, look_up, to_bytes
-from bench.corruptions.plasma import plasma
-from bench.corruptions.zoom import middle, zoom
+from bench.corruptions.kernels.frost_pictures import frost_pictures
+from bench.corruptions.kernels.motion import Motion
+from bench.corruptions.kernels.pixels import brightest, look_up, to_bytes
+from bench.corruptions.kernels.plasma import plasma
+from bench.corruptions.kernels.zoom import middle, zoom
 from bench.records import Array
 from bench.rng import Draws
 

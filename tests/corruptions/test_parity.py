@@ -87,7 +87,7 @@ def test_the_way_of_other_devices_makes_the_same_pictures(name, shape, severity,
 
 def test_a_picture_of_frost_is_opencv_s_enlarged():
     cv2 = pytest.importorskip("cv2")
-    from bench.corruptions.frost_pictures import _NAMES, _read, frost_pictures
+    from bench.corruptions.kernels.frost_pictures import _NAMES, _read, frost_pictures
 
     for shape in ((32, 32), (700, 400)):
         for name, ours in zip(_NAMES, frost_pictures(*shape), strict=True):

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from skimage.filters import gaussian
 
 from bench.corruptions import spatter as module
-from bench.corruptions import spatter_cpu
+from bench.corruptions.kernels import spatter_cpu
 from bench.corruptions.spatter import spatter
 
 PATHS = ("compiled", "batched")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.corruptions.filters import correlate
+from bench.corruptions.kernels.filters import correlate
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.compiled import compiled
-from bench.corruptions.filters import as_images, as_rows
+from bench.corruptions.kernels.filters import as_images, as_rows
 from bench.records import Array
 
 _Taps: TypeAlias = tuple[Array, Array]

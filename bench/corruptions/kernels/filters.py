@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions import filters_cpu
+from bench.corruptions.kernels import filters_cpu
 from bench.records import Array
 
 Border: TypeAlias = Literal["nearest", "reflect", "mirror"]
