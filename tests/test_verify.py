@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench.cli.data import add_data
 from bench.datasets import Dataset, Library, datasets
-from bench.datasets.folder import class_folders
+from bench.datasets.readers.folder import class_folders
 from bench.errors import AbsentError, BenchError, RunError
 from bench.progress import Silent
 from bench.records import ClassSpace

@@ -8,7 +8,7 @@ import bench.datasets.cifar
 import bench.datasets.imagenet
 import bench.datasets.transfer  # noqa: F401
 from bench.datasets import Dataset, Samples, datasets
-from bench.datasets.arrays import ArraySamples
+from bench.datasets.readers.arrays import ArraySamples
 from bench.datasets.spaces import DIGITS, LETTERS
 from bench.errors import BenchError
 from bench.records import ClassSpace

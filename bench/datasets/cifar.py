@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Dataset, Samples, datasets
-from bench.datasets.columns import class_places
+from bench.datasets.readers.columns import class_places
+from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
 from bench.datasets.spaces import CIFAR10, CIFAR100
-from bench.datasets.tables import HUB, no_place, open_table, refuse_packed
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 

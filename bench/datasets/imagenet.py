@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, Samples, datasets
-from bench.datasets.folder import FolderSamples, class_folders, existing_folder
+from bench.datasets.readers.folder import FolderSamples, class_folders, existing_folder
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
 from bench.errors import AbsentError, BenchError
 from bench.records import ClassSpace

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from bench.datasets import Dataset, Samples, class_spaces
-from bench.datasets.folder import FolderSamples, class_folders
-from bench.datasets.hub import HubSamples, HubSource, open_stream
-from bench.datasets.parquet import ParquetSamples, split_files
-from bench.datasets.shards import ShardSamples, shard_files
+from bench.datasets.readers.folder import FolderSamples, class_folders
+from bench.datasets.readers.hub import HubSamples, HubSource, open_stream
+from bench.datasets.readers.parquet import ParquetSamples, split_files
+from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, UnknownNameError
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from bench.datasets import Dataset, Samples, datasets, layouts
-from bench.datasets.folder import class_folders
 from bench.datasets.layouts import Layout, label_by_name
-from bench.datasets.tables import HUB, no_place, open_table, refuse_packed
+from bench.datasets.readers.folder import class_folders
+from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
 from bench.datasets.transfer_spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
 from bench.errors import AbsentError
 from bench.records import ClassSpace

@@ -8,7 +8,7 @@ from PIL import Image
 from bench.config import load_config
 from bench.datasets import Library, datasets, fingerprint
 from bench.datasets.cifar import open_cifar10, open_cifar100
-from bench.datasets.hub import HubSource
+from bench.datasets.readers.hub import HubSource
 from bench.datasets.spaces import CIFAR10, CIFAR100
 from bench.errors import AbsentError, BenchError, RunError
 
@@ -245,7 +245,7 @@ def test_torchvision_reads_the_same_pixels(python10, monkeypatch):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_a_place_on_the_hub_is_fetched_from_there(name, monkeypatch):
     taken = []
-    monkeypatch.setattr("bench.datasets.tables.HubSamples", lambda *given: taken.append(given))
+    monkeypatch.setattr("bench.datasets.readers.hub_tables.HubSamples", lambda *given: taken.append(given))
     settings = load_config({"data": {name: f"hf://uoft-cs/{name}"}}).settings
     datasets.get(name).open("test", settings.places[name])
     assert taken == [(HubSource(repo=f"uoft-cs/{name}", split="test"), datasets.get(name).class_space, name)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.datasets.columns import class_label_names, class_places
+from bench.datasets.readers.columns import class_label_names, class_places
 from bench.datasets.spaces import CIFAR100, IMAGENET, timm_info
 from bench.errors import BenchError
 from bench.records import ClassSpace

@@ -10,8 +10,8 @@ import pytest
 hub = pytest.importorskip("datasets")
 
 from bench.datasets import fingerprint  # noqa: E402
-from bench.datasets.hub import HubSamples, HubSource, open_stream, spool  # noqa: E402
-from bench.datasets.parquet import ParquetSamples  # noqa: E402
+from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, spool  # noqa: E402
+from bench.datasets.readers.parquet import ParquetSamples  # noqa: E402
 from bench.errors import AbsentError, BenchError, RunError  # noqa: E402
 
 LABELS = [0, 1, 2, 2, 1, 0, 0, 1, 2]
@@ -200,7 +200,7 @@ def test_a_cache_that_cannot_be_written_is_named(repo, birds, tmp_path, monkeypa
 
 def test_the_library_is_imported_only_when_a_set_is_opened_and_brings_no_torch(repo, tmp_path):
     script = (
-        "import sys\nfrom bench.datasets.hub import *\nassert 'datasets' not in sys.modules\n"
+        "import sys\nfrom bench.datasets.readers.hub import *\nassert 'datasets' not in sys.modules\n"
         "space = ClassSpace(name='b', classes=('crow', 'robin', 'wren'))\n"
         f"assert len(HubSamples(HubSource(repo={repo!r}), space, 'b').ids) == 9\nassert 'torch' not in sys.modules"
     )

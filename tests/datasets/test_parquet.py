@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench.datasets import fingerprint
-from bench.datasets.parquet import ParquetSamples, split_files
+from bench.datasets.readers.parquet import ParquetSamples, split_files
 from bench.datasets.spaces import CIFAR10
 from bench.errors import AbsentError, BenchError, RunError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.datasets import fingerprint
-from bench.datasets.shards import ShardSamples, shard_files
+from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.datasets.spaces import IMAGENET
 from bench.errors import AbsentError, BenchError, RunError
 

@@ -348,7 +348,7 @@ def test_the_hub_calls_food101s_test_images_validation(tmp_path, images, write_p
     assert library.open("food101", "test").samples.labels.tolist() == [5]
     assert library.open("food101", "train").samples.labels.tolist() == [0, 1]
     asked = []
-    monkeypatch.setattr("bench.datasets.tables.HubSamples", lambda *given: asked.append(given))
+    monkeypatch.setattr("bench.datasets.readers.hub_tables.HubSamples", lambda *given: asked.append(given))
     for split in ("test", "train"):
         datasets.get("food101").open(split, Path("hf://ethz/food101"))
     assert [(source.repo, source.split) for source, _, _ in asked] == [

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.datasets.columns import (
+from bench.datasets.readers.columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     blobs,

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.datasets.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
-from bench.datasets.parquet import ParquetSamples, stamp_of, status_of
+from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
+from bench.datasets.readers.parquet import ParquetSamples, stamp_of, status_of
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
 from bench.places import user_cache
 from bench.progress import Progress, Silent, for_stream

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.datasets import Samples
-from bench.datasets.hub import HubSamples, HubSource
-from bench.datasets.parquet import ParquetSamples, split_files
+from bench.datasets.readers.hub import HubSamples, HubSource
+from bench.datasets.readers.parquet import ParquetSamples, split_files
 from bench.errors import AbsentError, BenchError
 from bench.records import ClassSpace
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.datasets.columns import label_indices
-from bench.datasets.parquet import stamp_of, status_of
+from bench.datasets.readers.columns import label_indices
+from bench.datasets.readers.parquet import stamp_of, status_of
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
