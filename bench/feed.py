@@ -17,8 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.corruptions.makers import corruption_of
+from bench.datasets.crops import CropSource
 from bench.errors import BenchError, RunError, one_line
-from bench.images.source import CropSource
 from bench.prepare import perturb
 from bench.records import Array, ImageSet, Perturbation
 

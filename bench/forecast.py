@@ -10,11 +10,11 @@ import torch
 
 from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.device import Model, check_device, model_key, numerics, run_in_chunks
 from bench.errors import BenchError
 from bench.features import FeatureSet, feature_sets
 from bench.feed import Task, at_once, make_images, one_by_one
-from bench.images.source import CropSource
 from bench.measure import measures
 from bench.measure.classify import Classify
 from bench.plan import Plan, Sweep, make_sweeps

@@ -35,11 +35,11 @@ from PIL import Image
 from bench import __version__
 from bench.corruptions import corruptions
 from bench.datasets import Library, OpenedSplit, subset
+from bench.datasets.crops import CropSource
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
-from bench.images.source import CropSource
 from bench.prepare import perturb
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from bench.datasets import Library, OpenedSplit, subset
+from bench.datasets.crops import CropSource
 from bench.device import Model, PeakMemory, default_batch_size, to_unit_range
 from bench.errors import RunError
 from bench.feed import Made, Task, at_once, make_images, tasks_of
 from bench.images.cache import CropCache
-from bench.images.source import CropSource
 from bench.measure import Batch
 from bench.prepare import Preparer
 from bench.progress import Progress

@@ -27,7 +27,7 @@ from bench.attacks.epsilon import parse_grid
 from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Library, subset
-from bench.images.source import CropSource
+from bench.datasets.crops import CropSource
 from bench.measure import Batch, Pace
 from bench.measure.attacked import Attacked
 from bench.records import Array, Checkpoint

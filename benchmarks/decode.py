@@ -29,9 +29,9 @@ from timm.data.loader import fast_collate
 from timm.data.transforms_factory import create_transform
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from bench.datasets.crops import CropSource
 from bench.feed import make_images, tasks_of
 from bench.images.cache import CropCache
-from bench.images.source import CropSource
 from bench.records import Array, Crop, ImageSet
 
 DECODE_BAR, CACHE_BAR = 1.8, 20.0

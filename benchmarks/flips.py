@@ -24,9 +24,9 @@ from _common import Synthetic, claim, register_random, register_synthetic, table
 from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.device import Model, run_in_chunks, to_unit_range
 from bench.feed import Made, at_once, make_images, tasks_of
-from bench.images.source import CropSource
 from bench.measure.classify import Classify
 from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, ImageSet, Perturbation

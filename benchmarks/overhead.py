@@ -33,9 +33,9 @@ from _common import claim, clock, in_turn, register_random, register_synthetic, 
 from bench import sweep as engine
 from bench.config import load_config
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.device import load_models, to_unit_range
 from bench.feed import make_images, tasks_of
-from bench.images.source import CropSource
 from bench.measure import measures
 from bench.plan import make_sweeps, resolve
 from bench.progress import Silent

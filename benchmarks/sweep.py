@@ -37,9 +37,9 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.datasets.spaces import IMAGENET
 from bench.device import to_unit_range
-from bench.images.source import CropSource
 from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, Crop, Perturbation, Settings
 from bench.suite import Suite, suites

@@ -26,8 +26,8 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Dataset, Library, Samples, datasets
+from bench.datasets.crops import CropSource
 from bench.device import to_unit_range
-from bench.images.source import CropSource
 from bench.measure import Labelled
 from bench.measure.probes import LinearProbe
 from bench.records import Array, Checkpoint, ClassSpace

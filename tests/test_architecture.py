@@ -27,7 +27,7 @@ images
 corruptions attacks training
 checkpoints datasets
 transfer
-images.source measure
+datasets.crops measure
 suite robustness by_image scores attack_suites size_suites transfer_suites
 stored_columns
 store
@@ -36,7 +36,7 @@ plan prepare feed device workbench probing sweep forecast
 executors board board.index board.leaderboard
 compare compare.differences
 compare.flips compare.pairs compare.lines
-config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check verify gallery attack_picture make_c compare.numbers compare.gate
+config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
 compare.tables compare.gate_texts
 report
 board.summary publish imported

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from bench import api
 from bench.checkpoints import checkpoints
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.datasets.imagenet import real_labels_of
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R
-from bench.images.source import CropSource
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
 from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.store import Store

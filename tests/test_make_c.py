@@ -25,10 +25,10 @@ from bench.checkpoints import checkpoints
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Library
+from bench.datasets.crops import CropSource
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError, RunError
 from bench.images.decode import decode
-from bench.images.source import CropSource
 from bench.make_c import is_whole
 from bench.store import Store
 from bench.suite import suites

@@ -17,8 +17,8 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library, subset
+from bench.datasets.crops import CropSource
 from bench.feed import Task, at_once, make_images
-from bench.images.source import CropSource
 from bench.prepare import Preparer
 from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
 from bench.scores import TOP1

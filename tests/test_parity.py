@@ -14,7 +14,7 @@ from timm.data import create_transform, resolve_data_config
 from bench import api
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, class_spaces
-from bench.images.source import CropSource
+from bench.datasets.crops import CropSource
 from bench.records import Checkpoint, Condition, Crop, Data, Params, Protocol
 from bench.scores import TOP1
 from bench.store import Store

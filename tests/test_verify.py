@@ -10,10 +10,10 @@ from PIL import Image
 from bench.cli.data import add_data
 from bench.datasets import Dataset, Library, datasets
 from bench.datasets.readers.folder import class_folders
+from bench.datasets.verify import lines, look, verify
 from bench.errors import AbsentError, BenchError, RunError
 from bench.progress import Silent
 from bench.records import ClassSpace
-from bench.verify import lines, look, verify
 
 SPACE = ClassSpace(name="birds", classes=("crow", "robin", "wren"))
 

@@ -36,7 +36,7 @@ def add_data(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
     from bench.datasets import datasets
-    from bench.verify import some
+    from bench.datasets.verify import some
 
     config = api.configure(registry=arguments.registry)
     blocks = []
@@ -88,8 +88,8 @@ def _here(dataset: Any, config: Any) -> str:
 def _verify(arguments: argparse.Namespace) -> int:
     from bench import api
     from bench.datasets import Library, datasets
+    from bench.datasets.verify import lines, verify
     from bench.progress import for_stream
-    from bench.verify import lines, verify
 
     name, given = _named(arguments.data)
     settings = api.configure(registry=arguments.registry, data=given, workers=arguments.workers).settings

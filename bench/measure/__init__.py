@@ -24,7 +24,7 @@ from bench.registry import Registry
 if TYPE_CHECKING:
     import torch
 
-    from bench.images.source import CropSource
+    from bench.datasets.crops import CropSource
 
 
 class BatchMeasure(Protocol):

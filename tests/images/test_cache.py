@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
+from bench.datasets.crops import CropSource
 from bench.errors import RunError
 from bench.images.cache import CropCache
-from bench.images.source import CropSource
 from bench.records import Crop
 
 CROP = Crop(size=8)

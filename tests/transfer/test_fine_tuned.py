@@ -9,8 +9,8 @@ import torch
 from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import datasets
+from bench.datasets.crops import CropSource
 from bench.errors import BenchError, UnknownNameError
-from bench.images.source import CropSource
 from bench.measure import Batch, Pace
 from bench.measure.classify import describe
 from bench.measure.fine_tuned import FineTuned
