@@ -15,8 +15,8 @@ from bench.choice import suites_here as suites_here
 from bench.config import Config, load_config
 from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
-from bench.distributed import world_size
 from bench.errors import BenchError, RunError, UnknownNameError
+from bench.machine.distributed import world_size
 from bench.measure import measures
 from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
@@ -193,7 +193,7 @@ def _measure(planned: Plan, settings: Settings, progress: Progress, library: Lib
 
 
 def take_part(settings: Settings, library: Library | None = None) -> None:
-    """Be one of several processes that torchrun started, and not the first: see `bench.distributed`."""
+    """Be one of several processes that torchrun started, and not the first: see `bench.machine.distributed`."""
     from bench.executors.local import take_part as _take_part  # imports torch
 
     _take_part(settings, library)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UnknownNameError
-from bench.hardware import resolve_device, resolve_precision
-from bench.places import user_cache
+from bench.machine.hardware import resolve_device, resolve_precision
+from bench.machine.places import user_cache
 from bench.records import Settings
 from bench.toml_lines import load_toml
 

@@ -11,8 +11,8 @@ import torch
 from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
+from bench.machine.memory import fewer, is_out_of_memory
 from bench.measure import BatchMeasure
-from bench.memory import fewer, is_out_of_memory
 from bench.records import Cell, Checkpoint, Precision
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -9,7 +9,7 @@ from bench.corruptions.makers import corruption_of
 from bench.errors import BenchError, RunError, one_line
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
-from bench.memory import is_out_of_memory
+from bench.machine.memory import is_out_of_memory
 from bench.records import Perturbation
 
 

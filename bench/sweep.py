@@ -16,9 +16,9 @@ import torch
 
 from bench.datasets import Library
 from bench.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
-from bench.distributed import broadcast, together
 from bench.errors import BenchError, RunError, one_line
 from bench.feed import Made, Task, deaths_of_workers, tasks_of
+from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
 from bench.plan import Sweep
 from bench.probing import measure_probes

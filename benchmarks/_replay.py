@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.compiled import compiled
 from bench.corruptions import Corruption
 from bench.corruptions.blur import GLASS
 from bench.corruptions.kernels.frost_pictures import frost_pictures
 from bench.corruptions.kernels.zoom import middle
 from bench.corruptions.noise import SHOT
 from bench.corruptions.weather import FOG, SNOW
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 _TAKES_SEED = ("glass_blur", "impulse_noise")

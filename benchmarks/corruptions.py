@@ -42,12 +42,12 @@ from _common import Synthetic, claim, table
 from _replay import by_reference
 from corruption_parity import photographs
 
-from bench.compiled import compiled
 from bench.corruptions import SEVERITIES, Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.images.jpeg import round_trip
+from bench.machine.compiled import compiled
+from bench.machine.threads import in_threads
 from bench.records import Array
-from bench.threads import in_threads
 
 SUM_BAR, ONE_BAR, THREADS_BAR, CUDA_BAR = 8.0, 1.3, 1.7, 0.20
 """Issue 4: the sum over the 75 at least 8 × faster; none slower than the reference by more than 1.3 ×; two threads at

@@ -18,8 +18,8 @@ from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import class_spaces, datasets
+from bench.machine.places import user_cache
 from bench.measure import measures
-from bench.places import user_cache
 from bench.suite import suites
 
 PLUGIN = Path(__file__).parent / "plugin"

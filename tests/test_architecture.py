@@ -21,8 +21,8 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-places text joined drawing toml_lines progress hardware
-registry compiled rng_cpu rng threads memory distributed reference metrics stats paired robust_line
+machine machine.places text joined drawing toml_lines progress machine.hardware
+registry machine.compiled rng.on_cpu rng machine.threads machine.memory machine.distributed reference metrics stats paired robust_line
 images
 corruptions attacks training
 checkpoints datasets

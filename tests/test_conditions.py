@@ -13,12 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
-from bench import api, hardware, metrics
+from bench import api, metrics
 from bench.board import tables
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library
 from bench.errors import BenchError
+from bench.machine import hardware
 from bench.measure import MeasureEntry, measures
 from bench.records import (
     Condition,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import hardware
 from bench.config import load_config
 from bench.errors import BenchError
+from bench.machine import hardware
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from bench.threads import in_threads, pieces
+from bench.machine.threads import in_threads, pieces
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from bench.attacks import STANDARD
 from bench.attacks.balls import Ball, ball_of
 from bench.attacks.engine import slack
 from bench.attacks.epsilon import NORMS
-from bench.memory import fewer
+from bench.machine.memory import fewer
 
 _TARGETS = 9
 """Of apgd-t and fab-t, where there are as many other classes."""

@@ -23,9 +23,9 @@ from bench.attacks.groups import NOBODY, Group, Result, Run
 from bench.attacks.losses import Loss, cross_entropy, loss_of
 from bench.attacks.steps import Step
 from bench.errors import RunError
-from bench.memory import fewer
+from bench.machine.memory import fewer
+from bench.machine.threads import in_threads
 from bench.rng import Draws, keys
-from bench.threads import in_threads
 
 _T = TypeVar("_T")
 

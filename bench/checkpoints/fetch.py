@@ -23,7 +23,7 @@ from typing import BinaryIO, NoReturn, TypeAlias
 
 from bench.checkpoints.weights import is_web_page, weights_digest
 from bench.errors import AbsentError, BenchError, RunError, one_line
-from bench.places import user_cache
+from bench.machine.places import user_cache
 from bench.records import Checkpoint
 from bench.text import size
 

@@ -167,7 +167,7 @@ def add_run(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
     from bench.datasets import Library
-    from bench.distributed import is_main
+    from bench.machine.distributed import is_main
 
     settings = api.configure(**settings_of(arguments)).settings
     library = Library(settings.places, note=functools.partial(print, file=sys.stderr))

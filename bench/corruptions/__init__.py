@@ -85,8 +85,8 @@ def _corrupt_pieces(
 ) -> torch.Tensor:
     import torch
 
+    from bench.machine.threads import in_threads, pieces
     from bench.rng import Draws, keys
-    from bench.threads import in_threads, pieces
 
     function, condition = corruption.load(), f"corruption/{corruption.name}/{severity}"
     corrupted = torch.empty_like(images_NCHW)

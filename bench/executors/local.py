@@ -7,7 +7,7 @@ from typing import cast
 
 from bench.datasets import Library
 from bench.device import check_device
-from bench.distributed import broadcast, joined
+from bench.machine.distributed import broadcast, joined
 from bench.plan import Sweep, make_sweeps
 from bench.progress import Progress, Silent
 from bench.records import Cell, Settings
@@ -43,5 +43,5 @@ def take_part(settings: Settings, library: Library | None = None) -> None:
         while (cell := broadcast(nothing)) is not None:
             (sweep,) = make_sweeps([cell])
             work = Workbench(sweep.crop, settings, store, library, Silent())
-            with contextlib.suppress(Exception), work:  # every process fails together, see `bench.distributed`
+            with contextlib.suppress(Exception), work:  # every process fails together, see `bench.machine.distributed`
                 SweepRun(sweep, work).take_part(cell)

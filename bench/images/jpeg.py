@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench.images import jpeg_torch
 from bench.images.decode import decode
+from bench.machine.threads import fill_images
 from bench.records import Array
-from bench.threads import fill_images
 
 
 def round_trip(images_NCHW: Tensor, quality: int) -> Tensor:

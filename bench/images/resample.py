@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 BITS = 22

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.images.resample import BITS, resize_part, taps
-from bench.threads import fill_images
+from bench.machine.threads import fill_images
 
 
 def resize(images_NCHW: Tensor, size: int) -> Tensor:

@@ -87,7 +87,7 @@ class Pace:
     """How large the steps of a loop may be, and whom it tells."""
 
     batch_size: int
-    """Samples to run at once; fewer where memory runs out, see `bench.memory.fewer`."""
+    """Samples to run at once; fewer where memory runs out, see `bench.machine.memory.fewer`."""
     fixed: bool
     """Whether the user chose that number: running out of memory is then an error."""
     done: Callable[[int], None]
@@ -180,7 +180,7 @@ class MeasureEntry:
     engine: int = 0
     """Version of code that it shares with other entries; part of the key where it is not 0."""
     parallel: bool = False
-    """Whether the processes that torchrun started measure a cell together; see `bench.distributed`."""
+    """Whether the processes that torchrun started measure a cell together; see `bench.machine.distributed`."""
     seeded: bool = False
     """Whether its rows depend on the seed."""
     exact: bool = False

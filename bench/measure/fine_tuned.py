@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.distributed import is_main, own_rows, together
+from bench.machine.distributed import is_main, own_rows, together
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.classify import Classify
 from bench.records import Array

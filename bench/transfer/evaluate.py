@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.distributed import gather_rows, together
-from bench.memory import fewer
+from bench.machine.distributed import gather_rows, together
+from bench.machine.memory import fewer
 from bench.records import Array
 
 Shown: TypeAlias = Iterable[tuple[Tensor, Tensor]]

@@ -1,7 +1,7 @@
 """Fine-tuning: all weights of a model with a new head, by a recipe, the best of them on a validation split.
 
 Stopped at any time, it goes on from the state that it keeps, to the same weights; on a CPU bit for bit, with the same
-versions and number of threads. Several processes share each step's images, see `bench.distributed`.
+versions and number of threads. Several processes share each step's images, see `bench.machine.distributed`.
 
 Legend: B images of one process's share of a step, M of one micro-batch, N of a split, K classes.
 """
@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.distributed import broadcast, is_main, rank, sum_, together, world_size
 from bench.errors import BenchError, RunError, one_line
-from bench.memory import fewer, is_out_of_memory
+from bench.machine.distributed import broadcast, is_main, rank, sum_, together, world_size
+from bench.machine.memory import fewer, is_out_of_memory
 from bench.records import Array
 from bench.rng import keys
 from bench.training.randomness import own_randomness, seed_generators

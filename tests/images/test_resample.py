@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.compiled import compiled as compile_kernel
 from bench.images import resample
 from bench.images.resample import resize_part
+from bench.machine.compiled import compiled as compile_kernel
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

@@ -5,7 +5,7 @@ Legend: N images, H rows, W columns, C channels, X = W·C values of a row, K tap
 
 import numpy as np
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 

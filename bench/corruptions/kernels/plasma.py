@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 from bench.rng import Draws
 

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 

@@ -5,7 +5,7 @@ Legend: N images, H rows, W columns, C channels; a `wide` array has a frame arou
 
 import numpy as np
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 LOW, HIGH = 50, 150

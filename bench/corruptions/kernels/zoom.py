@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.compiled import compiled
 from bench.corruptions.kernels.filters import as_images, as_rows
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 _Taps: TypeAlias = tuple[Array, Array]

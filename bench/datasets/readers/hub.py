@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
 from bench.datasets.readers.parquet import ParquetSamples, stamp_of, status_of
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
-from bench.places import user_cache
+from bench.machine.places import user_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
 

@@ -11,7 +11,7 @@ import torch
 from numpy import float32, float64, int32, int64, uint32
 from torch import Tensor
 
-from bench.compiled import compiled
+from bench.machine.compiled import compiled
 from bench.records import Array
 
 # Near-minimax polynomials, highest power first; in brackets the largest error before float32 rounds.

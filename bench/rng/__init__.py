@@ -11,7 +11,7 @@ numbers: as easy as 1, 2, 3", SC 2011 (doi:10.1145/2063384.2063405). It adds, ro
 which int32 tensors do natively; Philox needs 64-bit products and was slower. What follows the bits is only
 +, -, ×, comparison and conversion, one eager tensor operation each, which IEEE 754 rounds in one way. Library
 functions differ between devices: even `torch.sqrt` on a CPU gets the last bit of one float32 in six wrong.
-On a CPU `bench.rng_cpu` does the same steps compiled.
+On a CPU `bench.rng.on_cpu` does the same steps compiled.
 
 Legend: N samples, M elements of a sample, R rows of a tile, L levels and C counts of a table, X any axes.
 """
@@ -28,7 +28,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from bench.rng_cpu import BITS, COS, LOG, MINUS_2_LOG_2, NORMAL, SIN, UNIFORM, fill, fill_poisson, poisson_guide
+from bench.rng.on_cpu import BITS, COS, LOG, MINUS_2_LOG_2, NORMAL, SIN, UNIFORM, fill, fill_poisson, poisson_guide
 
 MAX_RATE = 700
 """Largest rate of `poisson`: its table holds weights up to exp(rate), and float64 ends near exp(709)."""
@@ -217,7 +217,7 @@ def _draw(keys: Keys, shape: Sequence[int], stream: int, law: int) -> Tensor:
 
 
 def _fill_by_tensors(law: int, words_N2: Tensor, stream: int, out_NM: Tensor) -> None:
-    """What `bench.rng_cpu.fill` does, on any device."""
+    """What `bench.rng.on_cpu.fill` does, on any device."""
     transform = {BITS: lambda *words: words, UNIFORM: _units, NORMAL: _box_muller}[law]
     size = out_NM.shape[1]
     for rows, blocks in _tiles(len(out_NM), -(-size // 2)):

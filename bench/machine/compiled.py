@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from bench.places import user_cache
+from bench.machine.places import user_cache
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -1,0 +1,1 @@
+"""The machine underneath: compiled loops, threads, memory, processes, and where files go."""
