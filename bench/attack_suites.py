@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import robustness
 from bench.attacks import STANDARD, attacks
 from bench.attacks.epsilon import NORMS, parse_eps, parse_grid
 from bench.errors import BenchError
+from bench.metrics import robustness
 from bench.records import Condition, Data, Estimate, Measurement, Params, Protocol
 from bench.scores import TOP1
 from bench.suite import Alarm, Metric, Score, Suite

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import metrics
 from bench.errors import BenchError
 from bench.joined import whole_numbers
+from bench.metrics import classification
 from bench.records import Condition, Estimate, ModelSetting, Outcome, Params, Protocol
 from bench.scores import TOP1
 from bench.suite import Metric, Score, Suite
@@ -179,14 +179,14 @@ def best_value(*outcomes: Outcome, values: Sequence[float]) -> Estimate:
     0.9
     """
     place, accuracy = _best(outcomes)
-    return metrics.estimate(float(values[place]), accuracy.n)
+    return classification.estimate(float(values[place]), accuracy.n)
 
 
 def _best(outcomes: Sequence[Outcome]) -> tuple[int, Estimate]:
     """Which outcome has the largest accuracy, the first of several, and that accuracy."""
     for other in outcomes[1:]:
-        metrics.matching_rows(outcomes[0], other, "the best accuracy")
-    accuracies = [metrics.top1(outcome) for outcome in outcomes]
+        classification.matching_rows(outcomes[0], other, "the best accuracy")
+    accuracies = [classification.top1(outcome) for outcome in outcomes]
     place = max(range(len(accuracies)), key=lambda i: accuracies[i].value)  # the first of several
     return place, accuracies[place]
 

@@ -4,9 +4,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import metrics
 from bench.datasets import Dataset, datasets
 from bench.errors import BenchError
+from bench.metrics import classification
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
 from bench.scores import MEAN_ACCURACY, MEAN_PER_CLASS
@@ -14,12 +14,12 @@ from bench.suite import TOLERANCE, Metric, Score, Suite
 
 METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
 """Name of a data set's official metric to the metric, over one draw or several of the same test samples."""
-SPREAD = Metric(name="spread", function=metrics.spread, higher_is_better=False)
+SPREAD = Metric(name="spread", function=classification.spread, higher_is_better=False)
 
 
 def noted(name: str, unit: str = "fraction") -> Metric:
     """What a measure noted in the column `name`, as a metric."""
-    return Metric(name=name, function=functools.partial(metrics.constant, name=name), unit=unit)
+    return Metric(name=name, function=functools.partial(classification.constant, name=name), unit=unit)
 
 
 VALIDATION = noted("validation_accuracy")
@@ -130,7 +130,7 @@ def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Sc
     found = []
     for name, parts in by_name.items():
         groups = tuple((METRICS[metric].function, len(conditions)) for metric, conditions in parts)
-        function = functools.partial(metrics.mean_of_sets, groups=groups)
+        function = functools.partial(classification.mean_of_sets, groups=groups)
         every = tuple(condition for _, conditions in parts for condition in conditions)
         heading = " at ".join(filter(None, [f"mean of {len(sets)}", name]))
         found.append(Score(metric=Metric(name="mean_of_sets", function=function), conditions=every, column=heading))

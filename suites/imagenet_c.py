@@ -9,7 +9,7 @@ stored files, `imagenet-c-generated` stands in: another protocol, never in the s
 import functools
 from collections.abc import Callable
 
-from bench import metrics
+from bench.metrics import classification
 from bench.records import Condition, Crop, Data, Protocol
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
 from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, SEVERITIES, corrupted, severities
@@ -21,14 +21,14 @@ ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES)
 
 def mce(names: tuple[str, ...]) -> Metric:
     """The mean corruption error over some corruptions, relative to AlexNet's."""
-    function = functools.partial(metrics.mean_corruption_error, reference=[ALEXNET[name] for name in names])
+    function = functools.partial(classification.mean_corruption_error, reference=[ALEXNET[name] for name in names])
     return Metric(name="mce" if len(names) > 1 else "ce", function=function, higher_is_better=False)
 
 
 RELATIVE_MCE = Metric(
     name="relative_mce",
     function=functools.partial(
-        metrics.relative_mean_corruption_error,
+        classification.relative_mean_corruption_error,
         reference=[ALEXNET[name] for name in MCE_CORRUPTIONS],
         reference_clean=ALEXNET_CLEAN_ERROR,
     ),

@@ -6,14 +6,14 @@ Labels are found by file name (ILSVRC2012_val_00000001.JPEG), never by position.
 
 import functools
 
-from bench import metrics
 from bench.datasets.imagenet import real_labels_of
+from bench.metrics import classification
 from bench.records import Protocol
 from bench.scores import TOP1
 from bench.suite import Metric, Score, Suite, suites
 from suites.imagenet import CLEAN
 
-REAL = Metric(name="real_accuracy", function=functools.partial(metrics.accuracy_in_sets, sets_of=real_labels_of))
+REAL = Metric(name="real_accuracy", function=functools.partial(classification.accuracy_in_sets, sets_of=real_labels_of))
 
 suites.register(
     Suite(

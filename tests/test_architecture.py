@@ -22,13 +22,13 @@ LAYERS = """
 bench
 errors records
 machine machine.places text joined drawing toml_lines progress machine.hardware
-registry machine.compiled rng.on_cpu rng machine.threads machine.memory machine.distributed reference metrics stats paired robust_line
+registry machine.compiled rng.on_cpu rng machine.threads machine.memory machine.distributed reference metrics metrics.classification metrics.stats metrics.paired metrics.line
 images
 corruptions attacks training
 checkpoints datasets
 transfer
 datasets.crops measure
-suite robustness by_image scores attack_suites size_suites transfer_suites
+suite metrics.robustness metrics.by_image scores attack_suites size_suites transfer_suites
 stored_columns
 store
 costs features

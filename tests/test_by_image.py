@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.by_image import aligned, by_image, data_sets
 from bench.errors import BenchError
+from bench.metrics.by_image import aligned, by_image, data_sets
 from bench.records import Outcome
 from bench.scores import TOP1, TOP5
 from bench.suite import suites

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import metrics
 from bench.board.index import Index
 from bench.board.leaderboard import Want, make_board
 from bench.compare.differences import (
@@ -26,7 +25,9 @@ from bench.compare.lines import effective_robustness, published_accuracies
 from bench.compare.pairs import accuracy_of, clean_of, compare_pairs, gains
 from bench.datasets import class_spaces
 from bench.errors import BenchError
-from bench.paired import paired_interval
+from bench.metrics import classification
+from bench.metrics.line import fit_line
+from bench.metrics.paired import paired_interval
 from bench.plan import versions
 from bench.records import (
     Cell,
@@ -40,7 +41,6 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.robust_line import fit_line
 from bench.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
@@ -53,7 +53,7 @@ FOGS = tuple(
 )
 MCE = Metric(
     name="mce",
-    function=lambda *outcomes: metrics.mean_corruption_error(*outcomes, reference=[[0.5, 0.6, 0.7]]),
+    function=lambda *outcomes: classification.mean_corruption_error(*outcomes, reference=[[0.5, 0.6, 0.7]]),
     higher_is_better=False,
 )
 SUITE = Suite(
@@ -212,7 +212,7 @@ def test_intervals_hold_the_truth_and_equal_checkpoints_seldom_differ(tmp_path):
 def test_mce_goes_by_clusters_as_mean_accuracy_does(both):
     metric = Metric(
         name="mce",
-        function=functools.partial(metrics.mean_corruption_error, reference=[[0.5, 0.5, 0.5]]),
+        function=functools.partial(classification.mean_corruption_error, reference=[[0.5, 0.5, 0.5]]),
         higher_is_better=False,
     )
     score = Score(metric=metric, conditions=FOGS, column="mCE")
@@ -296,8 +296,8 @@ def test_few_changes_are_judged_as_bonett_and_price_do():
 
 def test_a_mean_over_data_sets_adds_up_their_variances(filled, tmp_path):
     sets = (CLEAN, Condition(data=Data(dataset="digits-v2")))
-    groups = ((metrics.top1, 1), (metrics.top1, 1))
-    mean = Metric(name="mean_of_sets", function=functools.partial(metrics.mean_of_sets, groups=groups))
+    groups = ((classification.top1, 1), (classification.top1, 1))
+    mean = Metric(name="mean_of_sets", function=functools.partial(classification.mean_of_sets, groups=groups))
     single = [Score(metric=TOP1, conditions=(condition,), column=condition.data.dataset) for condition in sets]
     suite = replace(SUITE, scores=(Score(metric=mean, conditions=sets, column="mean"), *single))
     for entry, seed in ((ONE, 1), (TWO, 2)):
@@ -321,7 +321,8 @@ def test_a_relative_drop_between_different_images_is_paired_within_each_set(tmp_
     [drop] = [score for score in board.suite.board if score.column == "rel. drop"]
     [found] = differences(filled.side("one", board), filled.side("two", board), [drop])
     cut = {
-        name: [metrics.cut(outcomes[c], "imagenet-r", "") for c in drop.conditions] for name, outcomes in made.items()
+        name: [classification.cut(outcomes[c], "imagenet-r", "") for c in drop.conditions]
+        for name, outcomes in made.items()
     }
     rng, values = np.random.default_rng(0), []
     for _ in range(4000):

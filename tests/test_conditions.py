@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
-from bench import api, metrics
+from bench import api
 from bench.board import tables
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
@@ -21,6 +21,7 @@ from bench.datasets import Library
 from bench.errors import BenchError
 from bench.machine import hardware
 from bench.measure import MeasureEntry, measures
+from bench.metrics import classification
 from bench.records import (
     Condition,
     Crop,
@@ -550,7 +551,7 @@ def test_auto_is_no_precision_that_the_user_names(tmp_path, monkeypatch, flags, 
 def test_two_suites_share_one_clean_cell(run):
     clean, dusk = condition("classify"), condition("classify", images=DUSK)
     one = suite("one", (Score(metric=TOP1, conditions=(clean,), column="clean"),))
-    drop = Metric(name="drop", function=metrics.relative_drop)
+    drop = Metric(name="drop", function=classification.relative_drop)
     two = suite("two", (Score(metric=drop, conditions=(clean, dusk), column="drop"),))
     result = run.suites(one, two)
     assert len(result.plan.cells) == len(run.store.keys()) == 2

@@ -16,8 +16,8 @@ from bench.compare import gate
 from bench.compare.gate import Report, common, judge
 from bench.compare.gate_texts import as_text
 from bench.compare.numbers import published, stored
-from bench.metrics import mean_corruption_error
-from bench.paired import holm
+from bench.metrics.classification import mean_corruption_error
+from bench.metrics.paired import holm
 from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store

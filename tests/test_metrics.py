@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench import metrics, stats
 from bench.datasets.imagenet import real_labels_of
 from bench.errors import BenchError, RunError
 from bench.measure.classify import describe
+from bench.metrics import classification, stats
 from bench.records import Array, Estimate, Outcome
 from bench.scores import MCE_CORRUPTIONS
 
 EVERY = [
-    metrics.top1,
-    metrics.top5,
-    metrics.mean_per_class_accuracy,
-    metrics.nll,
-    metrics.brier,
-    metrics.ece,
-    metrics.mean_accuracy,
+    classification.top1,
+    classification.top5,
+    classification.mean_per_class_accuracy,
+    classification.nll,
+    classification.brier,
+    classification.ece,
+    classification.mean_accuracy,
 ]
 """The scores of one outcome."""
 
@@ -87,7 +87,7 @@ def reordered(outcome: Outcome, rows: Array) -> Outcome:
 # Values, against independent references.
 
 
-@pytest.mark.parametrize(("score", "k"), [(metrics.top1, 1), (metrics.top5, 5)])
+@pytest.mark.parametrize(("score", "k"), [(classification.top1, 1), (classification.top5, 5)])
 def test_top_k_accuracy_agrees_with_sklearn_and_statsmodels(score: Callable[..., Estimate], k: int) -> None:
     reference = pytest.importorskip("sklearn.metrics")
     proportion = pytest.importorskip("statsmodels.stats.proportion")
@@ -104,14 +104,14 @@ def test_mean_per_class_accuracy_is_the_balanced_accuracy_of_sklearn() -> None:
     reference = pytest.importorskip("sklearn.metrics")
     logits_NK, labels = sample()
     expected = reference.balanced_accuracy_score(labels, logits_NK.argmax(axis=1))
-    assert metrics.mean_per_class_accuracy(classified(logits_NK, labels)).value == pytest.approx(expected)
+    assert classification.mean_per_class_accuracy(classified(logits_NK, labels)).value == pytest.approx(expected)
 
 
 def test_nll_is_the_log_loss_of_sklearn() -> None:
     reference = pytest.importorskip("sklearn.metrics")
     logits_NK, labels = sample()
     expected = reference.log_loss(labels, softmax(logits_NK), labels=np.arange(12))
-    assert metrics.nll(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
+    assert classification.nll(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
 
 
 def test_brier_is_the_unhalved_multi_class_score_of_sklearn() -> None:
@@ -119,7 +119,7 @@ def test_brier_is_the_unhalved_multi_class_score_of_sklearn() -> None:
     reference = pytest.importorskip("sklearn.metrics")
     logits_NK, labels = sample()
     expected = reference.brier_score_loss(labels, softmax(logits_NK), labels=np.arange(12), scale_by_half=False)
-    assert metrics.brier(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
+    assert classification.brier(classified(logits_NK, labels)).value == pytest.approx(expected, rel=1e-6)
 
 
 def ece_written_out(logits_NK: Array, labels: Array, bins: int) -> float:
@@ -136,7 +136,7 @@ def ece_written_out(logits_NK: Array, labels: Array, bins: int) -> float:
 
 def test_ece_is_its_definition_written_out() -> None:
     logits_NK, labels = sample(n=60)  # few, so that bins lie on both sides of the diagonal
-    estimate = metrics.ece(classified(logits_NK, labels))
+    estimate = classification.ece(classified(logits_NK, labels))
     assert estimate.value == pytest.approx(ece_written_out(logits_NK, labels, 15), rel=1e-5)
     assert estimate.value != pytest.approx(ece_written_out(logits_NK, labels, 14), rel=1e-3)
     assert (estimate.ci_low, estimate.ci_high) == (None, None)
@@ -148,11 +148,11 @@ def test_ece_keeps_a_confidence_that_float32_puts_above_one_in_the_last_bin() ->
     columns["log_sum_exp"] = np.full(4, 30, np.float32)
     outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns=columns)
     mean_confidence = (1 + math.exp(-0.04)) / 2
-    assert metrics.ece(outcome).value == pytest.approx(mean_confidence - 0.75, abs=1e-5)
+    assert classification.ece(outcome).value == pytest.approx(mean_confidence - 0.75, abs=1e-5)
 
 
 def test_accuracy_by_class_counts_each_class_alone() -> None:
-    by_class = metrics.accuracy_by_class(right(1, 0, 1, 1, labels=[5, 5, 5, 2]))
+    by_class = classification.accuracy_by_class(right(1, 0, 1, 1, labels=[5, 5, 5, 2]))
     assert list(by_class) == [2, 5]
     assert by_class[5].n == 3
     assert by_class[5].value == pytest.approx(2 / 3)
@@ -183,7 +183,7 @@ def test_a_score_ignores_the_order_of_the_samples(score: Callable[..., Estimate]
 def test_mean_per_class_interval_is_the_stratified_one() -> None:
     labels = [0] * 40 + [1] * 160
     outcome = right(*[1] * 30 + [0] * 10, *[1] * 80 + [0] * 80, labels=labels)
-    estimate = metrics.mean_per_class_accuracy(outcome)
+    estimate = classification.mean_per_class_accuracy(outcome)
     assert estimate.value == 0.625
     variance = (0.75 * 0.25 / 39 + 0.5 * 0.5 / 159) / 4
     assert interval(estimate) == pytest.approx(stats.clustered_wilson(0.625, math.sqrt(variance), 200))
@@ -193,18 +193,20 @@ def test_mean_per_class_interval_is_the_stratified_one() -> None:
 
 
 def test_mean_per_class_accuracy_has_no_interval_where_a_class_has_one_image() -> None:
-    estimate = metrics.mean_per_class_accuracy(right(1, 0, 1, labels=[0, 0, 1]))
+    estimate = classification.mean_per_class_accuracy(right(1, 0, 1, labels=[0, 0, 1]))
     assert (estimate.value, estimate.ci_low, estimate.ci_high) == (0.75, None, None)
 
 
 def test_a_perfect_score_is_not_certain() -> None:
     perfect = right(*[1] * 50, labels=[0, 1] * 25)
-    for score in (metrics.top1, metrics.mean_per_class_accuracy, metrics.mean_accuracy):
+    for score in (classification.top1, classification.mean_per_class_accuracy, classification.mean_accuracy):
         assert interval(score(perfect)) == stats.wilson(50, 50)
-    assert interval(metrics.mean_accuracy(perfect, perfect, perfect)) == stats.wilson(50, 50)
+    assert interval(classification.mean_accuracy(perfect, perfect, perfect)) == stats.wilson(50, 50)
 
 
-@pytest.mark.parametrize(("score", "name", "top"), [(metrics.nll, "loss", 9.0), (metrics.brier, "brier", 2.0)])
+@pytest.mark.parametrize(
+    ("score", "name", "top"), [(classification.nll, "loss", 9.0), (classification.brier, "brier", 2.0)]
+)
 def test_intervals_of_losses_end_where_the_score_does(score: Callable[..., Estimate], name: str, top: float) -> None:
     def bounds(*values: float) -> tuple[float, float]:
         columns = {name: np.array(values, np.float32)}
@@ -214,7 +216,7 @@ def test_intervals_of_losses_end_where_the_score_does(score: Callable[..., Estim
     assert bounds(0, top, top)[1] == (2.0 if name == "brier" else pytest.approx(11.88, abs=0.01))
 
 
-@pytest.mark.parametrize("score", [metrics.nll, metrics.brier, metrics.mean_accuracy])
+@pytest.mark.parametrize("score", [classification.nll, classification.brier, classification.mean_accuracy])
 def test_one_image_gives_a_value_without_an_interval(score: Callable[..., Estimate]) -> None:
     estimate = score(classified(*sample(n=1)))
     assert (estimate.n, estimate.ci_low, estimate.ci_high) == (1, None, None)
@@ -225,7 +227,7 @@ def test_one_image_gives_a_value_without_an_interval(score: Callable[..., Estima
 
 def test_mean_accuracy_of_one_condition_is_top1() -> None:
     outcome = classified(*sample())
-    mean, single = metrics.mean_accuracy(outcome), metrics.top1(outcome)
+    mean, single = classification.mean_accuracy(outcome), classification.top1(outcome)
     assert (mean.value, mean.n) == (single.value, single.n)
     assert interval(mean) == pytest.approx(interval(single))
 
@@ -239,7 +241,7 @@ def test_mean_accuracy_has_the_cluster_robust_error_of_statsmodels() -> None:
     rows = np.concatenate([o.columns["correct"] for o in outcomes]).astype(float)
     images = np.tile(np.arange(300), 3)
     fit = models.OLS(rows, np.ones(900)).fit(cov_type="cluster", cov_kwds={"groups": images})
-    estimate = metrics.mean_accuracy(*outcomes)
+    estimate = classification.mean_accuracy(*outcomes)
     assert estimate.value == pytest.approx(fit.params[0])
     assert estimate.n == 300
     # The reference's interval is the normal one, which is near Wilson's here.
@@ -250,21 +252,21 @@ def test_mean_accuracy_matches_images_by_id_in_any_order() -> None:
     labels = [0, 1, 2, 3, 4, 5]
     first, second = right(1, 1, 0, 0, 1, 0, labels=labels), right(1, 0, 0, 0, 1, 1, labels=labels)
     shuffled = reordered(second, np.array([3, 1, 5, 0, 2, 4]))
-    assert metrics.mean_accuracy(first, shuffled) == metrics.mean_accuracy(first, second)
-    assert metrics.relative_drop(first, shuffled) == metrics.relative_drop(first, second)
+    assert classification.mean_accuracy(first, shuffled) == classification.mean_accuracy(first, second)
+    assert classification.relative_drop(first, shuffled) == classification.relative_drop(first, second)
     # By position instead, the pairs and with them the interval would be others.
     by_position = Outcome(ids=first.ids, labels=first.labels, columns=shuffled.columns)
-    assert metrics.mean_accuracy(first, by_position) != metrics.mean_accuracy(first, second)
+    assert classification.mean_accuracy(first, by_position) != classification.mean_accuracy(first, second)
 
 
 def test_repeating_a_condition_changes_nothing() -> None:
     outcome = right(1, 1, 0, 1, 0, 1)
-    assert metrics.mean_accuracy(outcome, outcome) == metrics.mean_accuracy(outcome)
+    assert classification.mean_accuracy(outcome, outcome) == classification.mean_accuracy(outcome)
 
 
 def test_relative_drop_pairs_the_same_images() -> None:
     clean, foggy, snowy = right(1, 1, 1, 1, 0), right(1, 1, 0, 0, 0), right(1, 0, 0, 0, 0)
-    estimate = metrics.relative_drop(clean, foggy, snowy)
+    estimate = classification.relative_drop(clean, foggy, snowy)
     assert estimate.value == pytest.approx((0.8 - (0.4 + 0.2) / 2) / 0.8)
     assert estimate.n == 5
     shifted_N = np.array([1, 0.5, 0, 0, 0])
@@ -276,7 +278,7 @@ def test_relative_drop_pairs_the_same_images() -> None:
 def test_relative_drop_takes_different_images_as_independent_samples() -> None:
     clean = right(1, 1, 1, 0)
     shifted = right(1, 0, 0, ids=["v2-0", "v2-1", "v2-2"])
-    estimate = metrics.relative_drop(clean, shifted)
+    estimate = classification.relative_drop(clean, shifted)
     assert estimate.value == pytest.approx(1 - (1 / 3) / 0.75)
     assert estimate.n == 7
     variance = (1 / 9) + (4 / 9) ** 2 * (0.25 * 0.75 / 3)  # of the shifted mean, and r² times that of the clean one
@@ -285,17 +287,17 @@ def test_relative_drop_takes_different_images_as_independent_samples() -> None:
 
 
 def test_relative_drop_is_negative_where_the_shift_helps() -> None:
-    assert metrics.relative_drop(right(1, 0, 0), right(1, 1, 0)).value == -1.0
+    assert classification.relative_drop(right(1, 0, 0), right(1, 1, 0)).value == -1.0
 
 
 @pytest.mark.parametrize("shifted", [(0, 0, 0), (1, 1, 0)])
 def test_relative_drop_has_no_interval_where_nothing_varies(shifted: tuple[int, ...]) -> None:
-    estimate = metrics.relative_drop(right(1, 1, 0), right(*shifted))
+    estimate = classification.relative_drop(right(1, 1, 0), right(*shifted))
     assert (estimate.ci_low, estimate.ci_high) == (None, None)
 
 
 def test_relative_drop_of_one_image_has_no_interval() -> None:
-    estimate = metrics.relative_drop(right(1), right(1, 0, ids=["a", "b"]))
+    estimate = classification.relative_drop(right(1), right(1, 0, ids=["a", "b"]))
     assert (estimate.value, estimate.n, estimate.ci_low) == (0.5, 3, None)
 
 
@@ -313,14 +315,14 @@ def test_no_score_of_zero_samples(score: Callable[..., Estimate]) -> None:
 def test_no_relative_drop_of_zero_samples(clean: bool) -> None:
     pair = (right(), right(1, 0)) if clean else (right(1, 0), right())
     with pytest.raises(BenchError, match="no score from missing data"):
-        metrics.relative_drop(*pair)
+        classification.relative_drop(*pair)
 
 
 def test_no_score_of_zero_conditions() -> None:
     with pytest.raises(BenchError, match="mean accuracy needs at least one condition"):
-        metrics.mean_accuracy()
+        classification.mean_accuracy()
     with pytest.raises(BenchError, match="relative drop needs at least one condition"):
-        metrics.relative_drop(right(1, 0))
+        classification.relative_drop(right(1, 0))
 
 
 @pytest.mark.parametrize("score", EVERY)
@@ -339,7 +341,8 @@ def test_nan_logits_give_an_error_and_no_score(score: Callable[..., Estimate]) -
 
 
 @pytest.mark.parametrize(
-    ("score", "name"), [(metrics.nll, "loss"), (metrics.brier, "brier"), (metrics.ece, "top_logits")]
+    ("score", "name"),
+    [(classification.nll, "loss"), (classification.brier, "brier"), (classification.ece, "top_logits")],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_in_a_column_are_errors(score: Callable[..., Estimate], name: str, value: float) -> None:
@@ -351,11 +354,11 @@ def test_nan_and_infinity_in_a_column_are_errors(score: Callable[..., Estimate],
 
 def test_top5_of_five_classes_is_an_error() -> None:
     with pytest.raises(BenchError, match="at least 6 classes, not 5"):
-        metrics.top5(classified(*sample(k=5)))
-    assert 0 < metrics.top5(classified(*sample(k=6))).value < 1
+        classification.top5(classified(*sample(k=5)))
+    assert 0 < classification.top5(classified(*sample(k=6))).value < 1
 
 
-@pytest.mark.parametrize("several", [metrics.mean_accuracy, metrics.relative_drop])
+@pytest.mark.parametrize("several", [classification.mean_accuracy, classification.relative_drop])
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -371,7 +374,7 @@ def test_other_images_or_labels_are_errors(
         several(right(1, 1, 0), right(1, 0, 0, **other))
 
 
-@pytest.mark.parametrize("several", [metrics.mean_accuracy, metrics.relative_drop])
+@pytest.mark.parametrize("several", [classification.mean_accuracy, classification.relative_drop])
 def test_a_limit_on_one_condition_alone_is_an_error(several: Callable[..., Estimate]) -> None:
     with pytest.raises(BenchError, match="2 are shared of 3 and 2: use one limit"):
         several(right(1, 1, 0), right(1, 0))
@@ -382,19 +385,19 @@ def test_a_limit_on_one_condition_alone_is_an_error(several: Callable[..., Estim
 def test_shifted_outcomes_of_different_images_are_an_error() -> None:
     shifted = right(1, 0, ids=["a", "b"]), right(1, 0, ids=["b", "c"])
     with pytest.raises(BenchError, match="relative drop needs the same images in every condition"):
-        metrics.relative_drop(right(1, 1), *shifted)
+        classification.relative_drop(right(1, 1), *shifted)
 
 
 def test_an_image_that_comes_twice_is_an_error() -> None:
     twice = right(1, 0, 1, ids=["a", "b", "a"])
     with pytest.raises(BenchError, match="an id comes twice"):
-        metrics.mean_accuracy(twice, twice)
+        classification.mean_accuracy(twice, twice)
 
 
 @pytest.mark.parametrize("shifted_ids", [None, ["a", "b"]])
 def test_relative_drop_from_nothing_is_an_error(shifted_ids: list[str] | None) -> None:
     with pytest.raises(BenchError, match="clean accuracy of 0"):
-        metrics.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
+        classification.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
 
 
 # -- the ImageNet family --------------------------------------------------------------------------------------
@@ -414,8 +417,8 @@ def test_top1_and_top5_are_timms():
             meter.update(value.item(), len(labels[batch]))
     columns = {name: column.numpy() for name, column in describe(logits, labels).items()}
     outcome = Outcome(ids=np.arange(700), labels=labels.numpy(), columns=columns)
-    assert 100 * metrics.top1(outcome).value == pytest.approx(meters[0].avg, abs=1e-4)
-    assert 100 * metrics.top5(outcome).value == pytest.approx(meters[1].avg, abs=1e-4)
+    assert 100 * classification.top1(outcome).value == pytest.approx(meters[0].avg, abs=1e-4)
+    assert 100 * classification.top5(outcome).value == pytest.approx(meters[1].avg, abs=1e-4)
     assert 10 < meters[0].avg < meters[1].avg < 90
 
 
@@ -433,7 +436,7 @@ def test_accuracy_on_reassessed_labels_is_timms():
     timms.add_result(logits)
     ids = np.array([f"n00000000/{name}" for name in names[:3000]])
     outcome = Outcome(ids=ids, labels=np.zeros(3000, int), columns={"prediction": logits.argmax(1).numpy()})
-    found = metrics.accuracy_in_sets(outcome, real_labels_of)
+    found = classification.accuracy_in_sets(outcome, real_labels_of)
     assert 100 * found.value == pytest.approx(timms.get_accuracy(k=1))
     assert found.n == len(timms.is_correct[1]) < 3000
     assert 0.4 < found.value < 0.6
@@ -458,7 +461,9 @@ def test_mce_is_robustbenchs_from_its_own_numbers():
         float(row["value"]) for row in rows if (row["checkpoint"], row["metric"]) == ("Standard_R50", "corruptions_mce")
     )
     assert published == 76.38
-    assert 100 * metrics.mean_corruption_error(*outcomes, reference=alexnet).value == pytest.approx(published, abs=0.01)
+    assert 100 * classification.mean_corruption_error(*outcomes, reference=alexnet).value == pytest.approx(
+        published, abs=0.01
+    )
 
 
 def test_mce_of_alexnet_is_one_and_its_interval_is_the_bootstraps():
@@ -466,7 +471,7 @@ def test_mce_of_alexnet_is_one_and_its_interval_is_the_bootstraps():
     n, reference = 400, [[0.5, 0.7], [0.6, 0.9]]
     wrong = rng.random((n, 4)) < np.ravel(reference)
     outcomes = [Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in wrong.T]
-    found = metrics.mean_corruption_error(*outcomes, reference=reference)
+    found = classification.mean_corruption_error(*outcomes, reference=reference)
     picks = rng.integers(0, n, (4000, n))
     errors = wrong[picks].mean(axis=1).reshape(4000, 2, 2)
     draws = (errors.sum(2) / np.sum(reference, axis=1)).mean(axis=1)
@@ -483,7 +488,9 @@ def test_relative_mce_has_its_value_and_interval_from_paired_images():
     outcomes = [
         Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in (clean, *wrong.T)
     ]
-    found = metrics.relative_mean_corruption_error(*outcomes, reference=reference, reference_clean=clean_reference)
+    found = classification.relative_mean_corruption_error(
+        *outcomes, reference=reference, reference_clean=clean_reference
+    )
     assert found.value == pytest.approx((wrong.mean(0).sum() - 2 * clean.mean()) / (1.4 - 0.8))
     picks = rng.integers(0, n, (4000, n))
     draws = (wrong[picks].mean(1).sum(1) - 2 * clean[picks].mean(1)) / 0.6
@@ -493,17 +500,17 @@ def test_relative_mce_has_its_value_and_interval_from_paired_images():
 def test_reference_errors_must_fit_the_conditions():
     outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"correct": np.ones(2, bool)})
     with pytest.raises(BenchError, match="mCE has reference errors for 2 conditions, but 1 were given"):
-        metrics.mean_corruption_error(outcome, reference=[[0.5, 0.5]])
+        classification.mean_corruption_error(outcome, reference=[[0.5, 0.5]])
 
 
 def test_a_part_without_an_image_has_no_score():
     columns = {"r/rank": np.array([-1, -1]), "r/correct": np.zeros(2, bool)}
     outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns=columns)
     with pytest.raises(BenchError, match="top1 within 'r' needs an image of one of its classes, but none"):
-        metrics.within(metrics.top1, "r", outcome)
+        classification.within(classification.top1, "r", outcome)
 
 
 def test_labels_that_nobody_has_give_no_score():
     outcome = Outcome(ids=np.array(["a"]), labels=np.zeros(1, int), columns={"prediction": np.zeros(1, int)})
     with pytest.raises(BenchError, match="needs an image with a label, but none of these has one"):
-        metrics.accuracy_in_sets(outcome, {"a": ()}.get)
+        classification.accuracy_in_sets(outcome, {"a": ()}.get)

@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from bench import paired
 from bench.errors import BenchError
-from bench.paired import holm, mcnemar, paired_bootstrap, paired_interval
+from bench.metrics import paired
+from bench.metrics.paired import holm, mcnemar, paired_bootstrap, paired_interval
 from bench.records import Array
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from bench import robustness
 from bench.attacks import STANDARD, attacks, autoattack, course
 from bench.board.reference_check import SMALLEST_FAULT, TOLERANCE
 from bench.corruptions import corruptions
@@ -14,7 +13,8 @@ from bench.datasets import datasets
 from bench.datasets.imagenet import real_labels
 from bench.measure import probes
 from bench.measure.signs import AFRESH, QUERIES
-from bench.metrics import ECE_BINS
+from bench.metrics import robustness
+from bench.metrics.classification import ECE_BINS
 from bench.reference import ALEXNET_CLEAN_ERROR
 from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.suite import Suite, suites

@@ -8,8 +8,8 @@ import pytest
 from bench.board.leaderboard import Board, Choice, ScoredRow
 from bench.board.reference_check import Comparison, compare, render_comparisons
 from bench.checkpoints import checkpoints
+from bench.metrics.stats import wilson
 from bench.records import Checkpoint, Estimate, Precision
-from bench.stats import wilson
 from bench.store import StoredCheckpoint
 from bench.suite import suites
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
+from bench.metrics.line import LogitLine, _t_quantile, fit_line
 from bench.records import Array
-from bench.robust_line import LogitLine, _t_quantile, fit_line
 
 CLIP = 1 / (2 * 10_000)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from bench import robustness, stats
 from bench.attack_suites import FLAGS, SIGNS, SQUARE_LAST
 from bench.errors import BenchError
+from bench.metrics import robustness, stats
 from bench.records import Outcome
 
 INF = math.inf

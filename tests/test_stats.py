@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.records import Array
-from bench.stats import (
+from bench.metrics.stats import (
     clustered_standard_error,
     clustered_wilson,
     normal_interval,
     ratio_standard_error,
     wilson,
 )
+from bench.records import Array
 
 
 def recurring_images(rng: np.random.Generator, *shape: int, easy: float = 1.5, spread: float = 2.0) -> Array:

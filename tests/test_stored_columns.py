@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.metrics import top1
+from bench.metrics.classification import top1
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
 from bench.store import DamagedCellError, Store
 from bench.stored_columns import StoredColumns

@@ -221,7 +221,7 @@ def _describe(function: object) -> str:
     if not isinstance(code, CodeType):
         return repr(function)
     closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    modules = {getattr(function, "__module__", ""), "bench.metrics", "bench.stats"}
+    modules = {getattr(function, "__module__", ""), "bench.metrics.classification", "bench.metrics.stats"}
     around = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), closed]
     return "\0".join([_code(code), repr(around), *(_source(module) for module in sorted(modules))])
 

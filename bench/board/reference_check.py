@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 from bench.board.leaderboard import Board, ScoredRow
 from bench.board.tables import display_names
 from bench.checkpoints import checkpoints
+from bench.metrics.stats import wilson
 from bench.reference import Published, published
-from bench.stats import wilson
 from bench.text import render
 
 Verdict: TypeAlias = Literal["agrees", "can't tell", "WARNING"]

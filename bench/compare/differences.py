@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bench.board.leaderboard import Board
-from bench.by_image import Parts, aligned, by_image, data_sets, two_sets
 from bench.errors import BenchError
-from bench.paired import holm, mcnemar, paired_bootstrap, paired_interval
+from bench.metrics.by_image import Parts, aligned, by_image, data_sets, two_sets
+from bench.metrics.paired import holm, mcnemar, paired_bootstrap, paired_interval
+from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
 from bench.records import Array, Condition, Estimate, Outcome
-from bench.stats import Interval, clustered_standard_error, normal_interval
 from bench.store import DamagedCellError, Store, StoredCheckpoint
 from bench.suite import Metric, Score, Suite
 
@@ -280,7 +280,7 @@ def few_changed(change_N: Array) -> tuple[Interval, float]:
     """The 95% interval of a mean change that comes from few images, and p that the true one is 0.
 
     Of zeros and ones less zeros and ones it is the adjusted interval of Bonett & Price 2012, as in
-    `bench.paired.paired_interval`: two images more, one that changes as much as any either way.
+    `bench.metrics.paired.paired_interval`: two images more, one that changes as much as any either way.
 
     Args:
         change_N: (N,) the images' changes, not all 0.

@@ -13,7 +13,7 @@ from bench.compare.differences import CannotCompareError, Side, check_alike, con
 from bench.datasets import datasets
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError
-from bench.metrics import accuracy_in_sets, correct_by_condition, within
+from bench.metrics.classification import accuracy_in_sets, correct_by_condition, within
 from bench.records import Array, Condition, Outcome
 
 

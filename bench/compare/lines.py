@@ -1,6 +1,6 @@
 """Effective robustness of the checkpoints of a table: against the line through them, and through published accuracies.
 
-Taori et al. 2020, arXiv 2007.00644; see `bench.robust_line`.
+Taori et al. 2020, arXiv 2007.00644; see `bench.metrics.line`.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from bench.board.leaderboard import Board
 from bench.checkpoints import checkpoints
 from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
+from bench.metrics.line import LogitLine, fit_line
 from bench.records import Estimate
 from bench.reference import published
-from bench.robust_line import LogitLine, fit_line
 from bench.scores import TOP1
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score

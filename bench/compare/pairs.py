@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.board.leaderboard import Board
-from bench.by_image import aligned, by_image
 from bench.compare.differences import (
     FEW,
     CannotCompareError,
@@ -23,9 +22,10 @@ from bench.compare.differences import (
     independent_mean,
 )
 from bench.errors import BenchError
-from bench.paired import holm, paired_bootstrap
+from bench.metrics.by_image import aligned, by_image
+from bench.metrics.paired import holm, paired_bootstrap
+from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
 from bench.records import Array, digest
-from bench.stats import Interval, clustered_standard_error, normal_interval
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score, Suite
 

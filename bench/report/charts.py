@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bench.curves import Line, Panel
+from bench.metrics.line import LogitLine
 from bench.records import Estimate
 from bench.report.marks import (
     BOTTOM,
@@ -26,7 +27,6 @@ from bench.report.marks import (
     polygon,
 )
 from bench.report.scatter import Dot, Scatter
-from bench.robust_line import LogitLine
 from bench.store import StoredCheckpoint
 
 Names = Mapping[StoredCheckpoint, str]

@@ -6,8 +6,8 @@ from bench.board.leaderboard import Board
 from bench.compare.lines import effective_robustness
 from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
+from bench.metrics.line import LogitLine
 from bench.records import Estimate
-from bench.robust_line import LogitLine
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
 

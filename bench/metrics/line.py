@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.metrics.stats import Interval
 from bench.records import Array
-from bench.stats import Interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import metrics, robustness
-from bench.metrics import matching_rows
+from bench.metrics import classification, robustness
+from bench.metrics.classification import matching_rows
 from bench.records import Array, Outcome
 from bench.suite import Metric
 
@@ -60,7 +60,7 @@ def data_sets(
         second: those of another.
     """
     function, _, given = _unfolded(metric.function)
-    if function is not metrics.mean_of_sets:
+    if function is not classification.mean_of_sets:
         return []
     found, start = [], 0
     for one, count in given["groups"]:
@@ -78,10 +78,10 @@ def two_sets(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[Parts, Parts]
         outcomes: as it takes them.
     """
     function, positional, _ = _unfolded(metric.function)
-    if function is metrics.within:
+    if function is classification.within:
         function, part = positional
-        outcomes = [metrics.cut(outcome, part, "relative drop") for outcome in outcomes]
-    if function is not metrics.relative_drop or set(outcomes[0].ids.tolist()) & set(outcomes[1].ids.tolist()):
+        outcomes = [classification.cut(outcome, part, "relative drop") for outcome in outcomes]
+    if function is not classification.relative_drop or set(outcomes[0].ids.tolist()) & set(outcomes[1].ids.tolist()):
         return None
     return _accuracy(outcomes[:1]), _accuracy(outcomes[1:])
 
@@ -111,51 +111,51 @@ def _mean(images: Outcome, values_N: Array) -> Parts:
     return Parts(images=images, values_NC=np.asarray(values_N, np.float64)[:, None])
 
 
-@gives(metrics.top1)
-@gives(metrics.mean_accuracy)
+@gives(classification.top1)
+@gives(classification.mean_accuracy)
 def _correct(*outcomes: Outcome) -> Parts:
     return _accuracy(outcomes)
 
 
 def _accuracy(outcomes: Sequence[Outcome]) -> Parts:
-    return _mean(outcomes[0], metrics.correct_by_condition(outcomes, "accuracy").mean(axis=1))
+    return _mean(outcomes[0], classification.correct_by_condition(outcomes, "accuracy").mean(axis=1))
 
 
-@gives(metrics.top5)
+@gives(classification.top5)
 def _top5(outcome: Outcome) -> Parts:
-    metrics.top5(outcome)  # refuses five classes and fewer
+    classification.top5(outcome)  # refuses five classes and fewer
     return _mean(outcome, outcome.columns["rank"] < 5)
 
 
-@gives(metrics.mean_per_class_accuracy)
+@gives(classification.mean_per_class_accuracy)
 def _per_class(*outcomes: Outcome) -> Parts:
-    right_N = metrics.correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
+    right_N = classification.correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
     _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
     # Of the images as they are: a resample has other numbers of each class, which this weighs as the whole does.
     return _mean(outcomes[0], right_N * len(right_N) / (len(counts_K) * counts_K[classes_N]))
 
 
-@gives(metrics.nll)
+@gives(classification.nll)
 def _loss(outcome: Outcome) -> Parts:
-    metrics.nll(outcome)
+    classification.nll(outcome)
     return _mean(outcome, outcome.columns["loss"])
 
 
-@gives(metrics.brier)
+@gives(classification.brier)
 def _brier(outcome: Outcome) -> Parts:
-    metrics.brier(outcome)
+    classification.brier(outcome)
     return _mean(outcome, outcome.columns["brier"])
 
 
-@gives(metrics.within)
+@gives(classification.within)
 def _within(metric: Callable[..., Any], part: str, *outcomes: Outcome) -> Parts | None:
-    cut = [metrics.cut(outcome, part, metric.__name__) for outcome in outcomes]
+    cut = [classification.cut(outcome, part, metric.__name__) for outcome in outcomes]
     return _MAKERS[metric](*cut) if metric in _MAKERS else None
 
 
-@gives(metrics.accuracy_in_sets)
+@gives(classification.accuracy_in_sets)
 def _in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Parts:
-    metrics.accuracy_in_sets(outcome, sets_of)  # refuses unknown ids
+    classification.accuracy_in_sets(outcome, sets_of)  # refuses unknown ids
     sets = [sets_of(str(i)) or () for i in outcome.ids]
     rows = np.array([bool(labels) for labels in sets])
     predictions = outcome.columns["prediction"].tolist()
@@ -164,27 +164,27 @@ def _in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -
     return _mean(images, np.array(hits))
 
 
-@gives(metrics.mean_corruption_error)
+@gives(classification.mean_corruption_error)
 def _mce(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Parts:
-    weights_C = metrics.reference_weights(reference, len(outcomes), "mCE")
-    return _mean(outcomes[0], (1 - metrics.correct_by_condition(outcomes, "mCE")) @ weights_C)
+    weights_C = classification.reference_weights(reference, len(outcomes), "mCE")
+    return _mean(outcomes[0], (1 - classification.correct_by_condition(outcomes, "mCE")) @ weights_C)
 
 
-@gives(metrics.relative_mean_corruption_error)
+@gives(classification.relative_mean_corruption_error)
 def _relative_mce(
     clean: Outcome, *outcomes: Outcome, reference: Sequence[Sequence[float]], reference_clean: float
 ) -> Parts:
     added = [[error - reference_clean for error in errors] for errors in reference]
-    weights_C = metrics.reference_weights(added, len(outcomes), "relative mCE")
-    wrong_NC = 1 - metrics.correct_by_condition((clean, *outcomes), "relative mCE")
+    weights_C = classification.reference_weights(added, len(outcomes), "relative mCE")
+    wrong_NC = 1 - classification.correct_by_condition((clean, *outcomes), "relative mCE")
     return _mean(clean, (wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C)
 
 
-@gives(metrics.relative_drop)
+@gives(classification.relative_drop)
 def _relative_drop(clean: Outcome, *shifted: Outcome) -> Parts | None:
     if set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist()):
         return None  # of two sets of images, none has a part in both
-    correct_NC = metrics.correct_by_condition((clean, *shifted), "relative drop")
+    correct_NC = classification.correct_by_condition((clean, *shifted), "relative drop")
     values_NC = np.stack([correct_NC[:, 0], correct_NC[:, 1:].mean(axis=1)], axis=1)
     return Parts(images=clean, values_NC=values_NC, score=lambda means_RC: 1 - means_RC[:, 1] / means_RC[:, 0])
 

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 
 from bench.errors import BenchError
+from bench.metrics.stats import Interval, normal_interval
 from bench.records import Array
-from bench.stats import Interval, normal_interval
 
 Statistic: TypeAlias = Callable[[Array], Array]
 """From (R, C) means of columns to (R,) scores, row by row."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench import stats
 from bench.errors import BenchError, RunError
+from bench.metrics import stats
 from bench.records import Array, Estimate, Outcome
 
 ECE_BINS = 15  # Guo et al. 2017, section 5

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics import column, estimate, matching_rows, mean_of, share
+from bench.metrics.classification import column, estimate, matching_rows, mean_of, share
 from bench.records import Array, Estimate, Outcome
 
 _CLOSE = 1e-6
