@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from bench.attack_picture import AttackedPicture
     from bench.corruptions import Corruption
-    from bench.curves import Kind
     from bench.forecast import Forecast
     from bench.make_c import MadeC
+    from bench.report.curves import Kind
     from bench.workbench import Failure
 
 
@@ -266,14 +266,14 @@ def table(boards: Sequence[Board]) -> "pd.DataFrame":
 
 
 def curve(board: Board, place: Path, kind: "Kind") -> None:
-    """Draw a board against the parameter that its suite runs through, and write it; see `bench.curves.draw`.
+    """Draw a board against the parameter that its suite runs through, and write it; see `bench.report.curves.draw`.
 
     Args:
         board: of a suite that has a curve.
         place: the file.
         kind: its format, `png` or `svg`.
     """
-    from bench.curves import draw, save  # imports matplotlib
+    from bench.report.curves import draw, save  # imports matplotlib
 
     save(draw(board), place, kind)
 

@@ -36,10 +36,10 @@ plan prepare feed device workbench probing sweep forecast
 executors board board.index board.leaderboard
 compare compare.differences
 compare.flips compare.pairs compare.lines
-config choice board.tables curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
+config choice board.tables report.curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
 compare.tables compare.gate_texts
 report
-board.summary publish imported
+board.summary report.publish imported
 api
 cli
 """

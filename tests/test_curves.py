@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 import bench
-from bench import api, curves
+from bench import api
 from bench.board.leaderboard import Board, Choice, ScoredRow
 from bench.cli import main
 from bench.errors import BenchError
 from bench.records import Estimate
+from bench.report import curves
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score, Suite, suites
 

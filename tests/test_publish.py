@@ -12,8 +12,8 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from bench import api
 from bench.board.tables import read_csv
 from bench.cli import main
-from bench.publish import BEGIN, END, file_name
 from bench.records import digest
+from bench.report.publish import BEGIN, END, file_name
 from bench.store import Store
 
 CHECKPOINTS = ("digits-vit", "digits-vit-sam")

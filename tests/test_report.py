@@ -275,7 +275,7 @@ def test_a_log_that_says_nothing_gives_nothing():
 
 
 def test_plots_repeat_and_take_names_as_they_are(store, boards):
-    from bench.curves import save
+    from bench.report.curves import save
 
     drawn = dict(figures(boards, store))
     suffix = f"-limit-{LIMIT}"

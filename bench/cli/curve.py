@@ -45,7 +45,7 @@ def _curve(arguments: argparse.Namespace) -> int:
 def _check_suite(arguments: argparse.Namespace) -> None:
     """One suite, and one that can be drawn; said before the store is read."""
     from bench import api
-    from bench.curves import check_curve
+    from bench.report.curves import check_curve
 
     api.configure(registry=arguments.registry)
     chosen = api.select_suites(

@@ -11,7 +11,7 @@ from bench.cli.tables import board_text, stored_boards
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.publish import Change
+    from bench.report.publish import Change
 
 _SHOWN = 20
 """Rows of a difference that are printed."""
@@ -27,7 +27,7 @@ def add_publish(commands: Any) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from bench.publish import publication
+    from bench.report.publish import publication
     from bench.store import Store
 
     if arguments.source and not arguments.source.startswith(("https://", "http://")):

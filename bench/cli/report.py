@@ -79,7 +79,7 @@ def _is_whole(board: "Board") -> bool:
 
 
 def _write_plots(boards: "Sequence[Board]", store: "Store", folder: Path) -> None:
-    from bench.curves import Kind, save
+    from bench.report.curves import Kind, save
     from bench.report.plots import figures
 
     kinds: tuple[Kind, ...] = ("png", "svg")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from bench.curves import Line, Panel
 from bench.metrics.line import LogitLine
 from bench.records import Estimate
+from bench.report.curves import Line, Panel
 from bench.report.marks import (
     BOTTOM,
     LEFT,

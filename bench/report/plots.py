@@ -1,4 +1,4 @@
-"""The page's charts as figures for papers, in the style of `bench.curves`; `save` there writes them."""
+"""The page's charts as figures for papers, in the style of `bench.report.curves`; `save` there writes them."""
 
 import contextlib
 import math
@@ -12,10 +12,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from bench.board.leaderboard import Board
 from bench.board.tables import display_names
 from bench.compare.pairs import compare_pairs, pairs
-from bench.curves import COLOURS, MARKERS, draw
 from bench.errors import BenchError
 from bench.records import Estimate
 from bench.report.charts import Frame, place_labels
+from bench.report.curves import COLOURS, MARKERS, draw
 from bench.report.scatter import Scatter, scatters
 from bench.report.views import heat
 from bench.store import Store

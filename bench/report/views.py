@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from bench.board.leaderboard import Board
 from bench.board.tables import display_names, leaderboard, warnings_in_words
-from bench.curves import METRICS, panels
 from bench.errors import BenchError
 from bench.records import Estimate
 from bench.report import charts
+from bench.report.curves import METRICS, panels
 from bench.report.marks import Look, key
 from bench.report.measured import Log, Measured, measured
 from bench.report.scatter import Scatter, scatters
