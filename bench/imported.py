@@ -28,7 +28,7 @@ from bench.measure import measures
 from bench.plan import resolve
 from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest
 from bench.store import Store
-from bench.stored_columns import columns_digest
+from bench.store.columns import columns_digest
 from bench.suite import Suite
 
 _LOGIT = re.compile(r"logit_(\d+)")

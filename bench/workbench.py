@@ -185,7 +185,7 @@ class Workbench:
 
 
 def cost_of(model: Model, peak: PeakMemory, n: int, seconds: float) -> dict[str, object]:
-    """What the log says of a model that was shown n images in some seconds; `bench.costs` reads it."""
+    """What the log says of a model that was shown n images in some seconds; `bench.store.log` reads it."""
     return {
         "parameters": model.parameters,
         "macs": model.macs,

@@ -29,9 +29,9 @@ checkpoints datasets
 transfer
 datasets.crops measure
 suite metrics.robustness metrics.by_image scores attack_suites size_suites transfer_suites
-stored_columns
+store.columns
 store
-costs features
+store.log features
 plan prepare feed device workbench probing sweep forecast
 executors board board.index board.leaderboard
 compare compare.differences

@@ -10,7 +10,7 @@ import pytest
 from bench.metrics.classification import top1
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
 from bench.store import DamagedCellError, Store
-from bench.stored_columns import StoredColumns
+from bench.store.columns import StoredColumns
 
 N = 40_000
 RNG = np.random.default_rng(0)

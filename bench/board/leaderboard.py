@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.board.index import Index
-from bench.costs import Cost, cost, read_log
 from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.measure import measures
 from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
 from bench.store import Store, StoredCell, StoredCheckpoint
+from bench.store.log import Cost, cost, read_log
 from bench.suite import Score, Suite
 
 IMPORTED = "imported"

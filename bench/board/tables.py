@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.board.leaderboard import Board, ScoredRow
-from bench.costs import Cost
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
 from bench.records import Condition, Data, Estimate
 from bench.store import StoredCheckpoint
+from bench.store.log import Cost
 from bench.suite import Score
 
 DIGITS = 6

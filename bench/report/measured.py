@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Log = Mapping[str, Mapping[str, Any]]
-"""Key of a cell to the last line on it; see `bench.costs.read_log`."""
+"""Key of a cell to the last line on it; see `bench.store.log.read_log`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,6 @@ from bench.board.tables import display_names
 from bench.compare.differences import Difference
 from bench.compare.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
 from bench.compare.tables import GAINS, ONE_TRAINING
-from bench.costs import read_log
 from bench.datasets import Library
 from bench.errors import BenchError
 from bench.report.flipped import Flipped, flipped
@@ -24,6 +23,7 @@ from bench.report.measured import Log, measured
 from bench.report.thumbnails import Thumbnails
 from bench.report.views import board_view
 from bench.store import Store
+from bench.store.log import read_log
 
 PICTURES = 1_500_000
 """Bytes of thumbnails in a page."""

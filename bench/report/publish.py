@@ -17,10 +17,10 @@ import pandas as pd
 from bench import __version__
 from bench.board.leaderboard import IMPORTED, Board
 from bench.board.tables import display_names, long_table, read_csv, to_csv
-from bench.costs import read_log
 from bench.errors import BenchError
 from bench.records import digest
 from bench.store import Store
+from bench.store.log import read_log
 
 BEGIN, END = "<!-- bench publish -->", "<!-- /bench publish -->"
 """Around what is ours in a README."""

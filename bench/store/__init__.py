@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from bench.errors import RunError, one_line
 from bench.records import Array, Cell, Checkpoint, Outcome, digest
-from bench.stored_columns import StoredColumns, StoredOutcome, column_digest, columns_digest, to_arrow, to_numpy
+from bench.store.columns import StoredColumns, StoredOutcome, column_digest, columns_digest, to_arrow, to_numpy
 
 FORMAT = 1
 """Bumped when files of an older form can no longer be read."""
