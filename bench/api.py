@@ -74,7 +74,7 @@ def register_file(path: Path) -> list[Checkpoint]:
     """
     from bench.checkpoints.toml_file import read_registry
     from bench.datasets.toml_file import read_datasets
-    from bench.scores import plain_suite
+    from bench.suite.scores import plain_suite
 
     for dataset in read_datasets(path):
         if dataset.name not in dataset_registry or dataset_registry.origin(dataset.name) != str(path):

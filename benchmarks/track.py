@@ -57,8 +57,8 @@ def sweep(n: int) -> None:
     """Show `n` synthetic images to a small model; run in a process of its own, that is watched."""
     from bench import api
     from bench.records import Condition, Data, Protocol
-    from bench.scores import TOP1
     from bench.suite import Score, Suite
+    from bench.suite.scores import TOP1
 
     with tempfile.TemporaryDirectory() as folder:
         flags = {"store": f"{folder}/runs", "cache": f"{folder}/crops", "device": "cpu", "workers": 2}

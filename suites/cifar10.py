@@ -1,8 +1,8 @@
 """CIFAR-10's test set (Krizhevsky 2009, "Learning multiple layers of features from tiny images")."""
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import classification
 from bench.suite import Suite, suites
+from bench.suite.scores import classification
 
 CLEAN = Condition(data=Data(dataset="cifar10"))
 

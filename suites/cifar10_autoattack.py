@@ -1,8 +1,8 @@
 """CIFAR-10 under AutoAttack (Croce & Hein 2020, arXiv 2003.01690), at the eps of RobustBench (arXiv 2010.09670)."""
 
-from bench.attack_suites import Attacked, autoattack_suite
 from bench.records import Data
 from bench.suite import suites
+from bench.suite.attacked import Attacked, autoattack_suite
 
 suites.register(
     autoattack_suite(

@@ -3,9 +3,9 @@
 The headline's eps are those of RobustBench (Croce et al. 2021, arXiv 2010.09670): Linf 8/255 and L2 0.5.
 """
 
-from bench.attack_suites import Attacked, pgd_suite
 from bench.records import Data
 from bench.suite import suites
+from bench.suite.attacked import Attacked, pgd_suite
 
 suites.register(
     pgd_suite(

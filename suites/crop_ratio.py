@@ -5,8 +5,8 @@ suite `imagenet`, stored once.
 """
 
 from bench.records import Condition, Data
-from bench.size_suites import Swept, crop_ratio_suite
 from bench.suite import suites
+from bench.suite.sizes import Swept, crop_ratio_suite
 from suites.imagenet import CLEAN
 from suites.imagenet_v2 import VARIANTS
 

@@ -4,8 +4,8 @@ Data: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), 50
 """
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import classification
 from bench.suite import Suite, suites
+from bench.suite.scores import classification
 
 suites.register(
     Suite(

@@ -1,8 +1,8 @@
 """Handwritten digits under AutoAttack (Croce & Hein 2020, arXiv 2003.01690): 100 of them take minutes a checkpoint."""
 
-from bench.attack_suites import Attacked, autoattack_suite
 from bench.records import Data
 from bench.suite import suites
+from bench.suite.attacked import Attacked, autoattack_suite
 
 suites.register(
     autoattack_suite(

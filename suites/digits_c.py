@@ -9,8 +9,8 @@ JPEG in between.
 import functools
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import MCE_CORRUPTIONS, corrupted, severities
 from bench.suite import AS_REFERENCE, Suite, suites
+from bench.suite.scores import MCE_CORRUPTIONS, corrupted, severities
 
 DATA = Data(dataset="digits")
 severities_of = functools.partial(severities, data=DATA)

@@ -4,8 +4,8 @@ The images have 32 pixels, and the shipped checkpoints take all of them: a ratio
 """
 
 from bench.records import Condition, Data
-from bench.size_suites import Swept, crop_ratio_suite
 from bench.suite import suites
+from bench.suite.sizes import Swept, crop_ratio_suite
 
 OWN = tuple(Condition(data=Data(dataset=name)) for name in ("digits", "digits-v2", "digits-r"))
 """At each checkpoint's own setting."""

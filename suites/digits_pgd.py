@@ -1,8 +1,8 @@
 """Handwritten digits under FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
-from bench.attack_suites import Attacked, pgd_suite
 from bench.records import Data
 from bench.suite import suites
+from bench.suite.attacked import Attacked, pgd_suite
 
 suites.register(
     pgd_suite(

@@ -3,8 +3,8 @@
 The images have 32 pixels: at other sizes they are resized, and nothing is seen that is not in them.
 """
 
-from bench.size_suites import Swept, resolution_suite
 from bench.suite import suites
+from bench.suite.sizes import Swept, resolution_suite
 from suites.digits_crop_ratio import OWN
 
 suites.register(

@@ -5,8 +5,8 @@ nor `digits` took. The drop is relative to `digits`; the two sets share no image
 """
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import shift
 from bench.suite import Suite, suites
+from bench.suite.scores import shift
 
 suites.register(
     Suite(

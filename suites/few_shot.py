@@ -7,7 +7,7 @@ from bench.errors import BenchError
 from bench.joined import whole_numbers
 from bench.records import Measurement, Params
 from bench.suite import suites
-from bench.transfer_suites import Learning
+from bench.suite.transfer import Learning
 
 SHOTS = "1+2+5+10+25"
 HEADLINE = 5

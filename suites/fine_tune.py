@@ -6,7 +6,7 @@ on the validation split is shown the test split once.
 
 from bench.records import Measurement, Params
 from bench.suite import suites
-from bench.transfer_suites import VALIDATION, Learning, noted
+from bench.suite.transfer import VALIDATION, Learning, noted
 
 ASKED = ("recipe", "epochs", "learning_rate", "batch_size")
 

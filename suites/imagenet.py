@@ -5,8 +5,8 @@ the validation images of their 200 classes, with the logits cut to these.
 """
 
 from bench.records import Condition, Data, Measurement, Params, Protocol
-from bench.scores import TOP1, classification, within
 from bench.suite import Score, Suite, suites
+from bench.suite.scores import TOP1, classification, within
 
 CLEAN = Condition(
     data=Data(dataset="imagenet"),

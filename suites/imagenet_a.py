@@ -6,8 +6,8 @@ clean control is the validation set's images of the same 200 classes, with the l
 """
 
 from bench.records import Condition, Data, Measurement, Params, Protocol
-from bench.scores import shift_within
 from bench.suite import Suite, suites
+from bench.suite.scores import shift_within
 from suites.imagenet import CLEAN
 
 SHIFTED = Condition(

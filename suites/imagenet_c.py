@@ -12,8 +12,8 @@ from collections.abc import Callable
 from bench.metrics import classification
 from bench.records import Condition, Crop, Data, Protocol
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
-from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, SEVERITIES, corrupted, severities
 from bench.suite import Metric, Score, Suite, suites
+from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, SEVERITIES, corrupted, severities
 from suites.imagenet import CLEAN
 
 ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES) for name in CORRUPTIONS}

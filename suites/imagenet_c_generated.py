@@ -9,8 +9,8 @@ from the original code in places, and draw other random numbers: errors differ f
 import functools
 
 from bench.records import Crop, Data, Protocol
-from bench.scores import severities
 from bench.suite import AS_REFERENCE, Suite, suites
+from bench.suite.scores import severities
 from suites.imagenet_c import scores
 
 JPEG_QUALITY = 85  # of the stored files: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py

@@ -6,8 +6,8 @@ the same 200 classes, with the logits cut alike.
 """
 
 from bench.records import Condition, Data, Measurement, Params, Protocol
-from bench.scores import shift_within
 from bench.suite import Suite, suites
+from bench.suite.scores import shift_within
 from suites.imagenet import CLEAN
 
 SHIFTED = Condition(

@@ -9,8 +9,8 @@ import functools
 from bench.datasets.imagenet import real_labels_of
 from bench.metrics import classification
 from bench.records import Protocol
-from bench.scores import TOP1
 from bench.suite import Metric, Score, Suite, suites
+from bench.suite.scores import TOP1
 from suites.imagenet import CLEAN
 
 REAL = Metric(name="real_accuracy", function=functools.partial(classification.accuracy_in_sets, sets_of=real_labels_of))

@@ -4,8 +4,8 @@
 """
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import shift
 from bench.suite import Suite, suites
+from bench.suite.scores import shift
 from suites.imagenet import CLEAN
 
 suites.register(

@@ -5,8 +5,8 @@ one that papers report. The drop is relative to the validation set; the sets sha
 """
 
 from bench.records import Condition, Data, Protocol
-from bench.scores import BRIER, ECE, MEAN_PER_CLASS, NLL, RELATIVE_DROP, TOP1, TOP5
 from bench.suite import Score, Suite, suites
+from bench.suite.scores import BRIER, ECE, MEAN_PER_CLASS, NLL, RELATIVE_DROP, TOP1, TOP5
 from suites.imagenet import CLEAN
 
 VARIANTS = {

@@ -5,7 +5,7 @@ k is chosen on the validation split; the test split is then predicted from train
 
 from bench.records import Measurement, Params
 from bench.suite import suites
-from bench.transfer_suites import VALIDATION, Learning, noted
+from bench.suite.transfer import VALIDATION, Learning, noted
 
 KS = "1+5+10+20+50+200"
 

@@ -4,9 +4,9 @@
 """
 
 from bench.records import Measurement, Params
-from bench.scores import NLL
 from bench.suite import suites
-from bench.transfer_suites import VALIDATION, Learning, noted
+from bench.suite.scores import NLL
+from bench.suite.transfer import VALIDATION, Learning, noted
 
 VALUES, SMALLEST, LARGEST = 45, 1e-6, 1e6
 """Strengths of L2: how many, evenly spaced in their logarithm, from and to."""

@@ -3,8 +3,8 @@
 After Touvron et al. 2019, "Fixing the train-test resolution discrepancy" (arXiv 1906.06423), without fine-tuning.
 """
 
-from bench.size_suites import Swept, resolution_suite
 from bench.suite import suites
+from bench.suite.sizes import Swept, resolution_suite
 from suites.crop_ratio import OWN
 
 suites.register(

@@ -28,7 +28,7 @@ corruptions attacks training
 checkpoints datasets
 transfer
 datasets.crops measure
-suite metrics.robustness metrics.by_image scores attack_suites size_suites transfer_suites
+suite metrics.robustness metrics.by_image suite.scores suite.attacked suite.sizes suite.transfer
 store.columns
 store
 store.log features

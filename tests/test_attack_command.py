@@ -29,8 +29,8 @@ from bench.images.crop import crop_image
 from bench.measure import measures, register_attack
 from bench.measure.attacked import Attacked
 from bench.records import Checkpoint, ClassSpace, Condition, Data, Measurement, Params, Protocol
-from bench.scores import TOP1
 from bench.suite import Score, Suite, suites
+from bench.suite.scores import TOP1
 
 MODEL = "digits-resnet"
 EPS = "16/255"  # fools it on the digits below

@@ -8,8 +8,8 @@ import pytest
 from bench.errors import BenchError
 from bench.metrics.by_image import aligned, by_image, data_sets
 from bench.records import Outcome
-from bench.scores import TOP1, TOP5
 from bench.suite import suites
+from bench.suite.scores import TOP1, TOP5
 from tests.contracts.test_suites import outcomes_of
 
 WITHOUT = {

@@ -41,9 +41,9 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
+from bench.suite.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1
 from tests.contracts.test_suites import outcomes_of
 
 CLEAN = Condition(data=Data(dataset="digits"))

@@ -35,9 +35,9 @@ from bench.records import (
     Protocol,
     Settings,
 )
-from bench.scores import TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
+from bench.suite.scores import TOP1
 
 LIGHTS = Data(dataset="lights")
 DUSK = Images(perturbation=Perturbation(corruption="dusk", severity=3))

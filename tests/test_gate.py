@@ -19,9 +19,9 @@ from bench.compare.numbers import published, stored
 from bench.metrics.classification import mean_corruption_error
 from bench.metrics.paired import holm
 from bench.records import Condition, Data, Images, Perturbation, Protocol
-from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
+from bench.suite.scores import MEAN_ACCURACY, TOP1
 
 DIGITS = suites.get("digits")
 N = 500

@@ -19,9 +19,9 @@ from bench.datasets.crops import CropSource
 from bench.datasets.imagenet import real_labels_of
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
-from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.store import Store
 from bench.suite import suites
+from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from suites.imagenet import CLEAN
 from suites.imagenet_c import stored
 from tests.conftest import WNIDS

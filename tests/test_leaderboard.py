@@ -24,9 +24,9 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
+from bench.suite.scores import MEAN_ACCURACY, TOP1
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOGS = tuple(
@@ -209,7 +209,7 @@ def test_two_models_under_one_name_are_told_apart(filled):
 
 def test_a_score_that_is_not_defined_is_a_note_not_a_number(filled):
     fill(filled, ONE)
-    from bench.scores import RELATIVE_DROP
+    from bench.suite.scores import RELATIVE_DROP
 
     filled.add(TWO, CLEAN, 0)
     filled.add(TWO, FOGS[0], 0)

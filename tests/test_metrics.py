@@ -15,7 +15,7 @@ from bench.errors import BenchError, RunError
 from bench.measure.classify import describe
 from bench.metrics import classification, stats
 from bench.records import Array, Estimate, Outcome
-from bench.scores import MCE_CORRUPTIONS
+from bench.suite.scores import MCE_CORRUPTIONS
 
 EVERY = [
     classification.top1,

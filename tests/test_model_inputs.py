@@ -21,9 +21,9 @@ from bench.datasets.crops import CropSource
 from bench.feed import Task, at_once, make_images
 from bench.prepare import Preparer
 from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
-from bench.scores import TOP1
 from bench.store import Store
 from bench.suite import Score, Suite
+from bench.suite.scores import TOP1
 
 DIGITS = Data(dataset="digits")
 LIMIT = 40

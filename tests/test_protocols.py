@@ -16,8 +16,8 @@ from bench.measure.signs import AFRESH, QUERIES
 from bench.metrics import robustness
 from bench.metrics.classification import ECE_BINS
 from bench.reference import ALEXNET_CLEAN_ERROR
-from bench.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.suite import Suite, suites
+from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.transfer import knn, logistic, ridge
 from bench.transfer.recipes import recipe_for
 from bench.transfer.split import VALIDATION_SHARE

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from bench.attack_suites import FLAGS, SIGNS, SQUARE_LAST
 from bench.errors import BenchError
 from bench.metrics import robustness, stats
 from bench.records import Outcome
+from bench.suite.attacked import FLAGS, SIGNS, SQUARE_LAST
 
 INF = math.inf
 

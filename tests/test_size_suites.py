@@ -17,9 +17,9 @@ from bench import api
 from bench.datasets import Library, subset
 from bench.errors import BenchError
 from bench.records import ModelSetting, Outcome, Settings
-from bench.size_suites import RATIOS, best_of, best_value
 from bench.store import Store
 from bench.suite import Suite, suites
+from bench.suite.sizes import RATIOS, best_of, best_value
 
 CROP_RATIO, RESOLUTION = suites.get("digits-crop-ratio"), suites.get("digits-resolution")
 LIMIT = 60

@@ -22,9 +22,9 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.scores import MEAN_ACCURACY, TOP1
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
+from bench.suite.scores import MEAN_ACCURACY, TOP1
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOG = replace(CLEAN, images=Images(perturbation=Perturbation(corruption="fog", severity=1)))

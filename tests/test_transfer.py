@@ -25,8 +25,8 @@ from bench.progress import Silent
 from bench.records import ClassSpace, Data, Images, Measurement, Params, Perturbation
 from bench.store import Store
 from bench.suite import suites
+from bench.suite.transfer import Learning
 from bench.transfer.shots import shot_rows
-from bench.transfer_suites import Learning
 
 LETTERS = Data(dataset="letters", fit=("train",))
 RESNET = "digits-resnet"

@@ -143,7 +143,7 @@ def where(score: Score) -> str:
     """A score in words: its heading, else the condition that it is of.
 
     >>> from bench.records import Data, Images, Perturbation
-    >>> from bench.scores import TOP1
+    >>> from bench.suite.scores import TOP1
     >>> fog = Images(perturbation=Perturbation(corruption="fog", severity=3))
     >>> where(Score(metric=TOP1, conditions=(Condition(data=Data(dataset="digits"), images=fog),)))
     'fog 3'

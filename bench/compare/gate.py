@@ -15,8 +15,8 @@ from bench.compare.flips import Flip, flips
 from bench.compare.numbers import Numbers, what_of
 from bench.errors import BenchError
 from bench.records import Condition
-from bench.scores import TOP1
 from bench.suite import Score, Suite
+from bench.suite.scores import TOP1
 
 Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
 

@@ -13,9 +13,9 @@ from bench.errors import BenchError
 from bench.metrics.line import LogitLine, fit_line
 from bench.records import Estimate
 from bench.reference import published
-from bench.scores import TOP1
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
+from bench.suite.scores import TOP1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import attack_suites
 from bench.errors import BenchError, RunError
 from bench.measure.attacked import Attacked
 from bench.measure.autoattacked import AutoAttacked
 from bench.records import Outcome
+from bench.suite import attacked
 
 GRIDS = {"linf": "2/255+8/255", "l2": "0.5+1"}
 
@@ -43,7 +43,7 @@ SHOWN = {
 """The least that each must show."""
 
 
-def warned(columns, loader, signs=attack_suites.SIGNS):
+def warned(columns, loader, signs=attacked.SIGNS):
     """The signs whose value is above their threshold."""
     outcome = Outcome(ids=loader.ids, labels=loader.labels, columns=columns)
     found = set()
@@ -122,7 +122,7 @@ def test_autoattack_says_what_it_saw_and_square_alone_saw(small, pace):
     module, loader = small
     masked = Masked(module, **MASKS["quantised"])
     columns = AutoAttacked(norm="linf", eps="32/255").run(masked, loader, {}, 0, pace)
-    signs = (attack_suites.SQUARE_LAST, attack_suites.FLAGS, *attack_suites.SIGNS)
+    signs = (attacked.SQUARE_LAST, attacked.FLAGS, *attacked.SIGNS)
     assert {"square_after_white_box", "autoattack_flags", "zero_gradients"} <= warned(columns, loader, signs)
     assert set("+".join(columns["flags"]).split("+")) == {"zero gradients"}
 

@@ -15,9 +15,9 @@ from bench.checkpoints import checkpoints
 from bench.checkpoints.weights import weights_digest
 from bench.datasets.spaces import DIGITS
 from bench.records import Checkpoint, Condition, Data, Images, Perturbation, Protocol, Settings
-from bench.scores import TOP1
 from bench.store import Store
 from bench.suite import Score, Suite
+from bench.suite.scores import TOP1
 
 FOLDER = Path(__file__).parent
 ZOO = "zoo"

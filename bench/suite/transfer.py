@@ -9,8 +9,8 @@ from bench.errors import BenchError
 from bench.metrics import classification
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
-from bench.scores import MEAN_ACCURACY, MEAN_PER_CLASS
 from bench.suite import TOLERANCE, Metric, Score, Suite
+from bench.suite.scores import MEAN_ACCURACY, MEAN_PER_CLASS
 
 METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
 """Name of a data set's official metric to the metric, over one draw or several of the same test samples."""

@@ -9,8 +9,8 @@ from bench.attacks.epsilon import NORMS, parse_eps, parse_grid
 from bench.errors import BenchError
 from bench.metrics import robustness
 from bench.records import Condition, Data, Estimate, Measurement, Params, Protocol
-from bench.scores import TOP1
 from bench.suite import Alarm, Metric, Score, Suite
+from bench.suite.scores import TOP1
 
 LINF_GRID = "0.5/255+1/255+2/255+4/255+8/255"
 TOLERANCE = 0.01
