@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from bench.board.index import Index
 from bench.board.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.checkpoints import checkpoints as checkpoint_registry
-from bench.choice import select as select
-from bench.choice import select_suites as select_suites
-from bench.choice import suites_here as suites_here
 from bench.config import Config, load_config
 from bench.datasets import Library, subset
 from bench.datasets import datasets as dataset_registry
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.machine.distributed import world_size
 from bench.measure import measures
-from bench.plan import Plan, make_plan, make_sweeps, with_data
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
+from bench.run.choice import select as select
+from bench.run.choice import select_suites as select_suites
+from bench.run.choice import suites_here as suites_here
+from bench.run.plan import Plan, make_plan, make_sweeps, with_data
 from bench.store import Store
 from bench.suite import Suite
 from bench.suite import suites as suite_registry
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from bench.attack_picture import AttackedPicture
     from bench.corruptions import Corruption
-    from bench.forecast import Forecast
     from bench.make_c import MadeC
     from bench.report.curves import Kind
-    from bench.workbench import Failure
+    from bench.run.forecast import Forecast
+    from bench.run.workbench import Failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +183,7 @@ def _record_names(planned: Plan, store: Store) -> None:
 def _measure(planned: Plan, settings: Settings, progress: Progress, library: Library) -> "list[Failure]":
     if not planned.missing and world_size() == 1:  # others, where there are any, wait to be told so
         return []
-    from bench.executors.local import execute  # imports torch
+    from bench.run.local import execute  # imports torch
 
     progress.begin(planned.images)
     try:
@@ -194,7 +194,7 @@ def _measure(planned: Plan, settings: Settings, progress: Progress, library: Lib
 
 def take_part(settings: Settings, library: Library | None = None) -> None:
     """Be one of several processes that torchrun started, and not the first: see `bench.machine.distributed`."""
-    from bench.executors.local import take_part as _take_part  # imports torch
+    from bench.run.local import take_part as _take_part  # imports torch
 
     _take_part(settings, library)
 
@@ -381,7 +381,7 @@ def forecast(
     planned: Plan, settings: Settings, progress: Progress | None = None, library: Library | None = None
 ) -> "Forecast":
     """How long the plan's missing cells would take here; times a few images, so it takes a while itself."""
-    from bench.forecast import forecast as time_plan  # imports torch
+    from bench.run.forecast import forecast as time_plan  # imports torch
 
     return time_plan(planned, settings, library or Library(settings.places), (progress or Silent()).note)
 

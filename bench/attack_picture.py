@@ -180,7 +180,7 @@ def _load(checkpoint: Checkpoint, device: str, note: Callable[[str], None]) -> "
 
     from bench.checkpoints.fetch import fetch
     from bench.checkpoints.loading import load
-    from bench.device import check_device
+    from bench.run.device import check_device
 
     check_device(device)
     fetch(checkpoint, note)
@@ -205,7 +205,7 @@ def _attack(
     import torch
 
     from bench.attacks.engine import Engine, Pictures
-    from bench.device import numerics, to_unit_range
+    from bench.run.device import numerics, to_unit_range
 
     def shown(images_NCHW: torch.Tensor) -> Guess:
         with torch.no_grad():

@@ -57,8 +57,8 @@ def _versions() -> str:
 
 
 def _device(settings: Settings) -> str:
-    from bench.device import check_device
-    from bench.workbench import device_name
+    from bench.run.device import check_device
+    from bench.run.workbench import device_name
 
     check_device(settings.device)
     return f"{settings.device} ({device_name(settings.device)}), {settings.precision}, {os.cpu_count()} cores"

@@ -40,9 +40,9 @@ from bench.datasets.imagenet import MADE_HERE
 from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
-from bench.prepare import perturb
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
+from bench.run.prepare import perturb
 from bench.suite import Suite, suites
 
 SUITE = "imagenet-c-generated"

@@ -1,7 +1,7 @@
 """Decoding and cropping photographs, beside the DataLoader with timm's transform; reading crops from the cache.
 
 The peer: `timm.data.ImageDataset` with timm's evaluation transform and `fast_collate`, in torch's DataLoader. Ours:
-`bench.feed.make_images`, without a cache, into an empty one, and from a warm one. Each with the same number of workers,
+`bench.run.feed.make_images`, without a cache, into an empty one, and from a warm one. Each with the same number of workers,
 on the same files, in turn; each gives uint8 batches, and before anything is timed their bytes are compared picture by
 picture. Starting the workers is part of every figure, so `--images` should be some thousands.
 
@@ -30,9 +30,9 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from bench.datasets.crops import CropSource
-from bench.feed import make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.records import Array, Crop, ImageSet
+from bench.run.feed import make_images, tasks_of
 
 DECODE_BAR, CACHE_BAR = 1.8, 20.0
 """Times the peer's images a second."""

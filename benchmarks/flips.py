@@ -1,6 +1,6 @@
 """What batch size, workers and order change: nothing of what models see, and how few of their predictions.
 
-First the inputs: digits under no corruption and under five, as `bench.feed` makes them and as a module gets them
+First the inputs: digits under no corruption and under five, as `bench.run.feed` makes them and as a module gets them
 (float32 in [0, 1]), hashed sample by sample, for batches of 1, 7, 64 and 256, 0 and 2 workers, and the order of the
 data set and a shuffled one. Then the predictions: a sample counts as flipped where any batch size or the shuffled
 order gives another prediction than batches of 64 in order do. The six digits checkpoints see digits, digits-v2,
@@ -25,11 +25,11 @@ from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
-from bench.device import Model, run_in_chunks, to_unit_range
-from bench.feed import Made, at_once, make_images, tasks_of
 from bench.measure.classify import Classify
-from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, ImageSet, Perturbation
+from bench.run.device import Model, run_in_chunks, to_unit_range
+from bench.run.feed import Made, at_once, make_images, tasks_of
+from bench.run.prepare import Preparer
 
 BAR = 0.002
 """Share of predictions; issue 2, "Numbers to reach"."""

@@ -1,6 +1,6 @@
 """Engine overhead on warm crops, as a share of the bare forward passes.
 
-The engine: one sweep of `bench.sweep` over synthetic images at 224 whose crops are in the cache, shown to one
+The engine: one sweep of `bench.run.sweep` over synthetic images at 224 whose crops are in the cache, shown to one
 timm resnet18 and to three with different weights in one pass: reading, checksums, batches, conversion to float,
 normalising, forward passes, rows, and writing the outcomes with fsync. The bare passes: the same modules on the
 same batches, which stand ready in memory as normalised floats in the same memory format. Both run in this
@@ -30,16 +30,16 @@ import numpy as np
 import torch
 from _common import claim, clock, in_turn, register_random, register_synthetic, table
 
-from bench import sweep as engine
 from bench.config import load_config
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
-from bench.device import load_models, to_unit_range
-from bench.feed import make_images, tasks_of
 from bench.measure import measures
-from bench.plan import make_sweeps, resolve
 from bench.progress import Silent
 from bench.records import Array, Checkpoint, Condition, Data, ImageSet, Settings
+from bench.run import sweep as engine
+from bench.run.device import load_models, to_unit_range
+from bench.run.feed import make_images, tasks_of
+from bench.run.plan import make_sweeps, resolve
 from bench.store import Store
 
 BAR = 0.03

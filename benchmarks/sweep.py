@@ -39,9 +39,9 @@ from bench.checkpoints.loading import load
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
 from bench.datasets.spaces import IMAGENET
-from bench.device import to_unit_range
-from bench.prepare import Preparer
 from bench.records import Array, Checkpoint, Crop, Perturbation, Settings
+from bench.run.device import to_unit_range
+from bench.run.prepare import Preparer
 from bench.suite import Suite, suites
 
 BAR = 1.25

@@ -27,10 +27,10 @@ from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.datasets import Dataset, Library, Samples, datasets
 from bench.datasets.crops import CropSource
-from bench.device import to_unit_range
 from bench.measure import Labelled
 from bench.measure.probes import LinearProbe
 from bench.records import Array, Checkpoint, ClassSpace
+from bench.run.device import to_unit_range
 from bench.store import Store
 from bench.suite import suites
 from bench.transfer import knn, logistic

@@ -31,12 +31,12 @@ datasets.crops measure
 suite metrics.robustness metrics.by_image suite.scores suite.attacked suite.sizes suite.transfer
 store.columns
 store
-store.log features
-plan prepare feed device workbench probing sweep forecast
+store.log run run.feature_cache
+run.plan run.prepare run.feed run.device run.workbench run.probing run.sweep run.forecast
 executors board board.index board.leaderboard
 compare compare.differences
 compare.flips compare.pairs compare.lines
-config choice board.tables report.curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
+config run.choice board.tables report.curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
 compare.tables compare.gate_texts
 report
 board.summary report.publish imported

@@ -28,7 +28,6 @@ from bench.errors import BenchError
 from bench.metrics import classification
 from bench.metrics.line import fit_line
 from bench.metrics.paired import paired_interval
-from bench.plan import versions
 from bench.records import (
     Cell,
     Checkpoint,
@@ -41,6 +40,7 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
+from bench.run.plan import versions
 from bench.store import Store
 from bench.suite import Metric, Score, Suite, suites
 from bench.suite.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from bench.device import Model, free_memory, run_in_chunks, to_unit_range
 from bench.errors import BenchError, RunError
 from bench.measure.classify import Classify
+from bench.run.device import Model, free_memory, run_in_chunks, to_unit_range
 
 
 class Small(torch.nn.Module):

@@ -88,7 +88,7 @@ def test_the_stored_reader_finds_the_pixels_of_the_protocol_under_the_originals_
 
 
 def test_without_names_all_95_folders_of_the_original_are_made(make, monkeypatch):
-    monkeypatch.setattr("bench.prepare.corrupt", lambda corruption, images_NCHW, severity, **draws: images_NCHW)
+    monkeypatch.setattr("bench.run.prepare.corrupt", lambda corruption, images_NCHW, severity, **draws: images_NCHW)
     make("c", names=(), severities=(1, 2, 3, 4, 5), limit=1)
     files = [Path(name).parts for name in tree(Path("c")) if name != MADE_HERE]
     every = {(group, name, str(s)) for group, members in GROUPS.items() for name in members for s in range(1, 6)}
@@ -244,7 +244,7 @@ def test_what_another_has_half_written_stays_while_it_works(make, monkeypatch):
             assert left_over(Path("c")) == seen
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr("bench.prepare.corrupt", during)
+    monkeypatch.setattr("bench.run.prepare.corrupt", during)
     make("c")
     assert len(seen) == 1
     assert not left_over(Path("c"))
@@ -372,7 +372,7 @@ def test_a_corruption_that_fails_is_named(make, monkeypatch):
     def fails(*args, **kwargs):
         raise ValueError("too dark")
 
-    monkeypatch.setattr("bench.prepare.corrupt", fails)
+    monkeypatch.setattr("bench.run.prepare.corrupt", fails)
     with pytest.raises(RunError, match="making images under 'fog' failed: ValueError: too dark"):
         make("c")
 

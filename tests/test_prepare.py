@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from bench import prepare
 from bench.corruptions import corruptions
 from bench.errors import RunError
 from bench.images.resize import average, resize
-from bench.prepare import Preparer
 from bench.records import Perturbation
+from bench.run import prepare
+from bench.run.prepare import Preparer
 
 IDS = [f"{i}" for i in range(9)]
 FOG = Perturbation(corruption="fog", severity=3, jpeg_quality=85)

@@ -10,7 +10,6 @@ from bench.board.index import Index
 from bench.board.leaderboard import make_board
 from bench.board.summary import clean_score, summarise
 from bench.board.tables import latex
-from bench.plan import versions
 from bench.records import (
     Cell,
     Checkpoint,
@@ -22,6 +21,7 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
+from bench.run.plan import versions
 from bench.store import Store
 from bench.suite import Metric, Score, Suite
 from bench.suite.scores import MEAN_ACCURACY, TOP1

@@ -13,16 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import api, probing
+from bench import api
 from bench.board.leaderboard import Want
 from bench.checkpoints import checkpoints
 from bench.datasets import Dataset, class_spaces, datasets
 from bench.errors import AbsentError, BenchError
-from bench.features import FeatureCache, feature_sets
 from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.probes import joined
 from bench.progress import Silent
 from bench.records import ClassSpace, Data, Images, Measurement, Params, Perturbation
+from bench.run import probing
+from bench.run.feature_cache import FeatureCache, feature_sets
 from bench.store import Store
 from bench.suite import suites
 from bench.suite.transfer import Learning
@@ -186,7 +187,7 @@ def test_every_part_of_a_feature_sets_identity_is_in_its_files_name(shades, tmp_
 def test_features_of_another_version_of_the_code_miss(shades, tmp_path, passes, monkeypatch):
     data = usual(shades)
     assert run(suite_of("knn", data), tmp_path).ok
-    monkeypatch.setattr("bench.features.FEATURES_VERSION", 99)
+    monkeypatch.setattr("bench.run.feature_cache.FEATURES_VERSION", 99)
     assert run(suite_of("knn", data), tmp_path, store=str(tmp_path / "other")).ok
     assert sum(passes) == 360
 

@@ -11,8 +11,8 @@ from bench.board.index import Index
 from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.measure import measures
-from bench.plan import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
+from bench.run.plan import versions
 from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.store.log import Cost, cost, read_log
 from bench.suite import Score, Suite

@@ -9,8 +9,8 @@ from bench.cli.options import data_option, new_command, settings_of, store_optio
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.features import FeatureCache
     from bench.images.cache import CropCache
+    from bench.run.feature_cache import FeatureCache
 
 
 def add_store(commands: Any) -> None:
@@ -134,8 +134,8 @@ def add_cache(commands: Any) -> None:
 
 def _open_cache(arguments: argparse.Namespace) -> "tuple[CropCache, FeatureCache]":
     from bench import api
-    from bench.features import FeatureCache
     from bench.images.cache import CropCache
+    from bench.run.feature_cache import FeatureCache
 
     settings = api.configure(cache=arguments.cache).settings
     if settings.cache is None:

@@ -26,9 +26,9 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from bench.api import RunResult
     from bench.datasets import Library
-    from bench.forecast import Forecast
-    from bench.plan import Plan
     from bench.records import Checkpoint, Settings
+    from bench.run.forecast import Forecast
+    from bench.run.plan import Plan
     from bench.suite import Suite
 
 LONG_PLAN = 2_000_000

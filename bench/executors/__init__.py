@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.plan import Sweep
 from bench.progress import Progress
 from bench.records import Settings
+from bench.run.plan import Sweep
 
 if TYPE_CHECKING:
-    from bench.workbench import Failure
+    from bench.run.workbench import Failure
 
 Executor: TypeAlias = Callable[[Sequence[Sweep], Settings, Progress], "list[Failure]"]
 """Sweeps and settings are plain data: they can travel to another machine and be carried out there."""

@@ -96,7 +96,7 @@ TOKENS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 
 
 class Extract:
-    """The batch measure of features; its rows are kept by `bench.features`."""
+    """The batch measure of features; its rows are kept by `bench.run.feature_cache`."""
 
     def __init__(self, token: str) -> None:
         self._token = token

@@ -15,18 +15,18 @@ import numpy as np
 import torch
 
 from bench.datasets import Library
-from bench.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
 from bench.errors import BenchError, RunError, one_line
-from bench.feed import Made, Task, deaths_of_workers, tasks_of
 from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
-from bench.plan import Sweep
-from bench.probing import measure_probes
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Settings
+from bench.run.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
+from bench.run.plan import Sweep
+from bench.run.probing import measure_probes
+from bench.run.workbench import Failure, Part, SplitLoader, Workbench, check_rows, cost_of
 from bench.store import Store
 from bench.transfer.split import check_labels
-from bench.workbench import Failure, Part, SplitLoader, Workbench, check_rows, cost_of
 
 
 @dataclass

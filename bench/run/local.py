@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import cast
 
 from bench.datasets import Library
-from bench.device import check_device
 from bench.machine.distributed import broadcast, joined
-from bench.plan import Sweep, make_sweeps
 from bench.progress import Progress, Silent
 from bench.records import Cell, Settings
+from bench.run.device import check_device
+from bench.run.plan import Sweep, make_sweeps
+from bench.run.sweep import SweepRun, run_sweep
+from bench.run.workbench import Failure, Workbench, remove_old_states
 from bench.store import Store
-from bench.sweep import SweepRun, run_sweep
-from bench.workbench import Failure, Workbench, remove_old_states
 
 
 def execute(

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
 from bench.errors import BenchError, one_line
-from bench.features import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
-from bench.feed import deaths_of_workers, tasks_of
 from bench.measure import Labelled, Predicted, measures
 from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
+from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.run.feature_cache import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
+from bench.run.feed import deaths_of_workers, tasks_of
+from bench.run.workbench import Part, Workbench, check_rows, cost_of
 from bench.transfer.features import Extract
 from bench.transfer.split import check_labels, validation_rows
-from bench.workbench import Part, Workbench, check_rows, cost_of
 
 _NOT_KEPT = "its features could not be read back from the cache; make room, or give another folder with --cache DIR."
 _WITHOUT_LOGITS = ("prediction", "correct", "rank", "top_classes")

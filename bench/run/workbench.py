@@ -17,14 +17,14 @@ import torch
 
 from bench.datasets import Library, OpenedSplit, subset
 from bench.datasets.crops import CropSource
-from bench.device import Model, PeakMemory, default_batch_size, to_unit_range
 from bench.errors import RunError
-from bench.feed import Made, Task, at_once, make_images, tasks_of
 from bench.images.cache import CropCache
 from bench.measure import Batch
-from bench.prepare import Preparer
 from bench.progress import Progress
 from bench.records import Array, Cell, Crop, ImageSet, Settings
+from bench.run.device import Model, PeakMemory, default_batch_size, to_unit_range
+from bench.run.feed import Made, Task, at_once, make_images, tasks_of
+from bench.run.prepare import Preparer
 from bench.store import Store
 
 

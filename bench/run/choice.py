@@ -6,8 +6,8 @@ from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.datasets import Library, class_spaces
 from bench.datasets import datasets as dataset_registry
 from bench.errors import AbsentError, BenchError, UnknownNameError
-from bench.plan import with_data
 from bench.records import Checkpoint
+from bench.run.plan import with_data
 from bench.suite import Suite, tracks
 from bench.suite import suites as suite_registry
 

@@ -10,9 +10,9 @@ from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import AbsentError, BenchError
-from bench.features import FeatureCache, FeatureSet, feature_sets
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Crop, ImageSet, Params, Scalar, Settings, digest
+from bench.run.feature_cache import FeatureCache, FeatureSet, feature_sets
 from bench.store import Store
 from bench.suite import Suite
 

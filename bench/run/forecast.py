@@ -11,15 +11,15 @@ import torch
 from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
-from bench.device import Model, check_device, model_key, numerics, run_in_chunks
 from bench.errors import BenchError
-from bench.features import FeatureSet, feature_sets
-from bench.feed import Task, at_once, make_images, one_by_one
 from bench.measure import measures
 from bench.measure.classify import Classify
-from bench.plan import Plan, Sweep, make_sweeps
-from bench.prepare import Preparer
 from bench.records import Cell, Condition, Data, ImageSet, Settings
+from bench.run.device import Model, check_device, model_key, numerics, run_in_chunks
+from bench.run.feature_cache import FeatureSet, feature_sets
+from bench.run.feed import Task, at_once, make_images, one_by_one
+from bench.run.plan import Plan, Sweep, make_sweeps
+from bench.run.prepare import Preparer
 
 _IMAGES_MADE = 4
 """Of each set; the first pays for imports and is not counted."""

@@ -1,6 +1,6 @@
 """The crops of a sweep, batch by batch: read and cut in worker processes, in a fixed order.
 
-A corruption that is made one image at a time is made there too; batched ones follow in `bench.prepare`.
+A corruption that is made one image at a time is made there too; batched ones follow in `bench.run.prepare`.
 """
 
 import collections
@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from bench.corruptions.makers import corruption_of
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError, RunError, one_line
-from bench.prepare import perturb
 from bench.records import Array, ImageSet, Perturbation
+from bench.run.prepare import perturb
 
 
 @dataclass(frozen=True, slots=True)
