@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from bench.attack_picture import AttackedPicture
     from bench.corruptions import Corruption
-    from bench.make_c import MadeC
     from bench.report.curves import Kind
     from bench.run.forecast import Forecast
     from bench.run.workbench import Failure
+    from bench.tools.attack_picture import AttackedPicture
+    from bench.tools.make_c import MadeC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -332,7 +332,7 @@ def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
         BenchError: a name is unknown.
     """
     from bench.corruptions.builtin import GROUPS
-    from bench.gallery import in_groups
+    from bench.tools.gallery import in_groups
 
     return in_groups([name for given in names for name in GROUPS.get(given, (given,))])
 
@@ -340,8 +340,8 @@ def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
 def corrupt(
     picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
 ) -> "Iterator[tuple[Corruption, int, Image.Image]]":
-    """A picture at its own size under each corruption and severity; see `bench.gallery.corrupted`."""
-    from bench.gallery import corrupted
+    """A picture at its own size under each corruption and severity; see `bench.tools.gallery.corrupted`."""
+    from bench.tools.gallery import corrupted
 
     return corrupted(picture, chosen, severities, seed=seed)
 
@@ -349,8 +349,8 @@ def corrupt(
 def contact_sheet(
     picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
 ) -> "Image.Image":
-    """A picture's crop under each corruption (a row) and severity (a column); see `bench.gallery.contact_sheet`."""
-    from bench.gallery import contact_sheet as lay_out
+    """A picture's crop under each corruption (a row) and severity (a column); see `bench.tools.gallery.contact_sheet`."""
+    from bench.tools.gallery import contact_sheet as lay_out
 
     return lay_out(picture, chosen, severities, seed=seed)
 
@@ -358,8 +358,8 @@ def contact_sheet(
 def attack(
     pictures: Sequence[Path], checkpoint: Checkpoint, settings: Settings, *, eps: str, **how: Any
 ) -> "Iterator[AttackedPicture]":
-    """Attack pictures, each away from what a checkpoint predicts of it; `bench.attack_picture.attack_pictures`."""
-    from bench.attack_picture import attack_pictures
+    """Attack pictures, each away from what a checkpoint predicts of it; `bench.tools.attack_picture.attack_pictures`."""
+    from bench.tools.attack_picture import attack_pictures
 
     return attack_pictures(pictures, checkpoint, settings, eps=eps, **how)
 
@@ -371,8 +371,8 @@ def make_c(
     severities: Sequence[int] = (1, 2, 3, 4, 5),
     progress: Progress | None = None,
 ) -> "MadeC":
-    """Write the files of a generated ImageNet-C that are not there yet; see `bench.make_c.make_c`."""
-    from bench.make_c import make_c as make
+    """Write the files of a generated ImageNet-C that are not there yet; see `bench.tools.make_c.make_c`."""
+    from bench.tools.make_c import make_c as make
 
     return make(out, Library(settings.places), settings, progress or Silent(), names, severities)
 

@@ -21,7 +21,7 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorrup
 LAYERS = """
 bench
 errors records
-machine machine.places text joined drawing toml_lines progress machine.hardware
+machine machine.places text joined tools tools.drawing toml_lines progress machine.hardware
 registry machine.compiled rng.on_cpu rng machine.threads machine.memory machine.distributed reference metrics metrics.classification metrics.stats metrics.paired metrics.line
 images
 corruptions attacks training
@@ -36,10 +36,10 @@ run.plan run.prepare run.feed run.device run.workbench run.probing run.sweep run
 executors board board.index board.leaderboard
 compare compare.differences
 compare.flips compare.pairs compare.lines
-config run.choice board.tables report.curves cli.listings doctor checkpoints.train board.reference_check datasets.verify gallery attack_picture make_c compare.numbers compare.gate
+config run.choice board.tables report.curves cli.listings tools.doctor checkpoints.train board.reference_check datasets.verify tools.gallery tools.attack_picture tools.make_c compare.numbers compare.gate
 compare.tables compare.gate_texts
 report
-board.summary report.publish imported
+board.summary report.publish tools.import_rows
 api
 cli
 """

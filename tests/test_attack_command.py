@@ -15,7 +15,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bench import api
-from bench.attack_picture import AttackedPicture, Guess, class_name, difference
 from bench.attacks import Attack, attacks
 from bench.attacks.balls import ball_of
 from bench.attacks.engine import Engine, Pictures
@@ -24,13 +23,14 @@ from bench.checkpoints import checkpoints
 from bench.checkpoints.loading import load
 from bench.cli import main
 from bench.datasets import Library
-from bench.gallery import PictureError
 from bench.images.crop import crop_image
 from bench.measure import measures, register_attack
 from bench.measure.attacked import Attacked
 from bench.records import Checkpoint, ClassSpace, Condition, Data, Measurement, Params, Protocol
 from bench.suite import Score, Suite, suites
 from bench.suite.scores import TOP1
+from bench.tools.attack_picture import AttackedPicture, Guess, class_name, difference
+from bench.tools.gallery import PictureError
 
 MODEL = "digits-resnet"
 EPS = "16/255"  # fools it on the digits below

@@ -15,8 +15,8 @@ from bench import api
 from bench.cli import main
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
-from bench.gallery import SHEET_CROP, in_groups
 from bench.images.crop import crop_image
+from bench.tools.gallery import SHEET_CROP, in_groups
 
 SIZE = (61, 43)  # width and height: odd, not square
 

@@ -29,9 +29,9 @@ from bench.datasets.crops import CropSource
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError, RunError
 from bench.images.decode import decode
-from bench.make_c import is_whole
 from bench.store import Store
 from bench.suite import suites
+from bench.tools.make_c import is_whole
 
 NAMES = ("fog", "contrast", "gaussian_noise")
 
@@ -215,10 +215,10 @@ def test_killed_it_goes_on_where_it_was_and_ends_with_the_bytes_of_one_process(m
 
 def test_every_task_of_a_pool_is_carried_out(make, monkeypatch):
     own = []  # threads for processes, whose start takes seconds; the kills above are of a real pool
-    monkeypatch.setattr("bench.make_c.ProcessPoolExecutor", ThreadPoolExecutor)
-    monkeypatch.setattr("bench.make_c._own", own)
-    monkeypatch.setattr("bench.make_c._begin", own.append)
-    monkeypatch.setattr("bench.make_c._BATCH", 3)
+    monkeypatch.setattr("bench.tools.make_c.ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr("bench.tools.make_c._own", own)
+    monkeypatch.setattr("bench.tools.make_c._begin", own.append)
+    monkeypatch.setattr("bench.tools.make_c._BATCH", 3)
     assert make("c", workers=1).written == 72
     make("whole")
     assert tree(Path("c")) == tree(Path("whole"))
@@ -385,7 +385,7 @@ def test_an_image_that_does_not_decode_is_named(make, tmp_path, val):
 
 
 def test_a_process_that_dies_is_one_sentence(make, monkeypatch):
-    monkeypatch.setattr("bench.make_c._begin", os.abort)  # of no arguments: it fails where the process begins
+    monkeypatch.setattr("bench.tools.make_c._begin", os.abort)  # of no arguments: it fails where the process begins
     with pytest.raises(RunError, match="a process that makes images died .* give fewer --workers: the same command"):
         make("c", names=["contrast"], workers=1)
     assert not left_over(Path("c"))

@@ -10,7 +10,7 @@ from bench.cli.corrupt import check_stems
 from bench.cli.options import new_command, registry_option, settings_of, writing
 
 if TYPE_CHECKING:
-    from bench.gallery import PictureError
+    from bench.tools.gallery import PictureError
 
 
 def add_attack(commands: Any) -> None:

@@ -42,7 +42,7 @@ def add_corrupt(commands: Any) -> None:
 
 def _corrupt(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.gallery import PictureError
+    from bench.tools.gallery import PictureError
 
     severities = severities_of(arguments.severity)
     seed = api.configure(seed=arguments.seed).settings.seed

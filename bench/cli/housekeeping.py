@@ -174,7 +174,7 @@ def add_doctor(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from bench.doctor import examine
+    from bench.tools.doctor import examine
 
     findings = examine()
     for finding in findings:

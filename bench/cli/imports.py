@@ -37,7 +37,7 @@ def add_import(commands: Any) -> None:
 
 def _import(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.imported import import_rows
+    from bench.tools.import_rows import import_rows
 
     if not arguments.checkpoint.strip():
         raise BenchError("--checkpoint wants a name for the predictions, not a blank one.")

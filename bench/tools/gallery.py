@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
-from bench.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
 from bench.images.decode import decode
 from bench.records import Array, Crop
+from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 
 SHEET_CROP = Crop(size=224, ratio=224 / 256, interpolation="bilinear")  # as the files of ImageNet-C were cut
 _COLOURS = {

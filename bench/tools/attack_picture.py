@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 
 from bench.attacks.course import Ending, Spec
 from bench.attacks.epsilon import NORMS
-from bench.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.errors import BenchError, RunError, one_line
-from bench.gallery import PictureError, read_picture
 from bench.images.crop import crop_image
 from bench.records import Array, Checkpoint, Precision, Settings
+from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
+from bench.tools.gallery import PictureError, read_picture
 
 if TYPE_CHECKING:
     import torch
