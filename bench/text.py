@@ -1,7 +1,9 @@
-"""Rows as aligned text or as a Markdown table, and sizes for people."""
+"""Text for people and from them: aligned and Markdown tables, sizes, and lists of numbers in settings."""
 
 import re
 from collections.abc import Sequence
+
+from bench.errors import BenchError
 
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
@@ -44,3 +46,27 @@ def size(count: float) -> str:
 
 def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
+
+
+def whole_numbers(text: str, name: str) -> list[int]:
+    """Ascending whole numbers of at least 1.
+
+    Args:
+        text: such as `1+5+20`.
+        name: of the setting, for messages.
+
+    Raises:
+        BenchError: it is anything else.
+
+    >>> whole_numbers("1+5+20", "ks")
+    [1, 5, 20]
+    """
+    try:
+        found = [int(part) for part in text.split("+")]
+    except ValueError:
+        found = []
+    if not found or found[0] < 1 or found != sorted(set(found)):
+        raise BenchError(
+            f"{name} must be ascending whole numbers of at least 1 joined by +, such as 1+5+20, not {text!r}."
+        )
+    return found

@@ -4,10 +4,10 @@ Kolesnikov et al. 2020, arXiv 1912.11370; Dosovitskiy et al. 2021, arXiv 2010.11
 """
 
 from bench.errors import BenchError
-from bench.joined import whole_numbers
 from bench.records import Measurement, Params
 from bench.suite import suites
 from bench.suite.transfer import Learning
+from bench.text import whole_numbers
 
 SHOTS = "1+2+5+10+25"
 HEADLINE = 5

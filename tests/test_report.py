@@ -22,11 +22,11 @@ from bench.measure.classify import describe
 from bench.records import Checkpoint, Estimate
 from bench.report.charts import Frame, place_labels
 from bench.report.marks import Look
-from bench.report.measured import measured
 from bench.report.page import embedded_json, render
 from bench.report.plots import figures
 from bench.report.scatter import scatters
 from bench.store import Store
+from bench.store.log import measured
 from bench.suite import suites
 
 EVIL = "<script>alert(1)</script>"

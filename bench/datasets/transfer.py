@@ -13,7 +13,7 @@ from bench.datasets import Dataset, Samples, datasets, layouts
 from bench.datasets.layouts import Layout, label_by_name
 from bench.datasets.readers.folder import class_folders
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
-from bench.datasets.transfer_spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
+from bench.datasets.spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
 from bench.errors import AbsentError
 from bench.records import ClassSpace
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from bench.errors import BenchError
-from bench.joined import whole_numbers
 from bench.measure import Labelled, Predicted
+from bench.text import whole_numbers
 from bench.transfer import knn, logistic, ridge
 from bench.transfer.features import standardisation
 from bench.transfer.shots import shot_rows

@@ -19,11 +19,10 @@ from bench.compare.tables import GAINS, ONE_TRAINING
 from bench.datasets import Library
 from bench.errors import BenchError
 from bench.report.flipped import Flipped, flipped
-from bench.report.measured import Log, measured
 from bench.report.thumbnails import Thumbnails
 from bench.report.views import board_view
 from bench.store import Store
-from bench.store.log import read_log
+from bench.store.log import Log, measured, read_log
 
 PICTURES = 1_500_000
 """Bytes of thumbnails in a page."""

@@ -13,9 +13,9 @@ from bench.records import Estimate
 from bench.report import charts
 from bench.report.curves import METRICS, panels
 from bench.report.marks import Look, key
-from bench.report.measured import Log, Measured, measured
 from bench.report.scatter import Scatter, scatters
 from bench.store import Store, StoredCheckpoint
+from bench.store.log import Log, Measured, measured
 from bench.suite import Score
 
 _TEXTS = ("checkpoint", "family", "sam", "warnings", "cells")

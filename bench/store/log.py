@@ -1,4 +1,4 @@
-"""What a checkpoint costs, from the log of the runs that measured it: its size, work, speed and memory.
+"""The store's log: when and with what cells were measured, and what a checkpoint costs (size, work, speed, memory).
 
 The papers compare checkpoints "at similar size and throughput". Speed and memory are those of the last run of each
 cell, on whatever device that was; they stand in the log and not in the outcomes, which hold only what repeats.
@@ -7,12 +7,15 @@ cell, on whatever device that was; they stand in the log and not in the outcomes
 import functools
 import json
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.store import Store
+
+Log = Mapping[str, Mapping[str, Any]]
+"""Key of a cell to the last line on it; see `read_log`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,3 +70,30 @@ def cost(entries: Collection[dict[str, Any]]) -> Cost | None:
         images_per_second=statistics.median(entry["images_per_second"] for entry in told),
         peak_memory=max(peaks, default=None),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Of some cells; all of it is empty where the log says nothing of them."""
+
+    dates: str
+    """A day, or the first and the last."""
+    devices: str
+    versions: str
+    """Of the packages; where cells were measured with several sets of versions, all of these."""
+
+
+def measured(log: Log, keys: Iterable[str]) -> Measured:
+    """What the log says of these cells."""
+    lines = [log[key] for key in keys if key in log]
+    days = sorted({str(line["when"])[:10] for line in lines if "when" in line})
+    devices = sorted({str(line["device"]) for line in lines if "device" in line})
+    versions = sorted({_in_words(line["versions"]) for line in lines if isinstance(line.get("versions"), dict)})
+    span = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+    return Measured(dates=span, devices=", ".join(devices), versions="; or ".join(versions))
+
+
+def _in_words(versions: Mapping[str, Any]) -> str:
+    """This package first, then the others by name."""
+    names = sorted(versions, key=lambda name: (name != "rtbench", name))
+    return ", ".join(f"{name} {versions[name]}" for name in names)

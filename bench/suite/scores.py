@@ -4,20 +4,20 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from bench import metrics
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, class_spaces
-from bench.metrics import classification
 from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
 from bench.suite import Metric, Score, Suite
 
-TOP1 = Metric(name="top1", function=classification.top1)
-TOP5 = Metric(name="top5", function=classification.top5)
-MEAN_PER_CLASS = Metric(name="mean_per_class_accuracy", function=classification.mean_per_class_accuracy)
-NLL = Metric(name="nll", function=classification.nll, unit="nats", higher_is_better=False)
-BRIER = Metric(name="brier", function=classification.brier, unit="squared probability", higher_is_better=False)
-ECE = Metric(name="ece", function=classification.ece, higher_is_better=False)
-MEAN_ACCURACY = Metric(name="mean_accuracy", function=classification.mean_accuracy)
-RELATIVE_DROP = Metric(name="relative_drop", function=classification.relative_drop, higher_is_better=False)
+TOP1 = Metric(name="top1", function=metrics.top1)
+TOP5 = Metric(name="top5", function=metrics.top5)
+MEAN_PER_CLASS = Metric(name="mean_per_class_accuracy", function=metrics.mean_per_class_accuracy)
+NLL = Metric(name="nll", function=metrics.nll, unit="nats", higher_is_better=False)
+BRIER = Metric(name="brier", function=metrics.brier, unit="squared probability", higher_is_better=False)
+ECE = Metric(name="ece", function=metrics.ece, higher_is_better=False)
+MEAN_ACCURACY = Metric(name="mean_accuracy", function=metrics.mean_accuracy)
+RELATIVE_DROP = Metric(name="relative_drop", function=metrics.relative_drop, higher_is_better=False)
 
 
 def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]:
@@ -59,7 +59,7 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
 
 def within(metric: Metric, part: str) -> Metric:
     """A metric of the logits cut to a part of the class space; the measure must be given it among its `subsets`."""
-    function = functools.partial(classification.within, metric.function, part)
+    function = functools.partial(metrics.within, metric.function, part)
     return replace(metric, name=f"{metric.name}[{part}]", function=function)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import BenchError
-from bench.joined import whole_numbers
 from bench.metrics import classification
 from bench.records import Condition, Estimate, ModelSetting, Outcome, Params, Protocol
 from bench.suite import Metric, Score, Suite
 from bench.suite.scores import TOP1
+from bench.text import whole_numbers
 
 RATIOS = "0.7+0.75+0.8+0.85+0.9+0.95+1.0"
 """From a crop that cuts half of the picture off to one that cuts nothing off its short side."""

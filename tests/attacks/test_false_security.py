@@ -10,7 +10,7 @@ from bench.errors import BenchError, RunError
 from bench.measure.attacked import Attacked
 from bench.measure.autoattacked import AutoAttacked
 from bench.records import Outcome
-from bench.suite import attacked
+from bench.suite.attacked import FLAGS, SIGNS, SQUARE_LAST
 
 GRIDS = {"linf": "2/255+8/255", "l2": "0.5+1"}
 
@@ -43,7 +43,7 @@ SHOWN = {
 """The least that each must show."""
 
 
-def warned(columns, loader, signs=attacked.SIGNS):
+def warned(columns, loader, signs=SIGNS):
     """The signs whose value is above their threshold."""
     outcome = Outcome(ids=loader.ids, labels=loader.labels, columns=columns)
     found = set()
@@ -122,7 +122,7 @@ def test_autoattack_says_what_it_saw_and_square_alone_saw(small, pace):
     module, loader = small
     masked = Masked(module, **MASKS["quantised"])
     columns = AutoAttacked(norm="linf", eps="32/255").run(masked, loader, {}, 0, pace)
-    signs = (attacked.SQUARE_LAST, attacked.FLAGS, *attacked.SIGNS)
+    signs = (SQUARE_LAST, FLAGS, *SIGNS)
     assert {"square_after_white_box", "autoattack_flags", "zero_gradients"} <= warned(columns, loader, signs)
     assert set("+".join(columns["flags"]).split("+")) == {"zero gradients"}
 

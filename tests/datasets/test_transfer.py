@@ -15,7 +15,7 @@ from scipy.io import savemat
 from bench.datasets import Library, datasets, fingerprint
 from bench.datasets.embedded import make_digits, make_letters
 from bench.datasets.layouts import folded, label_by_name
-from bench.datasets.transfer_spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
+from bench.datasets.spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
 from bench.errors import AbsentError, BenchError, RunError
 
 SPACES = (FLOWERS102, PETS, CARS, DTD, FOOD101, INAT18, INAT19)
