@@ -22,10 +22,10 @@ from _common import claim, clock, register_random, register_synthetic
 
 from bench import api
 from bench.config import load_config
+from bench.metrics.classification import TOP1
 from bench.records import Array, Checkpoint, Condition, Data, Protocol, Settings
 from bench.store import Store
 from bench.suite import Score, Suite
-from bench.suite.scores import TOP1
 
 FLIPS_BAR = 0.002
 """Share of predictions; design: "across batch sizes and devices at most 0.2% of predictions flip"."""

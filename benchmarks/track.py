@@ -56,9 +56,9 @@ def watch(command: list[str]) -> tuple[float, int]:
 def sweep(n: int) -> None:
     """Show `n` synthetic images to a small model; run in a process of its own, that is watched."""
     from bench import api
+    from bench.metrics.classification import TOP1
     from bench.records import Condition, Data, Protocol
     from bench.suite import Score, Suite
-    from bench.suite.scores import TOP1
 
     with tempfile.TemporaryDirectory() as folder:
         flags = {"store": f"{folder}/runs", "cache": f"{folder}/crops", "device": "cpu", "workers": 2}

@@ -6,9 +6,10 @@ so its numbers are not comparable. Models of another input size get the corrupte
 
 import functools
 
+from bench.metrics.classification import MEAN_ACCURACY
 from bench.records import Condition, Crop, Data, Images, Protocol
 from bench.suite import AS_REFERENCE, Score, Suite, suites
-from bench.suite.scores import CORRUPTIONS, MEAN_ACCURACY, corrupted, severities
+from bench.suite.scores import CORRUPTIONS, corrupted, severities
 
 DATA = Data(dataset="cifar10")
 WHOLE = Crop(size=32, ratio=1.0)

@@ -4,9 +4,10 @@ Its one pass also serves ReaL, relative mCE's clean error, and the clean control
 the validation images of their 200 classes, with the logits cut to these.
 """
 
+from bench.metrics.classification import TOP1
 from bench.records import Condition, Data, Measurement, Params, Protocol
 from bench.suite import Score, Suite, suites
-from bench.suite.scores import TOP1, classification, within
+from bench.suite.scores import classification
 
 CLEAN = Condition(
     data=Data(dataset="imagenet"),
@@ -23,8 +24,8 @@ suites.register(
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=(
             *classification(CLEAN, top5="top-5"),
-            Score(metric=within(TOP1, "imagenet-r"), conditions=(CLEAN,), column="R's 200"),
-            Score(metric=within(TOP1, "imagenet-a"), conditions=(CLEAN,), column="A's 200"),
+            Score(metric=TOP1.within("imagenet-r"), conditions=(CLEAN,), column="R's 200"),
+            Score(metric=TOP1.within("imagenet-a"), conditions=(CLEAN,), column="A's 200"),
         ),
     )
 )

@@ -8,12 +8,15 @@ stored files, `imagenet-c-generated` stands in: another protocol, never in the s
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
-from bench.metrics import classification
+from bench.metrics import Metric
+from bench.metrics.classification import MEAN_ACCURACY
+from bench.metrics.shift import MCE, RELATIVE_MCE
 from bench.records import Condition, Crop, Data, Protocol
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
-from bench.suite import Metric, Score, Suite, suites
-from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS, MEAN_ACCURACY, SEVERITIES, corrupted, severities
+from bench.suite import Score, Suite, suites
+from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS, SEVERITIES, corrupted, severities
 from suites.imagenet import CLEAN
 
 ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES) for name in CORRUPTIONS}
@@ -21,19 +24,10 @@ ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES)
 
 def mce(names: tuple[str, ...]) -> Metric:
     """The mean corruption error over some corruptions, relative to AlexNet's."""
-    function = functools.partial(classification.mean_corruption_error, reference=[ALEXNET[name] for name in names])
-    return Metric(name="mce" if len(names) > 1 else "ce", function=function, higher_is_better=False)
+    metric = MCE.given(reference=[ALEXNET[name] for name in names])
+    return metric if len(names) > 1 else replace(metric, name="ce")
 
 
-RELATIVE_MCE = Metric(
-    name="relative_mce",
-    function=functools.partial(
-        classification.relative_mean_corruption_error,
-        reference=[ALEXNET[name] for name in MCE_CORRUPTIONS],
-        reference_clean=ALEXNET_CLEAN_ERROR,
-    ),
-    higher_is_better=False,
-)
 # 224 of 224: neither resized nor cut.
 stored = functools.partial(
     severities,
@@ -49,9 +43,11 @@ def scores(severities_of: Callable[[str], tuple[Condition, ...]]) -> tuple[Score
     conditions = {name: severities_of(name) for name in CORRUPTIONS}
     fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
     every = tuple(condition for name in CORRUPTIONS for condition in conditions[name])
+    reference = [ALEXNET[name] for name in MCE_CORRUPTIONS]
+    relative_mce = RELATIVE_MCE.given(reference=reference, reference_clean=ALEXNET_CLEAN_ERROR)
     return (
         Score(metric=mce(MCE_CORRUPTIONS), conditions=fifteen, column="mCE"),
-        Score(metric=RELATIVE_MCE, conditions=(CLEAN, *fifteen), column="rel. mCE"),
+        Score(metric=relative_mce, conditions=(CLEAN, *fifteen), column="rel. mCE"),
         Score(metric=MEAN_ACCURACY, conditions=every, column="mean of 19"),
         *corrupted(CLEAN, severities_of, CORRUPTIONS),
         *(Score(metric=mce((name,)), conditions=conditions[name]) for name in CORRUPTIONS),

@@ -4,16 +4,15 @@ A prediction is right if it is in the image's set of labels. 3,163 of the 50,000
 Labels are found by file name (ILSVRC2012_val_00000001.JPEG), never by position. Needs no pass of its own.
 """
 
-import functools
+from dataclasses import replace
 
 from bench.datasets.imagenet import real_labels_of
-from bench.metrics import classification
+from bench.metrics.classification import ACCURACY_IN_SETS, TOP1
 from bench.records import Protocol
-from bench.suite import Metric, Score, Suite, suites
-from bench.suite.scores import TOP1
+from bench.suite import Score, Suite, suites
 from suites.imagenet import CLEAN
 
-REAL = Metric(name="real_accuracy", function=functools.partial(classification.accuracy_in_sets, sets_of=real_labels_of))
+REAL = replace(ACCURACY_IN_SETS.given(sets_of=real_labels_of), name="real_accuracy")
 
 suites.register(
     Suite(

@@ -4,9 +4,10 @@ Three variants of 10,000 photographs, which differ in how often annotators chose
 one that papers report. The drop is relative to the validation set; the sets share no image.
 """
 
+from bench.metrics.classification import BRIER, ECE, MEAN_PER_CLASS, NLL, TOP1, TOP5
+from bench.metrics.shift import RELATIVE_DROP
 from bench.records import Condition, Data, Protocol
 from bench.suite import Score, Suite, suites
-from bench.suite.scores import BRIER, ECE, MEAN_PER_CLASS, NLL, RELATIVE_DROP, TOP1, TOP5
 from suites.imagenet import CLEAN
 
 VARIANTS = {

@@ -3,9 +3,9 @@
 45 strengths of L2 are tried on the validation split; the best is fit again to train and validation together.
 """
 
+from bench.metrics.classification import NLL
 from bench.records import Measurement, Params
 from bench.suite import suites
-from bench.suite.scores import NLL
 from bench.suite.transfer import VALIDATION, Learning, noted
 
 VALUES, SMALLEST, LARGEST = 45, 1e-6, 1e6

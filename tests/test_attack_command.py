@@ -26,9 +26,9 @@ from bench.datasets import Library
 from bench.images.crop import crop_image
 from bench.measure import measures, register_attack
 from bench.measure.attacked import Attacked
+from bench.metrics.classification import TOP1
 from bench.records import Checkpoint, ClassSpace, Condition, Data, Measurement, Params, Protocol
 from bench.suite import Score, Suite, suites
-from bench.suite.scores import TOP1
 from bench.tools.attack_picture import AttackedPicture, Guess, class_name, difference
 from bench.tools.gallery import PictureError
 

@@ -1,6 +1,5 @@
 """Two checkpoints on the same images: tests and intervals against statsmodels and known truths; what is refused."""
 
-import functools
 import math
 from dataclasses import replace
 
@@ -25,9 +24,12 @@ from bench.compare.lines import effective_robustness, published_accuracies
 from bench.compare.pairs import accuracy_of, clean_of, compare_pairs, gains
 from bench.datasets import class_spaces
 from bench.errors import BenchError
-from bench.metrics import classification
+from bench.metrics import Metric, mean_by_image, share, shift
+from bench.metrics.classification import MEAN_ACCURACY, MEAN_OF_SETS, NLL, TOP1
 from bench.metrics.line import fit_line
+from bench.metrics.outcomes import cut
 from bench.metrics.paired import paired_interval
+from bench.metrics.shift import MCE, RELATIVE_DROP
 from bench.records import (
     Cell,
     Checkpoint,
@@ -42,8 +44,7 @@ from bench.records import (
 )
 from bench.run.plan import versions
 from bench.store import Store
-from bench.suite import Metric, Score, Suite, suites
-from bench.suite.scores import MEAN_ACCURACY, NLL, RELATIVE_DROP, TOP1
+from bench.suite import Score, Suite, suites
 from tests.contracts.test_suites import outcomes_of
 
 CLEAN = Condition(data=Data(dataset="digits"))
@@ -51,9 +52,9 @@ FOGS = tuple(
     Condition(data=Data(dataset="digits"), images=Images(perturbation=Perturbation(corruption="fog", severity=s)))
     for s in (1, 2, 3)
 )
-MCE = Metric(
-    name="mce",
-    function=lambda *outcomes: classification.mean_corruption_error(*outcomes, reference=[[0.5, 0.6, 0.7]]),
+OWN = Metric(
+    name="own",
+    function=lambda *outcomes: shift.mean_corruption_error(*outcomes, reference=[[0.5, 0.6, 0.7]]),
     higher_is_better=False,
 )
 SUITE = Suite(
@@ -210,12 +211,7 @@ def test_intervals_hold_the_truth_and_equal_checkpoints_seldom_differ(tmp_path):
 
 
 def test_mce_goes_by_clusters_as_mean_accuracy_does(both):
-    metric = Metric(
-        name="mce",
-        function=functools.partial(classification.mean_corruption_error, reference=[[0.5, 0.5, 0.5]]),
-        higher_is_better=False,
-    )
-    score = Score(metric=metric, conditions=FOGS, column="mCE")
+    score = Score(metric=MCE.given(reference=[[0.5, 0.5, 0.5]]), conditions=FOGS, column="mCE")
     mce, mean = differences(*both.sides("one", "two"), [score, FOG])
     assert mce.value == pytest.approx(-2 * mean.value)  # errors over a reference of a half
     assert mce.p == pytest.approx(mean.p)
@@ -223,10 +219,21 @@ def test_mce_goes_by_clusters_as_mean_accuracy_does(both):
     assert mce.ci_low < mce.value < mce.ci_high
 
 
-def test_a_metric_of_the_users_own_has_a_difference_and_no_interval(both):
-    [found] = differences(*both.sides("one", "two"), [Score(metric=MCE, conditions=FOGS, column="own")])
+def test_a_metric_without_what_images_give_has_a_difference_and_no_interval_and_says_so(both):
+    [found] = differences(*both.sides("one", "two"), [Score(metric=OWN, conditions=FOGS, column="own")])
     assert (found.ci_low, found.p, found.how) == (None, None, "")
+    assert found.untested == "own is made by no means over images"
     assert found.value > 0
+
+
+def test_a_metric_of_the_users_own_is_compared_as_ours_by_what_its_images_give(both):
+    def accuracy(outcome):
+        return share(outcome.columns["correct"])
+
+    own = Metric(name="own", function=accuracy, by_image=lambda one: mean_by_image(one, one.columns["correct"]))
+    [mine] = differences(*both.sides("one", "two"), [Score(metric=own, conditions=FOGS[:1], column="own")])
+    [ours] = differences(*both.sides("one", "two"), [Score(metric=TOP1, conditions=FOGS[:1], column="ours")])
+    assert (mine.ci_low, mine.ci_high, mine.p, mine.how) == (ours.ci_low, ours.ci_high, ours.p, "McNemar")
 
 
 def test_a_checkpoint_against_itself_differs_in_nothing(both):
@@ -296,8 +303,7 @@ def test_few_changes_are_judged_as_bonett_and_price_do():
 
 def test_a_mean_over_data_sets_adds_up_their_variances(filled, tmp_path):
     sets = (CLEAN, Condition(data=Data(dataset="digits-v2")))
-    groups = ((classification.top1, 1), (classification.top1, 1))
-    mean = Metric(name="mean_of_sets", function=functools.partial(classification.mean_of_sets, groups=groups))
+    mean = MEAN_OF_SETS.given(groups=((TOP1, 1), (TOP1, 1)))
     single = [Score(metric=TOP1, conditions=(condition,), column=condition.data.dataset) for condition in sets]
     suite = replace(SUITE, scores=(Score(metric=mean, conditions=sets, column="mean"), *single))
     for entry, seed in ((ONE, 1), (TWO, 2)):
@@ -320,15 +326,12 @@ def test_a_relative_drop_between_different_images_is_paired_within_each_set(tmp_
     board = filled.board(suites.get("imagenet-r"))
     [drop] = [score for score in board.suite.board if score.column == "rel. drop"]
     [found] = differences(filled.side("one", board), filled.side("two", board), [drop])
-    cut = {
-        name: [classification.cut(outcomes[c], "imagenet-r", "") for c in drop.conditions]
-        for name, outcomes in made.items()
-    }
+    inside = {name: [cut(outcomes[c], "imagenet-r", "") for c in drop.conditions] for name, outcomes in made.items()}
     rng, values = np.random.default_rng(0), []
     for _ in range(4000):
-        rows = [rng.integers(0, outcome.n, outcome.n) for outcome in cut["one"]]
+        rows = [rng.integers(0, outcome.n, outcome.n) for outcome in inside["one"]]
         clean, shifted = (
-            np.array([cut[name][i].columns["correct"][rows[i]].mean() for name in ("one", "two")]) for i in (0, 1)
+            np.array([inside[name][i].columns["correct"][rows[i]].mean() for name in ("one", "two")]) for i in (0, 1)
         )
         values.append(np.diff(1 - shifted / clean)[0])
     assert found.how == "by data set"

@@ -21,7 +21,8 @@ from bench.datasets import Library
 from bench.errors import BenchError
 from bench.machine import hardware
 from bench.measure import MeasureEntry, measures
-from bench.metrics import classification
+from bench.metrics import Metric, shift
+from bench.metrics.classification import TOP1
 from bench.records import (
     Condition,
     Crop,
@@ -36,8 +37,7 @@ from bench.records import (
     Settings,
 )
 from bench.store import Store
-from bench.suite import Metric, Score, Suite
-from bench.suite.scores import TOP1
+from bench.suite import Score, Suite
 
 LIGHTS = Data(dataset="lights")
 DUSK = Images(perturbation=Perturbation(corruption="dusk", severity=3))
@@ -551,7 +551,7 @@ def test_auto_is_no_precision_that_the_user_names(tmp_path, monkeypatch, flags, 
 def test_two_suites_share_one_clean_cell(run):
     clean, dusk = condition("classify"), condition("classify", images=DUSK)
     one = suite("one", (Score(metric=TOP1, conditions=(clean,), column="clean"),))
-    drop = Metric(name="drop", function=classification.relative_drop)
+    drop = Metric(name="drop", function=shift.relative_drop)
     two = suite("two", (Score(metric=drop, conditions=(clean, dusk), column="drop"),))
     result = run.suites(one, two)
     assert len(result.plan.cells) == len(run.store.keys()) == 2

@@ -1,6 +1,5 @@
 """The gate's judgement: what is a regression, what cannot be compared, and that neither is ever a pass."""
 
-import functools
 import json
 
 import numpy as np
@@ -16,12 +15,13 @@ from bench.compare import gate
 from bench.compare.gate import Report, common, judge
 from bench.compare.gate_texts import as_text
 from bench.compare.numbers import published, stored
-from bench.metrics.classification import mean_corruption_error
+from bench.metrics import Metric
+from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.metrics.paired import holm
+from bench.metrics.shift import MCE
 from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.store import Store
-from bench.suite import Metric, Score, Suite, suites
-from bench.suite.scores import MEAN_ACCURACY, TOP1
+from bench.suite import Score, Suite, suites
 
 DIGITS = suites.get("digits")
 N = 500
@@ -47,11 +47,7 @@ def corrupted(name: str, headline: Metric) -> Suite:
 CORRUPTED = corrupted("small-c", MEAN_ACCURACY)
 ERRORS = corrupted(
     "small-mce",
-    Metric(
-        name="mce",
-        function=functools.partial(mean_corruption_error, reference=((0.8, 0.9), (0.7, 0.9))),
-        higher_is_better=False,
-    ),
+    MCE.given(reference=((0.8, 0.9), (0.7, 0.9))),
 )
 
 

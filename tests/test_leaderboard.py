@@ -1,15 +1,22 @@
 """Tables from the store: the right cells, nothing mixed, nothing scored from missing data, and CSV that reads back."""
 
+import ast
+import functools
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.board.index import Index
+from bench.board.index import Index, sources
 from bench.board.leaderboard import NothingStoredError, Want, make_board
 from bench.board.tables import column, leaderboard, long_table, read_csv, to_csv
 from bench.errors import BenchError, UnknownNameError
+from bench.metrics import Metric
+from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.records import (
     Cell,
     Checkpoint,
@@ -25,8 +32,7 @@ from bench.records import (
     Protocol,
 )
 from bench.store import Store
-from bench.suite import Metric, Score, Suite
-from bench.suite.scores import MEAN_ACCURACY, TOP1
+from bench.suite import Score, Suite, suites
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOGS = tuple(
@@ -209,7 +215,7 @@ def test_two_models_under_one_name_are_told_apart(filled):
 
 def test_a_score_that_is_not_defined_is_a_note_not_a_number(filled):
     fill(filled, ONE)
-    from bench.suite.scores import RELATIVE_DROP
+    from bench.metrics.shift import RELATIVE_DROP
 
     filled.add(TWO, CLEAN, 0)
     filled.add(TWO, FOGS[0], 0)
@@ -237,6 +243,44 @@ def test_scores_are_computed_once_and_again_without_the_index(filled, monkeypatc
     (filled.store.root / "index.sqlite").unlink()
     assert values(filled.board()) == first
     assert reads
+
+
+@pytest.mark.parametrize("name", [suite.name for suite in suites])
+def test_scores_are_kept_by_every_module_that_they_are_computed_by(name):
+    for metric in {score.metric.name: score.metric for score in suites.get(name).scores}.values():
+        function = metric.function
+        while isinstance(function, functools.partial):
+            function = next((part for part in function.args if callable(part)), function.func)
+        kept = {path.resolve() for path in sources(function.__module__)}
+        assert used_by(function.__module__) <= kept, metric.name
+
+
+def used_by(module):
+    """The files of a module and of what it imports of `bench.metrics`, and these in turn."""
+    found, wanted = set(), [module]
+    while wanted:
+        path = Path(sys.modules[wanted.pop()].__file__).resolve()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("bench.metrics"):
+                names = (f"{node.module}.{alias.name}" for alias in node.names)
+                wanted += [str(node.module), *(name for name in names if name in sys.modules)]
+    return found
+
+
+def test_a_mean_over_data_sets_is_kept_between_processes(tmp_path):
+    [first, second] = (describe_in_a_process("knn") for _ in range(2))
+    assert first == second
+
+
+def describe_in_a_process(suite):
+    script = (
+        "from bench.board.index import _describe\nfrom bench.suite import suites\n"
+        f"print(_describe(suites.get({suite!r}).headline.metric.function))"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_metric_that_was_changed_is_computed_again(filled):

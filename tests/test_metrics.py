@@ -13,7 +13,7 @@ import torch
 from bench.datasets.imagenet import real_labels_of
 from bench.errors import BenchError, RunError
 from bench.measure.classify import describe
-from bench.metrics import classification, stats
+from bench.metrics import classification, shift, stats
 from bench.records import Array, Estimate, Outcome
 from bench.suite.scores import MCE_CORRUPTIONS
 
@@ -151,14 +151,6 @@ def test_ece_keeps_a_confidence_that_float32_puts_above_one_in_the_last_bin() ->
     assert classification.ece(outcome).value == pytest.approx(mean_confidence - 0.75, abs=1e-5)
 
 
-def test_accuracy_by_class_counts_each_class_alone() -> None:
-    by_class = classification.accuracy_by_class(right(1, 0, 1, 1, labels=[5, 5, 5, 2]))
-    assert list(by_class) == [2, 5]
-    assert by_class[5].n == 3
-    assert by_class[5].value == pytest.approx(2 / 3)
-    assert interval(by_class[5]) == stats.wilson(2, 3)
-
-
 @pytest.mark.parametrize("score", EVERY)
 def test_a_score_is_a_plain_number_inside_its_interval(score: Callable[..., Estimate]) -> None:
     estimate = score(classified(*sample()))
@@ -253,7 +245,7 @@ def test_mean_accuracy_matches_images_by_id_in_any_order() -> None:
     first, second = right(1, 1, 0, 0, 1, 0, labels=labels), right(1, 0, 0, 0, 1, 1, labels=labels)
     shuffled = reordered(second, np.array([3, 1, 5, 0, 2, 4]))
     assert classification.mean_accuracy(first, shuffled) == classification.mean_accuracy(first, second)
-    assert classification.relative_drop(first, shuffled) == classification.relative_drop(first, second)
+    assert shift.relative_drop(first, shuffled) == shift.relative_drop(first, second)
     # By position instead, the pairs and with them the interval would be others.
     by_position = Outcome(ids=first.ids, labels=first.labels, columns=shuffled.columns)
     assert classification.mean_accuracy(first, by_position) != classification.mean_accuracy(first, second)
@@ -266,7 +258,7 @@ def test_repeating_a_condition_changes_nothing() -> None:
 
 def test_relative_drop_pairs_the_same_images() -> None:
     clean, foggy, snowy = right(1, 1, 1, 1, 0), right(1, 1, 0, 0, 0), right(1, 0, 0, 0, 0)
-    estimate = classification.relative_drop(clean, foggy, snowy)
+    estimate = shift.relative_drop(clean, foggy, snowy)
     assert estimate.value == pytest.approx((0.8 - (0.4 + 0.2) / 2) / 0.8)
     assert estimate.n == 5
     shifted_N = np.array([1, 0.5, 0, 0, 0])
@@ -278,7 +270,7 @@ def test_relative_drop_pairs_the_same_images() -> None:
 def test_relative_drop_takes_different_images_as_independent_samples() -> None:
     clean = right(1, 1, 1, 0)
     shifted = right(1, 0, 0, ids=["v2-0", "v2-1", "v2-2"])
-    estimate = classification.relative_drop(clean, shifted)
+    estimate = shift.relative_drop(clean, shifted)
     assert estimate.value == pytest.approx(1 - (1 / 3) / 0.75)
     assert estimate.n == 7
     variance = (1 / 9) + (4 / 9) ** 2 * (0.25 * 0.75 / 3)  # of the shifted mean, and r² times that of the clean one
@@ -287,17 +279,17 @@ def test_relative_drop_takes_different_images_as_independent_samples() -> None:
 
 
 def test_relative_drop_is_negative_where_the_shift_helps() -> None:
-    assert classification.relative_drop(right(1, 0, 0), right(1, 1, 0)).value == -1.0
+    assert shift.relative_drop(right(1, 0, 0), right(1, 1, 0)).value == -1.0
 
 
 @pytest.mark.parametrize("shifted", [(0, 0, 0), (1, 1, 0)])
 def test_relative_drop_has_no_interval_where_nothing_varies(shifted: tuple[int, ...]) -> None:
-    estimate = classification.relative_drop(right(1, 1, 0), right(*shifted))
+    estimate = shift.relative_drop(right(1, 1, 0), right(*shifted))
     assert (estimate.ci_low, estimate.ci_high) == (None, None)
 
 
 def test_relative_drop_of_one_image_has_no_interval() -> None:
-    estimate = classification.relative_drop(right(1), right(1, 0, ids=["a", "b"]))
+    estimate = shift.relative_drop(right(1), right(1, 0, ids=["a", "b"]))
     assert (estimate.value, estimate.n, estimate.ci_low) == (0.5, 3, None)
 
 
@@ -315,14 +307,14 @@ def test_no_score_of_zero_samples(score: Callable[..., Estimate]) -> None:
 def test_no_relative_drop_of_zero_samples(clean: bool) -> None:
     pair = (right(), right(1, 0)) if clean else (right(1, 0), right())
     with pytest.raises(BenchError, match="no score from missing data"):
-        classification.relative_drop(*pair)
+        shift.relative_drop(*pair)
 
 
 def test_no_score_of_zero_conditions() -> None:
     with pytest.raises(BenchError, match="mean accuracy needs at least one condition"):
         classification.mean_accuracy()
     with pytest.raises(BenchError, match="relative drop needs at least one condition"):
-        classification.relative_drop(right(1, 0))
+        shift.relative_drop(right(1, 0))
 
 
 @pytest.mark.parametrize("score", EVERY)
@@ -358,7 +350,7 @@ def test_top5_of_five_classes_is_an_error() -> None:
     assert 0 < classification.top5(classified(*sample(k=6))).value < 1
 
 
-@pytest.mark.parametrize("several", [classification.mean_accuracy, classification.relative_drop])
+@pytest.mark.parametrize("several", [classification.mean_accuracy, shift.relative_drop])
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -374,7 +366,7 @@ def test_other_images_or_labels_are_errors(
         several(right(1, 1, 0), right(1, 0, 0, **other))
 
 
-@pytest.mark.parametrize("several", [classification.mean_accuracy, classification.relative_drop])
+@pytest.mark.parametrize("several", [classification.mean_accuracy, shift.relative_drop])
 def test_a_limit_on_one_condition_alone_is_an_error(several: Callable[..., Estimate]) -> None:
     with pytest.raises(BenchError, match="2 are shared of 3 and 2: use one limit"):
         several(right(1, 1, 0), right(1, 0))
@@ -385,7 +377,7 @@ def test_a_limit_on_one_condition_alone_is_an_error(several: Callable[..., Estim
 def test_shifted_outcomes_of_different_images_are_an_error() -> None:
     shifted = right(1, 0, ids=["a", "b"]), right(1, 0, ids=["b", "c"])
     with pytest.raises(BenchError, match="relative drop needs the same images in every condition"):
-        classification.relative_drop(right(1, 1), *shifted)
+        shift.relative_drop(right(1, 1), *shifted)
 
 
 def test_an_image_that_comes_twice_is_an_error() -> None:
@@ -397,7 +389,7 @@ def test_an_image_that_comes_twice_is_an_error() -> None:
 @pytest.mark.parametrize("shifted_ids", [None, ["a", "b"]])
 def test_relative_drop_from_nothing_is_an_error(shifted_ids: list[str] | None) -> None:
     with pytest.raises(BenchError, match="clean accuracy of 0"):
-        classification.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
+        shift.relative_drop(right(0, 0), right(1, 0, ids=shifted_ids))
 
 
 # -- the ImageNet family --------------------------------------------------------------------------------------
@@ -461,9 +453,7 @@ def test_mce_is_robustbenchs_from_its_own_numbers():
         float(row["value"]) for row in rows if (row["checkpoint"], row["metric"]) == ("Standard_R50", "corruptions_mce")
     )
     assert published == 76.38
-    assert 100 * classification.mean_corruption_error(*outcomes, reference=alexnet).value == pytest.approx(
-        published, abs=0.01
-    )
+    assert 100 * shift.mean_corruption_error(*outcomes, reference=alexnet).value == pytest.approx(published, abs=0.01)
 
 
 def test_mce_of_alexnet_is_one_and_its_interval_is_the_bootstraps():
@@ -471,7 +461,7 @@ def test_mce_of_alexnet_is_one_and_its_interval_is_the_bootstraps():
     n, reference = 400, [[0.5, 0.7], [0.6, 0.9]]
     wrong = rng.random((n, 4)) < np.ravel(reference)
     outcomes = [Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in wrong.T]
-    found = classification.mean_corruption_error(*outcomes, reference=reference)
+    found = shift.mean_corruption_error(*outcomes, reference=reference)
     picks = rng.integers(0, n, (4000, n))
     errors = wrong[picks].mean(axis=1).reshape(4000, 2, 2)
     draws = (errors.sum(2) / np.sum(reference, axis=1)).mean(axis=1)
@@ -488,9 +478,7 @@ def test_relative_mce_has_its_value_and_interval_from_paired_images():
     outcomes = [
         Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={"correct": ~column}) for column in (clean, *wrong.T)
     ]
-    found = classification.relative_mean_corruption_error(
-        *outcomes, reference=reference, reference_clean=clean_reference
-    )
+    found = shift.relative_mean_corruption_error(*outcomes, reference=reference, reference_clean=clean_reference)
     assert found.value == pytest.approx((wrong.mean(0).sum() - 2 * clean.mean()) / (1.4 - 0.8))
     picks = rng.integers(0, n, (4000, n))
     draws = (wrong[picks].mean(1).sum(1) - 2 * clean[picks].mean(1)) / 0.6
@@ -500,14 +488,14 @@ def test_relative_mce_has_its_value_and_interval_from_paired_images():
 def test_reference_errors_must_fit_the_conditions():
     outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"correct": np.ones(2, bool)})
     with pytest.raises(BenchError, match="mCE has reference errors for 2 conditions, but 1 were given"):
-        classification.mean_corruption_error(outcome, reference=[[0.5, 0.5]])
+        shift.mean_corruption_error(outcome, reference=[[0.5, 0.5]])
 
 
 def test_a_part_without_an_image_has_no_score():
     columns = {"r/rank": np.array([-1, -1]), "r/correct": np.zeros(2, bool)}
     outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns=columns)
     with pytest.raises(BenchError, match="top1 within 'r' needs an image of one of its classes, but none"):
-        classification.within(classification.top1, "r", outcome)
+        classification.TOP1.within("r").function(outcome)
 
 
 def test_labels_that_nobody_has_give_no_score():

@@ -18,12 +18,12 @@ from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import Library, subset
 from bench.datasets.crops import CropSource
+from bench.metrics.classification import TOP1
 from bench.records import Condition, Crop, Data, Images, ImageSet, Params, Perturbation, Protocol, Settings
 from bench.run.feed import Task, at_once, make_images
 from bench.run.prepare import Preparer
 from bench.store import Store
 from bench.suite import Score, Suite
-from bench.suite.scores import TOP1
 
 DIGITS = Data(dataset="digits")
 LIMIT = 40

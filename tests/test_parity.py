@@ -15,10 +15,10 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, class_spaces
 from bench.datasets.crops import CropSource
+from bench.metrics.classification import TOP1
 from bench.records import Checkpoint, Condition, Crop, Data, Params, Protocol
 from bench.store import Store
 from bench.suite import Score, Suite
-from bench.suite.scores import TOP1
 
 IMAGENET = "imagenet-1k"
 RECIPES = {  # those that must be right whatever the registry holds

@@ -16,10 +16,11 @@ import bench.checkpoints.zoo as zoo
 from bench import api
 from bench.datasets import Library, subset
 from bench.errors import BenchError
+from bench.metrics.classification import best_of, best_value
 from bench.records import ModelSetting, Outcome, Settings
 from bench.store import Store
 from bench.suite import Suite, suites
-from bench.suite.sizes import RATIOS, best_of, best_value
+from bench.suite.sizes import RATIOS
 
 CROP_RATIO, RESOLUTION = suites.get("digits-crop-ratio"), suites.get("digits-resolution")
 LIMIT = 60

@@ -10,6 +10,8 @@ from bench.board.index import Index
 from bench.board.leaderboard import make_board
 from bench.board.summary import clean_score, summarise
 from bench.board.tables import latex
+from bench.metrics import Metric
+from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.records import (
     Cell,
     Checkpoint,
@@ -23,8 +25,7 @@ from bench.records import (
 )
 from bench.run.plan import versions
 from bench.store import Store
-from bench.suite import Metric, Score, Suite
-from bench.suite.scores import MEAN_ACCURACY, TOP1
+from bench.suite import Score, Suite
 
 CLEAN = Condition(data=Data(dataset="letters"))
 FOG = replace(CLEAN, images=Images(perturbation=Perturbation(corruption="fog", severity=1)))

@@ -21,10 +21,12 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from bench import metrics
 from bench.errors import BenchError
+from bench.metrics import Metric
 from bench.records import Estimate, digest
 from bench.store import DamagedCellError, Store, StoredCell
-from bench.suite import Metric, Score
+from bench.suite import Score
 
 _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
@@ -212,18 +214,22 @@ def _crc(key: str, text: str) -> int:
 def _describe(function: object) -> str:
     """A function's code with its constants, defaults and what it closes over, and the modules it is computed by.
 
-    Of a partial one, its function and its arguments; of what is no function, what it prints as.
+    Of a partial one, its function and its arguments; of a list or a metric, what is in it; of what is no function,
+    what it prints as.
     """
     if isinstance(function, functools.partial):
         given = [*function.args, *(part for item in sorted(function.keywords.items()) for part in item)]
         return "\0".join(map(_describe, [function.func, *given]))
+    if isinstance(function, Metric):  # one that another is a mean of
+        return f"{function.name}\0{_describe(function.function)}"
+    if isinstance(function, (list, tuple)):
+        return f"[{','.join(map(_describe, function))}]"
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return repr(function)
     closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    modules = {getattr(function, "__module__", ""), "bench.metrics.classification", "bench.metrics.stats"}
     around = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), closed]
-    return "\0".join([_code(code), repr(around), *(_source(module) for module in sorted(modules))])
+    return "\0".join([_code(code), repr(around), *map(_source, sources(str(function.__module__)))])
 
 
 def _code(code: CodeType) -> str:
@@ -232,10 +238,22 @@ def _code(code: CodeType) -> str:
 
 
 @functools.cache
-def _source(module: str) -> str:
-    """Digest of a module's file; helpers and constants that a metric uses mostly stand beside it."""
+def sources(module: str) -> tuple[Path, ...]:
+    """The files by which a metric's function is computed: its own module's, and all of `bench.metrics`.
+
+    Helpers and constants mostly stand in these; a change of one makes kept scores stale.
+
+    Args:
+        module: in which the function is defined.
+    """
     file = getattr(sys.modules.get(module), "__file__", None)
+    own = [Path(file)] if file else []
+    return tuple(dict.fromkeys([*own, *sorted(Path(metrics.__file__).parent.glob("*.py"))]))
+
+
+@functools.cache
+def _source(path: Path) -> str:
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""

@@ -11,12 +11,12 @@ import numpy as np
 
 from bench.board.leaderboard import Board
 from bench.errors import BenchError
-from bench.metrics.by_image import Parts, aligned, by_image, data_sets, two_sets
+from bench.metrics.by_image import ByImage, DropBetweenSets, MeanOfSets, Parts, aligned
 from bench.metrics.paired import holm, mcnemar, paired_bootstrap, paired_interval
 from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
 from bench.records import Array, Condition, Estimate, Outcome
 from bench.store import DamagedCellError, Store, StoredCheckpoint
-from bench.suite import Metric, Score, Suite
+from bench.suite import Score, Suite
 
 
 class CannotCompareError(BenchError):
@@ -82,6 +82,8 @@ class Difference:
     gained: int | None = None
     how: str = ""
     """The test: `McNemar`, `by image` (bootstrap and jackknife), `by data set` (independent sum), or `two samples`."""
+    untested: str = ""
+    """Why there is no paired interval and no p; empty where there is a test."""
 
     @property
     def value(self) -> float:
@@ -200,33 +202,34 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
         p=None,
     )
     key = f"{found.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
-    sets = data_sets(score.metric, sides[0], sides[1])
-    if sets:
-        return _by_data_set(found, [_tested(found, *some, seed, f"{key}/{i}") for i, some in enumerate(sets)])
-    ratios = [two_sets(score.metric, outcomes) for outcomes in sides]
-    if ratios[0] is not None and ratios[1] is not None:
-        return _by_two_sets(found, ratios[0], ratios[1])
-    return _tested(found, score.metric, sides[0], sides[1], seed, key)
+    return _tested(found, score.metric.parts(sides[0]), score.metric.parts(sides[1]), seed, key)
 
 
-def _tested(
-    found: Difference, metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome], seed: int, key: str
-) -> Difference:
-    """With the interval and p of a metric of the same images, where it has them.
+def _tested(found: Difference, first: ByImage | None, second: ByImage | None, seed: int, key: str) -> Difference:
+    """With the interval and p of what the same images give, where they give anything.
 
     Raises:
         CannotCompareError: the images are not the same.
     """
-    parts, others = by_image(metric, first), by_image(metric, second)
-    if parts is None or others is None:
-        return found
-    first_NC, second_NC = _same_images(found, parts, others)
-    if parts.score is None and _binary(first_NC) and _binary(second_NC):
+    match first, second:
+        case Parts(), Parts():
+            return _by_parts(found, first, second, seed, key)
+        case MeanOfSets(), MeanOfSets():
+            pairs = enumerate(zip(first.sets, second.sets, strict=True))
+            return _by_data_set(found, [_tested(found, *pair, seed, f"{key}/{i}") for i, pair in pairs])
+        case DropBetweenSets(), DropBetweenSets():
+            return _by_two_sets(found, first, second)
+    return replace(found, untested=f"{found.score.metric.name} is made by no means over images")
+
+
+def _by_parts(found: Difference, first: Parts, second: Parts, seed: int, key: str) -> Difference:
+    first_NC, second_NC = _same_images(found, first, second)
+    if first.score is None and _binary(first_NC) and _binary(second_NC):
         return _by_mcnemar(found, first_NC[:, 0] > 0, second_NC[:, 0] > 0)
     try:
-        return _by_resampling(found, parts, first_NC, second_NC, seed, key)
-    except BenchError:  # too few images, or a ratio that some resamples lack: the difference stands without interval
-        return found
+        return _by_resampling(found, first, first_NC, second_NC, seed, key)
+    except BenchError as error:  # too few images, or a ratio that some resamples lack: the difference stands alone
+        return replace(found, untested=str(error))
 
 
 def _same_images(found: Difference, parts: Parts, others: Parts) -> tuple[Array, Array]:
@@ -299,18 +302,20 @@ def _by_data_set(found: Difference, sets: Sequence[Difference]) -> Difference:
     """The mean over data sets that share no image: the squares of their standard errors add up."""
     intervals = [(one.ci_low, one.ci_high) for one in sets if one.ci_low is not None and one.ci_high is not None]
     if len(intervals) < len(sets):
-        return found
+        without = next(one for one in sets if one.ci_low is None)
+        return replace(found, untested=without.untested or "the images of one data set all say the same")
     (low, high), p = independent_mean(found.value, len(sets), intervals)
     return replace(found, ci_low=low, ci_high=high, p=p, how="by data set")
 
 
-def _by_two_sets(found: Difference, first: tuple[Parts, Parts], second: tuple[Parts, Parts]) -> Difference:
+def _by_two_sets(found: Difference, first: DropBetweenSets, second: DropBetweenSets) -> Difference:
     """Of relative drops between different images, by the delta method: each set is paired, and their variances add."""
     (clean_N, other_clean_N), (shifted_M, other_shifted_M) = (
-        [values_NC[:, 0] for values_NC in _same_images(found, *some)] for some in zip(first, second, strict=True)
+        [values_NC[:, 0] for values_NC in _same_images(found, *both)]
+        for both in ((first.clean, second.clean), (first.shifted, second.shifted))
     )
     if min(len(clean_N), len(shifted_M)) < 2:
-        return found
+        return replace(found, untested="a single image shows no spread")
     mean, other = clean_N.mean(), other_clean_N.mean()  # above 0, or the drop is not defined
     kept, other_kept = shifted_M.mean() / mean, other_shifted_M.mean() / other
     by_clean = clustered_standard_error(other_kept * other_clean_N / other - kept * clean_N / mean)

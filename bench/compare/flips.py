@@ -13,7 +13,7 @@ from bench.compare.differences import CannotCompareError, Side, check_alike, con
 from bench.datasets import datasets
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError
-from bench.metrics.classification import accuracy_in_sets, correct_by_condition, within
+from bench.metrics.outcomes import correct_by_condition
 from bench.records import Array, Condition, Outcome
 
 
@@ -58,8 +58,7 @@ def flips(before: Side, after: Side, count: int) -> list[Flip]:
     """
     check_alike(before, after)
     groups: list[list[_Seen]] = []
-    headline = before.board.suite.headline.metric.function
-    if getattr(headline, "func", headline) in (within, accuracy_in_sets):
+    if before.board.suite.headline.metric.right != "correct":
         return []
     for condition in before.board.suite.conditions:
         outcomes = [side.stored(condition) for side in (before, after)]

@@ -14,9 +14,9 @@ from bench.compare.differences import CannotCompareError, Difference, Side, adju
 from bench.compare.flips import Flip, flips
 from bench.compare.numbers import Numbers, what_of
 from bench.errors import BenchError
+from bench.metrics.classification import TOP1
 from bench.records import Condition
 from bench.suite import Score, Suite
-from bench.suite.scores import TOP1
 
 Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
 
@@ -201,7 +201,7 @@ def _apart(protocol: str, other: str) -> str:
 
 def _one_sided(found: Difference) -> Difference:
     """The difference with the p-value of a drop alone: half the two-sided one where it got worse, else 1."""
-    if found.p is None:
+    if found.p is None:  # the report says so, and why
         return _two_samples(found)
     return replace(found, p=found.p / 2 if found.worse > 0 else 1.0)
 

@@ -27,7 +27,7 @@ def as_text(report: Report) -> str:
     """The table, what could not be compared, what got worse and where, and the verdict in one line."""
     table = render(_HEADINGS, [_cells(row) for row in report.rows]) if report.rows else ""
     details = ["\n".join([_title(row), *(f"  {line}" for line in _details(row))]) for row in _worse(report)]
-    lines = "\n".join([*_reasons(report), *report.faults, *report.notes])
+    lines = "\n".join([*_reasons(report), *_unpaired(report), *report.faults, *report.notes])
     return "\n\n".join(part for part in (table, *details, lines, f"{_about(report)}\n{verdict(report)}") if part)
 
 
@@ -40,7 +40,8 @@ def as_markdown(report: Report) -> str:
         "\n".join([f"**{_escaped(_title(row))}**", "", *(f"- {_escaped(line)}" for line in _details(row))])
         for row in _worse(report)
     ]
-    lines = "\n".join(f"- {_escaped(line)}" for line in (*_reasons(report), *report.faults, *report.notes))
+    said = (*_reasons(report), *_unpaired(report), *report.faults, *report.notes)
+    lines = "\n".join(f"- {_escaped(line)}" for line in said)
     head = f"### bench gate: {_escaped(verdict(report))}"
     return "\n\n".join(part for part in (head, table, *details, lines, _escaped(_about(report))) if part) + "\n"
 
@@ -121,9 +122,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{scale * found.before.value:.2f}",
         f"{scale * found.after.value:.2f}",
         f"{scale * found.value:+.2f}",
-        "–"
-        if found.ci_low is None or found.ci_high is None
-        else f"{scale * found.ci_low:+.2f} … {scale * found.ci_high:+.2f}",
+        _interval(found, scale),
         _p(found.p_adjusted),
         f"{scale * row.tolerance:g}",
         f"{found.after.n:,}",
@@ -172,6 +171,15 @@ def _reasons(report: Report) -> list[str]:
     ]
 
 
+def _unpaired(report: Report) -> list[str]:
+    """Which stored scores could not be tested image by image, and why."""
+    found = [(row, row.difference.untested) for row in report.rows if row.difference and row.difference.untested]
+    return [
+        f"{row.suite.name}, {_named(row)}: tested as two separate samples, which see less than a paired test: {why}"
+        for row, why in found
+    ]
+
+
 def _row(row: Row) -> dict[str, Any]:
     return {
         "suite": row.suite.name,
@@ -206,6 +214,7 @@ def _numbers(found: Difference) -> dict[str, Any]:
         "lost": found.lost,
         "gained": found.gained,
         "test": found.how,
+        "untested": found.untested,
     }
 
 

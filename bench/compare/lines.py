@@ -10,12 +10,12 @@ from bench.board.leaderboard import Board
 from bench.checkpoints import checkpoints
 from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
+from bench.metrics.classification import TOP1
 from bench.metrics.line import LogitLine, fit_line
 from bench.records import Estimate
 from bench.reference import published
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
-from bench.suite.scores import TOP1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

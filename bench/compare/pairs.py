@@ -22,7 +22,7 @@ from bench.compare.differences import (
     independent_mean,
 )
 from bench.errors import BenchError
-from bench.metrics.by_image import aligned, by_image
+from bench.metrics.by_image import Parts, aligned
 from bench.metrics.paired import holm, paired_bootstrap
 from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
 from bench.records import Array, digest
@@ -250,10 +250,10 @@ def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_By
     found = []
     for score in scores:
         try:
-            first, second = (by_image(score.metric, side.outcomes(score)) for side in sides)
+            first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
         except CannotCompareError:
             return None
-        if first is None or second is None or first.score is not None:
+        if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
             return None
         first_NC, second_NC = aligned(first, second, score.metric.name)
         found.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})

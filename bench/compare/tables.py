@@ -93,7 +93,17 @@ def between(board: Board, rows: Sequence[Difference], before: str, after: str) -
         about=about,
         headings=("score", "before", "after", "difference", "95% interval", "p", "p (Holm)", "lost", "gained"),
         rows=cells,
+        notes=_untested(rows),
     )
+
+
+def _untested(rows: Iterable[Difference]) -> list[str]:
+    """Which scores have no paired test, by the reason."""
+    scores: dict[str, list[str]] = {}
+    for row in rows:
+        if row.untested:
+            scores.setdefault(row.untested.rstrip("."), []).append(where(row.score))
+    return [f"No interval and no p of {', '.join(dict.fromkeys(some))}: {why}." for why, some in scores.items()]
 
 
 def flipped(found: Sequence[Flip], before: str, after: str) -> Section:
@@ -152,7 +162,7 @@ def _record(row: Difference, before: str, after: str) -> Record:
         "lost": row.lost,
         "gained": row.gained,
         "n": row.after.n,
-        "test": row.how or None,
+        "test": row.how or f"none: {row.untested}",
     }
 
 
@@ -218,6 +228,7 @@ def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
             ]
             for pair, row in rows
         ],
+        notes=_untested(row for _, row in rows),
     )
 
 

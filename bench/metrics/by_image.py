@@ -1,27 +1,21 @@
-"""Metrics image by image: the columns whose means make a score, to compare two checkpoints on the same images.
+"""What each image gives of a score: the columns whose means make it, to compare two checkpoints on the same images.
 
 Shapes: N images, C columns, R resamples.
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from bench.metrics import classification, robustness
-from bench.metrics.classification import matching_rows
+from bench.metrics.outcomes import matching_rows
 from bench.records import Array, Outcome
-from bench.suite import Metric
-
-Maker = Callable[..., "Parts | None"]
-"""Takes what the metric takes: its outcomes and its keyword arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What each image gives of a score."""
+    """What each image of one set gives of a score."""
 
     images: Outcome
     """The images, in the order of the rows."""
@@ -30,184 +24,61 @@ class Parts:
     score: Callable[[Array], Array] | None = None
     """From (R, C) means to (R,) scores; None where the score is the only column's mean."""
 
-
-_MAKERS: dict[Callable[..., Any], Maker] = {}
-
-
-def by_image(metric: Metric, outcomes: Sequence[Outcome]) -> Parts | None:
-    """What each image gives of a metric; None for one that no columns' means make, such as a calibration error.
-
-    Args:
-        metric: the metric.
-        outcomes: as it takes them.
-
-    Raises:
-        BenchError: the score is not defined on these outcomes.
-    """
-    function, positional, given = _unfolded(metric.function)
-    maker = _MAKERS.get(function)
-    return None if maker is None else maker(*positional, *outcomes, **given)
+    @property
+    def value(self) -> float:
+        """The score that they make."""
+        means_RC = self.values_NC.mean(axis=0, keepdims=True)
+        return float(means_RC[0, 0] if self.score is None else self.score(means_RC)[0])
 
 
-def data_sets(
-    metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome]
-) -> list[tuple[Metric, Sequence[Outcome], Sequence[Outcome]]]:
-    """The metrics whose mean a metric is, each over a data set of its own; empty for one that is no such mean.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeanOfSets:
+    """A score that is the mean of scores of several sets, which share no image."""
 
-    Args:
-        metric: the metric.
-        first: outcomes of a checkpoint, as it takes them.
-        second: those of another.
-    """
-    function, _, given = _unfolded(metric.function)
-    if function is not classification.mean_of_sets:
-        return []
-    found, start = [], 0
-    for one, count in given["groups"]:
-        rows = slice(start, start + count)
-        found.append((replace(metric, function=one), first[rows], second[rows]))
-        start += count
-    return found
+    sets: tuple["ByImage | None", ...]
+    """What the images of each give; None where they give nothing."""
+
+    @property
+    def value(self) -> float:
+        """The score that they make; NaN where the images of a set give nothing."""
+        return float(np.mean([np.nan if parts is None else parts.value for parts in self.sets]))
 
 
-def two_sets(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[Parts, Parts] | None:
-    """The clean and the shifted accuracy of a relative drop between different images; None for any other metric.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropBetweenSets:
+    """A score that is the share of one set's mean that another set, which shares no image with it, lacks."""
+
+    clean: Parts
+    shifted: Parts
+
+    @property
+    def value(self) -> float:
+        """The score that they make."""
+        return 1 - self.shifted.value / self.clean.value
+
+
+ByImage: TypeAlias = Parts | MeanOfSets | DropBetweenSets
+ByImageFunction: TypeAlias = Callable[..., "ByImage | None"]
+"""Takes what the metric's function takes; None where the images of these outcomes give nothing that makes the score."""
+
+
+def mean_by_image(images: Outcome, values_N: Any) -> Parts:
+    """Parts of a score that is the mean of one value an image.
 
     Args:
-        metric: the metric.
-        outcomes: as it takes them.
+        images: the images, in the order of the values.
+        values_N: (N,) numbers or booleans.
     """
-    function, positional, _ = _unfolded(metric.function)
-    if function is classification.within:
-        function, part = positional
-        outcomes = [classification.cut(outcome, part, "relative drop") for outcome in outcomes]
-    if function is not classification.relative_drop or set(outcomes[0].ids.tolist()) & set(outcomes[1].ids.tolist()):
-        return None
-    return _accuracy(outcomes[:1]), _accuracy(outcomes[1:])
-
-
-def _unfolded(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """A metric's own function below its partials, with the arguments that these hold."""
-    given: dict[str, Any] = {}
-    positional: tuple[Any, ...] = ()
-    while isinstance(function, functools.partial):
-        given = {**function.keywords, **given}
-        positional = (*function.args, *positional)
-        function = function.func
-    return function, positional, given
-
-
-def gives(function: Callable[..., Any]) -> Callable[[Maker], Maker]:
-    """Declare what makes the parts of a metric's function: a decorator."""
-
-    def declare(maker: Maker) -> Maker:
-        _MAKERS[function] = maker
-        return maker
-
-    return declare
-
-
-def _mean(images: Outcome, values_N: Array) -> Parts:
     return Parts(images=images, values_NC=np.asarray(values_N, np.float64)[:, None])
-
-
-@gives(classification.top1)
-@gives(classification.mean_accuracy)
-def _correct(*outcomes: Outcome) -> Parts:
-    return _accuracy(outcomes)
-
-
-def _accuracy(outcomes: Sequence[Outcome]) -> Parts:
-    return _mean(outcomes[0], classification.correct_by_condition(outcomes, "accuracy").mean(axis=1))
-
-
-@gives(classification.top5)
-def _top5(outcome: Outcome) -> Parts:
-    classification.top5(outcome)  # refuses five classes and fewer
-    return _mean(outcome, outcome.columns["rank"] < 5)
-
-
-@gives(classification.mean_per_class_accuracy)
-def _per_class(*outcomes: Outcome) -> Parts:
-    right_N = classification.correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
-    _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
-    # Of the images as they are: a resample has other numbers of each class, which this weighs as the whole does.
-    return _mean(outcomes[0], right_N * len(right_N) / (len(counts_K) * counts_K[classes_N]))
-
-
-@gives(classification.nll)
-def _loss(outcome: Outcome) -> Parts:
-    classification.nll(outcome)
-    return _mean(outcome, outcome.columns["loss"])
-
-
-@gives(classification.brier)
-def _brier(outcome: Outcome) -> Parts:
-    classification.brier(outcome)
-    return _mean(outcome, outcome.columns["brier"])
-
-
-@gives(classification.within)
-def _within(metric: Callable[..., Any], part: str, *outcomes: Outcome) -> Parts | None:
-    cut = [classification.cut(outcome, part, metric.__name__) for outcome in outcomes]
-    return _MAKERS[metric](*cut) if metric in _MAKERS else None
-
-
-@gives(classification.accuracy_in_sets)
-def _in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Parts:
-    classification.accuracy_in_sets(outcome, sets_of)  # refuses unknown ids
-    sets = [sets_of(str(i)) or () for i in outcome.ids]
-    rows = np.array([bool(labels) for labels in sets])
-    predictions = outcome.columns["prediction"].tolist()
-    hits = [p in labels for p, labels in zip(predictions, sets, strict=True) if labels]
-    images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={})  # those with a label
-    return _mean(images, np.array(hits))
-
-
-@gives(classification.mean_corruption_error)
-def _mce(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Parts:
-    weights_C = classification.reference_weights(reference, len(outcomes), "mCE")
-    return _mean(outcomes[0], (1 - classification.correct_by_condition(outcomes, "mCE")) @ weights_C)
-
-
-@gives(classification.relative_mean_corruption_error)
-def _relative_mce(
-    clean: Outcome, *outcomes: Outcome, reference: Sequence[Sequence[float]], reference_clean: float
-) -> Parts:
-    added = [[error - reference_clean for error in errors] for errors in reference]
-    weights_C = classification.reference_weights(added, len(outcomes), "relative mCE")
-    wrong_NC = 1 - classification.correct_by_condition((clean, *outcomes), "relative mCE")
-    return _mean(clean, (wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C)
-
-
-@gives(classification.relative_drop)
-def _relative_drop(clean: Outcome, *shifted: Outcome) -> Parts | None:
-    if set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist()):
-        return None  # of two sets of images, none has a part in both
-    correct_NC = classification.correct_by_condition((clean, *shifted), "relative drop")
-    values_NC = np.stack([correct_NC[:, 0], correct_NC[:, 1:].mean(axis=1)], axis=1)
-    return Parts(images=clean, values_NC=values_NC, score=lambda means_RC: 1 - means_RC[:, 1] / means_RC[:, 0])
-
-
-@gives(robustness.robust_accuracy)
-def _robust(*outcomes: Outcome, eps: float) -> Parts:
-    return _mean(outcomes[0], robustness.withstands(outcomes, eps))
-
-
-@gives(robustness.robust_area)
-def _robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Parts:
-    return _mean(outcomes[0], robustness.areas(outcomes, grid))
-
-
-@gives(robustness.accuracy_after)
-def _accuracy_after(outcome: Outcome, *, fooled_by: Sequence[str]) -> Parts:
-    robustness.accuracy_after(outcome, fooled_by=fooled_by)
-    fooled_N = np.isin(outcome.columns["fooled_by"].astype(str), list(fooled_by))
-    return _mean(outcome, outcome.columns["correct"] & ~fooled_N)
 
 
 def aligned(first: Parts, other: Parts, score: str) -> tuple[Array, Array]:
     """The values of two checkpoints' parts, rows in the order of the ids: what resampling draws by.
+
+    Args:
+        first: those of one checkpoint.
+        other: those of the other.
+        score: its name, for messages.
 
     Raises:
         BenchError: they are not of the same images.

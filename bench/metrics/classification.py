@@ -1,18 +1,21 @@
-"""Scores: pure functions from stored outcomes to estimates with a 95% interval. No model and no GPU.
+"""Scores of classification: accuracy, likelihood, calibration, and what is made of several conditions or data sets.
 
-They read the columns that the measure `classify` stores. The n of an estimate counts distinct images.
+Pure functions from stored outcomes to estimates with a 95% interval, each beside what an image gives of it; no model
+and no GPU. They read the columns that the measure `classify` stores. The n of an estimate counts distinct images.
 Shapes: N images, C conditions.
 """
 
 import math
-import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.errors import BenchError, RunError
+from bench.errors import BenchError
 from bench.metrics import stats
-from bench.records import Array, Estimate, Outcome
+from bench.metrics.by_image import MeanOfSets, Parts, mean_by_image
+from bench.metrics.metric import Metric
+from bench.metrics.outcomes import classify_column, correct_by_condition, estimate, matching_rows, mean_of, share
+from bench.records import Estimate, Outcome
 
 ECE_BINS = 15  # Guo et al. 2017, section 5
 
@@ -25,7 +28,15 @@ def top1(outcome: Outcome) -> Estimate:
     >>> accuracy.value, accuracy.n, round(accuracy.ci_low, 2), round(accuracy.ci_high, 2)
     (0.75, 4, 0.3, 0.95)
     """
-    return share(_column(outcome, "correct", "top-1 accuracy"))
+    return share(classify_column(outcome, "correct", "top-1 accuracy"))
+
+
+def correct_by_image(*outcomes: Outcome) -> Parts:
+    """Each image's share of conditions under which it is right, of `top1` and `mean_accuracy`."""
+    return mean_by_image(outcomes[0], correct_by_condition(outcomes, "accuracy").mean(axis=1))
+
+
+TOP1 = Metric(name="top1", function=top1, by_image=correct_by_image)
 
 
 def top5(outcome: Outcome) -> Estimate:
@@ -40,23 +51,19 @@ def top5(outcome: Outcome) -> Estimate:
     >>> top5(Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns=columns)).value
     0.5
     """
-    ranks = _column(outcome, "rank", "top-5 accuracy")
-    kept = _column(outcome, "top_classes", "top-5 accuracy").shape[1]
+    ranks = classify_column(outcome, "rank", "top-5 accuracy")
+    kept = classify_column(outcome, "top_classes", "top-5 accuracy").shape[1]
     if kept < 6:
         raise BenchError(f"top-5 accuracy needs at least 6 classes, not {kept}: score top-1 instead.")
     return share(ranks < 5)
 
 
-def accuracy_by_class(outcome: Outcome) -> dict[int, Estimate]:
-    """Top-1 accuracy of the images of each label present, by label: fractions in [0, 1], Wilson's intervals.
+def _top5_by_image(outcome: Outcome) -> Parts:
+    top5(outcome)  # refuses five classes and fewer
+    return mean_by_image(outcome, outcome.columns["rank"] < 5)
 
-    >>> labels = np.array([7, 7, 7, 2])
-    >>> outcome = Outcome(ids=np.arange(4), labels=labels, columns={"correct": np.arange(4) > 1})
-    >>> {label: round(accuracy.value, 2) for label, accuracy in accuracy_by_class(outcome).items()}
-    {2: 1.0, 7: 0.33}
-    """
-    correct = _column(outcome, "correct", "accuracy by class")
-    return {int(label): share(correct[outcome.labels == label]) for label in np.unique(outcome.labels)}
+
+TOP5 = Metric(name="top5", function=top5, by_image=_top5_by_image)
 
 
 def mean_per_class_accuracy(*outcomes: Outcome) -> Estimate:
@@ -82,6 +89,16 @@ def mean_per_class_accuracy(*outcomes: Outcome) -> Estimate:
     return estimate(mean, n, stats.clustered_wilson(mean, se, n))
 
 
+def _per_class_by_image(*outcomes: Outcome) -> Parts:
+    right_N = correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
+    _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
+    # Of the images as they are: a resample has other numbers of each class, which this weighs as the whole does.
+    return mean_by_image(outcomes[0], right_N * len(right_N) / (len(counts_K) * counts_K[classes_N]))
+
+
+MEAN_PER_CLASS = Metric(name="mean_per_class_accuracy", function=mean_per_class_accuracy, by_image=_per_class_by_image)
+
+
 def nll(outcome: Outcome) -> Estimate:
     """Negative log-likelihood of the labels: mean(loss) in nats, from 0 up; normal interval, cut at 0.
 
@@ -89,7 +106,15 @@ def nll(outcome: Outcome) -> Estimate:
     >>> nll(outcome).value
     1.0
     """
-    return mean_of(_column(outcome, "loss", "negative log-likelihood"), highest=math.inf)
+    return mean_of(classify_column(outcome, "loss", "negative log-likelihood"), highest=math.inf)
+
+
+def _loss_by_image(outcome: Outcome) -> Parts:
+    nll(outcome)  # refuses what is not finite
+    return mean_by_image(outcome, outcome.columns["loss"])
+
+
+NLL = Metric(name="nll", function=nll, by_image=_loss_by_image, unit="nats", higher_is_better=False)
 
 
 def brier(outcome: Outcome) -> Estimate:
@@ -101,7 +126,17 @@ def brier(outcome: Outcome) -> Estimate:
     >>> brier(outcome).value
     0.25
     """
-    return mean_of(_column(outcome, "brier", "Brier score"), highest=2.0)
+    return mean_of(classify_column(outcome, "brier", "Brier score"), highest=2.0)
+
+
+def _brier_by_image(outcome: Outcome) -> Parts:
+    brier(outcome)  # refuses what is not finite
+    return mean_by_image(outcome, outcome.columns["brier"])
+
+
+BRIER = Metric(
+    name="brier", function=brier, by_image=_brier_by_image, unit="squared probability", higher_is_better=False
+)
 
 
 def ece(outcome: Outcome) -> Estimate:
@@ -116,13 +151,16 @@ def ece(outcome: Outcome) -> Estimate:
     0.1321
     """
     score = "expected calibration error"
-    correct, log_sum_exp = _column(outcome, "correct", score), _column(outcome, "log_sum_exp", score)
-    top_logits = _column(outcome, "top_logits", score)[:, 0].astype(np.float64)
+    correct, log_sum_exp = classify_column(outcome, "correct", score), classify_column(outcome, "log_sum_exp", score)
+    top_logits = classify_column(outcome, "top_logits", score)[:, 0].astype(np.float64)
     confidence = np.exp(top_logits - log_sum_exp)
     # The logits' rounding in float32 may take a sure prediction a little above 1.
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     gaps = np.bincount(bins, weights=correct - confidence)
     return estimate(float(np.abs(gaps).sum()) / outcome.n, outcome.n)
+
+
+ECE = Metric(name="ece", function=ece, higher_is_better=False)
 
 
 def mean_accuracy(*outcomes: Outcome) -> Estimate:
@@ -148,6 +186,9 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     return estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
 
 
+MEAN_ACCURACY = Metric(name="mean_accuracy", function=mean_accuracy, by_image=correct_by_image)
+
+
 def spread(*outcomes: Outcome) -> Estimate:
     """Standard deviation of top-1 accuracy over draws that show the same images: a fraction; no interval.
 
@@ -167,7 +208,57 @@ def spread(*outcomes: Outcome) -> Estimate:
     return estimate(float(accuracies.std(ddof=1)), outcomes[0].n)
 
 
-def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Callable[..., Estimate], int]]) -> Estimate:
+SPREAD = Metric(name="spread", function=spread, higher_is_better=False)
+
+
+def best_of(*outcomes: Outcome) -> Estimate:
+    """The largest top-1 accuracy over conditions that show the same images: in [0, 1]; interval of Wilson 1927.
+
+    The interval takes the condition as given: that it was chosen on these images makes the value a little too high.
+
+    Raises:
+        BenchError: the images or labels differ.
+
+    >>> ids, labels = np.arange(4), np.zeros(4, int)
+    >>> first, second = (Outcome(ids=ids, labels=labels, columns={"correct": ids < right}) for right in (1, 3))
+    >>> best_of(first, second).value
+    0.75
+    """
+    return _best(outcomes)[1]
+
+
+def best_value(*outcomes: Outcome, values: Sequence[float]) -> Estimate:
+    """The value of the setting that gives the largest top-1 accuracy, the smallest of several; no interval.
+
+    Args:
+        outcomes: one a value, on the same images.
+        values: of the setting, ascending.
+
+    Raises:
+        BenchError: the images or labels differ.
+
+    >>> ids, labels = np.arange(4), np.zeros(4, int)
+    >>> some = [Outcome(ids=ids, labels=labels, columns={"correct": ids < right}) for right in (1, 3, 3)]
+    >>> best_value(*some, values=[0.8, 0.9, 1.0]).value
+    0.9
+    """
+    place, accuracy = _best(outcomes)
+    return estimate(float(values[place]), accuracy.n)
+
+
+def _best(outcomes: Sequence[Outcome]) -> tuple[int, Estimate]:
+    """Which outcome has the largest accuracy, the first of several, and that accuracy."""
+    for other in outcomes[1:]:
+        matching_rows(outcomes[0], other, "the best accuracy")
+    accuracies = [top1(outcome) for outcome in outcomes]
+    place = max(range(len(accuracies)), key=lambda i: accuracies[i].value)  # the first of several
+    return place, accuracies[place]
+
+
+BEST_OF = Metric(name="best_of", function=best_of)
+
+
+def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> Estimate:
     """Mean of the scores of several data sets, which share no image: a fraction in [0, 1]; normal interval.
 
     Args:
@@ -176,11 +267,10 @@ def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Callable[..., Estima
 
     >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
     >>> other = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 1})
-    >>> mean_of_sets(outcome, other, groups=[(top1, 1), (top1, 1)]).value
+    >>> mean_of_sets(outcome, other, groups=[(TOP1, 1), (TOP1, 1)]).value
     0.5
     """
-    firsts = np.cumsum([0, *(count for _, count in groups)])
-    scores = [metric(*outcomes[first : first + count]) for (metric, count), first in zip(groups, firsts, strict=False)]
+    scores = [metric.function(*some) for metric, some in _by_set(outcomes, groups)]
     mean, n = float(np.mean([score.value for score in scores])), sum(score.n for score in scores)
     bounds = [(score.ci_low, score.ci_high) for score in scores]
     widths = [high - low for low, high in bounds if low is not None and high is not None]
@@ -192,6 +282,22 @@ def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Callable[..., Estima
     return estimate(mean, n, (max(low, 0.0), min(high, 1.0)))
 
 
+def _sets_by_image(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> MeanOfSets:
+    return MeanOfSets(sets=tuple(metric.parts(some) for metric, some in _by_set(outcomes, groups)))
+
+
+def _by_set(
+    outcomes: Sequence[Outcome], groups: Sequence[tuple[Metric, int]]
+) -> list[tuple[Metric, Sequence[Outcome]]]:
+    """Each data set's metric with its own outcomes."""
+    firsts = np.cumsum([0, *(count for _, count in groups)])
+    return [(metric, outcomes[at : at + count]) for (metric, count), at in zip(groups, firsts, strict=False)]
+
+
+MEAN_OF_SETS = Metric(name="mean_of_sets", function=mean_of_sets, by_image=_sets_by_image)
+"""Wants `groups`, see `mean_of_sets`."""
+
+
 def constant(outcome: Outcome, *, name: str) -> Estimate:
     """What a measure noted of all samples alike, such as a number that it chose; no interval.
 
@@ -199,37 +305,8 @@ def constant(outcome: Outcome, *, name: str) -> Estimate:
     >>> constant(outcome, name="chosen_k").value
     20.0
     """
-    values = _column(outcome, name, name.replace("_", " "))
+    values = classify_column(outcome, name, name.replace("_", " "))
     return estimate(float(values[0]), outcome.n)
-
-
-def within(metric: Callable[..., Estimate], part: str, *outcomes: Outcome) -> Estimate:
-    """A metric of the logits cut to the classes of a part of the class space, over the images of these classes.
-
-    Args:
-        metric: any metric here.
-        part: the name of the part, among the `subsets` that the measure `classify` was given.
-        outcomes: as `metric` takes them.
-
-    >>> columns = {"pair/correct": np.array([True, False, True]), "pair/rank": np.array([0, -1, 0])}
-    >>> outcome = Outcome(ids=np.arange(3), labels=np.arange(3), columns=columns)
-    >>> within(top1, "pair", outcome).n
-    2
-    """
-    return metric(*(cut(outcome, part, metric.__name__) for outcome in outcomes))
-
-
-def cut(outcome: Outcome, part: str, score: str) -> Outcome:
-    """The rows and columns of a part; a rank of -1 says that the label is none of its classes."""
-    rows = _column(outcome, f"{part}/rank", f"{score} within {part!r}") >= 0
-    if not rows.any():
-        raise BenchError(f"{score} within {part!r} needs an image of one of its classes, but none of these is.")
-    columns = {
-        name.removeprefix(f"{part}/"): column[rows]
-        for name, column in outcome.columns.items()
-        if name.startswith(f"{part}/")
-    }
-    return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)
 
 
 def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Estimate:
@@ -249,7 +326,7 @@ def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | 
     >>> accuracy_in_sets(outcome, {"a": (3, 4), "b": (4,), "c": ()}.get).value
     0.5
     """
-    predictions = _column(outcome, "prediction", "accuracy in label sets").tolist()
+    predictions = classify_column(outcome, "prediction", "accuracy in label sets").tolist()
     ids = [str(sample_id) for sample_id in outcome.ids]
     sets = [sets_of(sample_id) for sample_id in ids]
     if None in sets:
@@ -263,188 +340,15 @@ def accuracy_in_sets(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | 
     return share(np.array(hits))
 
 
-def mean_corruption_error(*outcomes: Outcome, reference: Sequence[Sequence[float]]) -> Estimate:
-    """MCE of Hendrycks & Dietterich 2019 (arXiv 1903.12261, section 4): mean over corruptions of the corruption error.
-
-    CE_c = sum_s error_cs / sum_s reference_cs; 1 is as bad as the reference. Clustered by image, normal interval.
-
-    Args:
-        outcomes: one a corruption and severity, in the order of `reference`; they show the same images.
-        reference: (corruptions, severities) top-1 errors of AlexNet, fractions.
-
-    >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
-    >>> mean_corruption_error(outcome, outcome, reference=[[0.4, 0.6]]).value
-    0.5
-    """
-    weights_C = reference_weights(reference, len(outcomes), "mCE")
-    wrong_NC = 1 - correct_by_condition(outcomes, "mCE")
-    return mean_of(wrong_NC @ weights_C, highest=math.inf)
+def _in_sets_by_image(outcome: Outcome, sets_of: Callable[[str], Sequence[int] | None]) -> Parts:
+    accuracy_in_sets(outcome, sets_of)  # refuses unknown ids
+    sets = [sets_of(str(i)) or () for i in outcome.ids]
+    rows = np.array([bool(labels) for labels in sets])
+    predictions = outcome.columns["prediction"].tolist()
+    hits = [p in labels for p, labels in zip(predictions, sets, strict=True) if labels]
+    images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={})  # those with a label
+    return mean_by_image(images, np.array(hits))
 
 
-def relative_mean_corruption_error(
-    clean: Outcome, *outcomes: Outcome, reference: Sequence[Sequence[float]], reference_clean: float
-) -> Estimate:
-    """Relative mCE (arXiv 1903.12261, section 4): as mCE, of the errors that a corruption adds to the clean error.
-
-    sum_s (error_cs - clean error) / sum_s (reference_cs - clean reference), averaged over corruptions.
-
-    Args:
-        clean: the same images without corruption.
-        outcomes: as for `mean_corruption_error`.
-        reference: as there.
-        reference_clean: the reference's clean error.
-
-    >>> clean, shifted = (
-    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
-    ...     for right in (4, 3)
-    ... )
-    >>> relative_mean_corruption_error(clean, shifted, reference=[[0.9]], reference_clean=0.4).value
-    0.5
-    """
-    added = [[error - reference_clean for error in errors] for errors in reference]
-    weights_C = reference_weights(added, len(outcomes), "relative mCE")
-    wrong_NC = 1 - correct_by_condition((clean, *outcomes), "relative mCE")
-    return mean_of((wrong_NC[:, 1:] - wrong_NC[:, :1]) @ weights_C, lowest=-math.inf, highest=math.inf)
-
-
-def reference_weights(reference: Sequence[Sequence[float]], conditions: int, score: str) -> Array:
-    """(C,): what one condition's error counts for, so that the weighted sum is the mean of the ratios."""
-    weights = np.array([1 / sum(errors) / len(reference) for errors in reference for _ in errors])
-    if len(weights) != conditions:
-        raise BenchError(f"{score} has reference errors for {len(weights)} conditions, but {conditions} were given.")
-    return weights
-
-
-def relative_drop(clean: Outcome, *shifted: Outcome) -> Estimate:
-    """Share of the clean accuracy that is lost: 1 - mean(shifted accuracies) / clean accuracy, at most 1.
-
-    Below 0 where the shift helps. The shifted outcomes must show the same images. Where these are the clean
-    ones too (the same ids), the delta method pairs them by image; where no id is shared, it takes independent
-    samples; anything between is an error. No interval where nothing varies (nothing right, nothing changed).
-
-    Args:
-        clean: the outcome without the shift.
-        shifted: one outcome a condition.
-
-    Raises:
-        BenchError: a clean accuracy of 0, no shifted outcomes, or images or labels that differ.
-
-    >>> clean, shifted = (
-    ...     Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < right})
-    ...     for right in (4, 3)
-    ... )
-    >>> relative_drop(clean, shifted).value
-    0.25
-    """
-    score = "relative drop"
-    paired = bool(shifted) and not set(clean.ids.tolist()).isdisjoint(shifted[0].ids.tolist())
-    correct_NC = correct_by_condition((clean, *shifted) if paired else (clean,), score)
-    clean_N = correct_NC[:, 0]
-    shifted_NC = correct_NC[:, 1:] if paired else correct_by_condition(shifted, score)
-    if not clean_N.any():
-        raise BenchError(f"{score} is not defined for a clean accuracy of 0: check the checkpoint's classes.")
-    drop = 1 - float(shifted_NC.mean() / clean_N.mean())
-    n = len(clean_N) if paired else len(clean_N) + len(shifted_NC)
-    enough = min(len(clean_N), len(shifted_NC)) > 1
-    se = stats.ratio_standard_error(shifted_NC, clean_N, paired=paired) if enough else 0.0
-    if se < 1e-9:  # zero, but for rounding
-        return estimate(drop, n)
-    low, high = stats.normal_interval(drop, se)
-    return estimate(drop, n, (low, min(high, 1.0)))
-
-
-def estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
-    """A value over n images, with an interval where there is one."""
-    return Estimate(value=value, n=n, ci_low=interval[0], ci_high=interval[1])
-
-
-def share(hits: Array) -> Estimate:
-    """Share of (N,) booleans that hold, with Wilson's interval."""
-    right, n = int(np.count_nonzero(hits)), len(hits)
-    return estimate(right / n, n, stats.wilson(right, n))
-
-
-def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
-    """Mean of (N,) values, with the normal interval cut to the score's range; none where nothing varies."""
-    mean, n = float(values.mean(dtype=np.float64)), len(values)
-    if n < 2:
-        return estimate(mean, n)
-    se = stats.clustered_standard_error(values)
-    if se < 1e-12:  # nothing varies, but for rounding: that says nothing of other images
-        return estimate(mean, n)
-    low, high = stats.normal_interval(mean, se)
-    return estimate(mean, n, (max(low, lowest), min(high, highest)))
-
-
-def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: str) -> Array:
-    """A column that is there and has rows.
-
-    Raises:
-        BenchError: it is not, or it has none.
-    """
-    if outcome.n == 0:
-        raise BenchError(f"{score} needs at least one sample, not 0: no score from missing data.")
-    if name not in outcome.columns:
-        raise BenchError(
-            f"{score} needs the column {name!r}, which {given_by}; this outcome has only "
-            f"[{', '.join(sorted(outcome.columns))}]. {advice}"
-        )
-    return outcome.columns[name]
-
-
-def _column(outcome: Outcome, name: str, score: str) -> Array:
-    """A column that is there, has rows and comes from finite logits."""
-    found = column(
-        outcome, name, score, given_by="the measure 'classify' gives", advice="Score a condition with that measure."
-    )
-    # A NaN among the logits leaves no trace in `correct` or `rank`, but always one in `log_sum_exp`.
-    for checked in (name, "log_sum_exp"):
-        if not np.isfinite(values := outcome.columns.get(checked, np.zeros(0))).all():
-            bad = np.count_nonzero(~np.isfinite(values))
-            raise RunError(
-                f"{score} needs finite numbers, but {bad} in the column {checked!r} are NaN or infinite: "
-                "look at the checkpoint's weights and precision."
-            )
-    return found
-
-
-def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
-    """(N, C) zeros and ones: one column a condition, the rows in the order of the first one's images."""
-    if not outcomes:
-        raise BenchError(f"{score} needs at least one condition, not 0: no score from missing data.")
-    first = outcomes[0]
-    if not _each_once(first.ids):
-        raise BenchError(f"{score} needs every image once, but an id comes twice: check the data set's ids.")
-    columns = [_column(o, "correct", score)[matching_rows(first, o, score)] for o in outcomes]
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
-def _each_once(ids: Array) -> bool:
-    """Whether no id comes twice; looked at once for an array that cannot change, as a store gives to many outcomes."""
-    if _EACH_ONCE.get(id(ids)) is ids:
-        return True
-    once = len(set(ids.tolist())) == len(ids)
-    if once and not ids.flags.writeable:
-        _EACH_ONCE[id(ids)] = ids
-    return once
-
-
-_EACH_ONCE: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
-
-
-def matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
-    """Where the images of `first` stand in `other`."""
-    rows = np.arange(other.n)
-    if first.ids is other.ids and first.labels is other.labels:  # as a store gives them
-        return rows
-    if not np.array_equal(first.ids, other.ids):  # the usual case needs no sorting
-        shared = np.intersect1d(first.ids, other.ids).size
-        if not shared == first.n == other.n:
-            raise BenchError(
-                f"{score} needs the same images in every condition, but {shared} are shared of {first.n} and "
-                f"{other.n}: use one limit and one set of ids."
-            )
-        rows[np.argsort(first.ids)] = np.argsort(other.ids)
-    if not np.array_equal(first.labels, other.labels[rows]):
-        raise BenchError(f"{score} needs one label an image, but the conditions disagree: check the data.")
-    return rows
+ACCURACY_IN_SETS = Metric(name="accuracy_in_sets", function=accuracy_in_sets, by_image=_in_sets_by_image, right="")
+"""Wants `sets_of`, see `accuracy_in_sets`."""

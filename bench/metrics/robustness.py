@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics.classification import column, estimate, matching_rows, mean_of, share
+from bench.metrics.by_image import Parts, mean_by_image
+from bench.metrics.metric import Metric
+from bench.metrics.outcomes import column, estimate, matching_rows, mean_of, share
 from bench.records import Array, Estimate, Outcome
 
 _CLOSE = 1e-6
@@ -42,6 +44,14 @@ def withstands(outcomes: Sequence[Outcome], eps: float) -> Array:
     return right_N
 
 
+def _robust_by_image(*outcomes: Outcome, eps: float) -> Parts:
+    return mean_by_image(outcomes[0], withstands(outcomes, eps))
+
+
+ROBUST_ACCURACY = Metric(name="robust_accuracy", function=robust_accuracy, by_image=_robust_by_image)
+"""Wants `eps`, see `robust_accuracy`."""
+
+
 def robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Estimate:
     """Area under robust accuracy against eps, from 0 to the largest of the grid, over that eps: in [0, 1].
 
@@ -61,6 +71,14 @@ def areas(outcomes: Sequence[Outcome], grid: Sequence[float]) -> Array:
     right_NE = smallest_N[:, None] > points_E * (1 + _CLOSE)
     area_N: Array = np.trapezoid(right_NE.astype(np.float64), points_E, axis=1) / grid[-1]
     return area_N
+
+
+def _area_by_image(*outcomes: Outcome, grid: Sequence[float]) -> Parts:
+    return mean_by_image(outcomes[0], areas(outcomes, grid))
+
+
+ROBUST_AREA = Metric(name="robust_area", function=robust_area, by_image=_area_by_image)
+"""Wants `grid`, see `robust_area`."""
 
 
 def median_eps(*outcomes: Outcome, unit: float = 1.0) -> Estimate:
@@ -95,6 +113,16 @@ def accuracy_after(outcome: Outcome, *, fooled_by: Sequence[str]) -> Estimate:
     """
     fooled = np.isin(_column(outcome, "fooled_by", "accuracy after attacks").astype(str), list(fooled_by))
     return share(outcome.columns["correct"] & ~fooled)
+
+
+def _after_by_image(outcome: Outcome, *, fooled_by: Sequence[str]) -> Parts:
+    accuracy_after(outcome, fooled_by=fooled_by)  # refuses what is not there
+    fooled_N = np.isin(outcome.columns["fooled_by"].astype(str), list(fooled_by))
+    return mean_by_image(outcome, outcome.columns["correct"] & ~fooled_N)
+
+
+ACCURACY_AFTER = Metric(name="accuracy_after", function=accuracy_after, by_image=_after_by_image)
+"""Wants `fooled_by`, see `accuracy_after`."""
 
 
 # -- signs of a false sense of security --------------------------------------------------------------------------

@@ -20,11 +20,11 @@ from bench.board.leaderboard import Board, ScoredRow
 from bench.board.tables import display_names
 from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.errors import BenchError
+from bench.metrics.classification import TOP1
 from bench.records import Estimate, Scalar
 from bench.store import StoredCheckpoint
 from bench.suite import Score, Suite
 from bench.suite import suites as suite_registry
-from bench.suite.scores import TOP1
 
 Kind = Literal["png", "svg"]
 

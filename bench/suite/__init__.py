@@ -5,37 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.errors import BenchError, UnknownNameError
-from bench.records import Condition, Estimate, Params, Protocol, Scalar
+from bench.metrics import Metric
+from bench.records import Condition, Params, Protocol, Scalar
 from bench.registry import Registry
 
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]")
 """What a suite's name, which becomes a file's, cannot hold of a setting's value."""
 TOLERANCE = 0.003
 """Of a share of images; another machine, batch size or library version changes up to 0.2% of predictions."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alarm:
-    """What a metric's value may not exceed without a warning beside every score of the checkpoint."""
-
-    above: float
-    images: int = 1
-    """Of them at least so many: in a small sample a single one may be chance."""
-    says: str
-    """What it means, as the end of a sentence that begins with the value."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metric:
-    """A pure function from outcomes to an estimate, with what a table must know of it."""
-
-    name: str
-    function: Callable[..., Estimate]
-    """Takes one outcome per condition of the score, in their order."""
-    unit: str = "fraction"
-    """`fraction` (shown in percent), or the unit's name."""
-    higher_is_better: bool = True
-    alarm: Alarm | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

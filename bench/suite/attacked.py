@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from bench.attacks import STANDARD, attacks
 from bench.attacks.epsilon import NORMS, parse_eps, parse_grid
 from bench.errors import BenchError
-from bench.metrics import robustness
+from bench.metrics import Alarm, Metric, robustness
+from bench.metrics.classification import TOP1
+from bench.metrics.robustness import ACCURACY_AFTER, ROBUST_ACCURACY, ROBUST_AREA
 from bench.records import Condition, Data, Estimate, Measurement, Params, Protocol
-from bench.suite import Alarm, Metric, Score, Suite
-from bench.suite.scores import TOP1
+from bench.suite import Score, Suite
 
 LINF_GRID = "0.5/255+1/255+2/255+4/255+8/255"
 TOLERANCE = 0.01
@@ -96,9 +97,8 @@ class Attacked:
 
 
 def _robust(conditions: tuple[Condition, ...], eps: str, norm: str, column: str = "") -> Score:
-    function = functools.partial(robustness.robust_accuracy, eps=parse_eps(eps, norm))
     return Score(
-        metric=Metric(name="robust_accuracy", function=function),
+        metric=ROBUST_ACCURACY.given(eps=parse_eps(eps, norm)),
         conditions=conditions,
         column=column,
         at=Params(eps=eps),
@@ -186,14 +186,14 @@ def _curves(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str) -
 
 
 def _area(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str, column: str) -> Score:
-    function = functools.partial(robustness.robust_area, grid=parse_grid("+".join(grid), norm)[1])
-    return Score(metric=Metric(name="robust_area", function=function), conditions=conditions, column=column)
+    metric = ROBUST_AREA.given(grid=parse_grid("+".join(grid), norm)[1])
+    return Score(metric=metric, conditions=conditions, column=column)
 
 
 def _median(conditions: tuple[Condition, ...], norm: str, column: str) -> Score:
     unit, size = _UNITS[norm]
-    function = functools.partial(robustness.median_eps, unit=size)
-    return Score(metric=Metric(name="median_eps", function=function, unit=unit), conditions=conditions, column=column)
+    metric = Metric(name="median_eps", function=robustness.median_eps, unit=unit).given(unit=size)
+    return Score(metric=metric, conditions=conditions, column=column)
 
 
 # -- AutoAttack --------------------------------------------------------------------------------------------------
@@ -244,9 +244,8 @@ def _autoattack(what: Attacked, settings: Params) -> Suite:
 
 
 def _after(condition: Condition, names: Sequence[str]) -> Score:
-    function = functools.partial(robustness.accuracy_after, fooled_by=names)
     return Score(
-        metric=Metric(name="accuracy_after", function=function),
+        metric=ACCURACY_AFTER.given(fooled_by=names),
         conditions=(condition,),
         at=Params(attacks="+".join(names)),
     )

@@ -1,23 +1,13 @@
 """The metrics that suites share, as they stand in tables, and the sets of scores that go together."""
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from bench import metrics
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, class_spaces
+from bench.metrics.classification import BRIER, ECE, MEAN_ACCURACY, MEAN_PER_CLASS, NLL, TOP1, TOP5
+from bench.metrics.shift import RELATIVE_DROP
 from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
-from bench.suite import Metric, Score, Suite
-
-TOP1 = Metric(name="top1", function=metrics.top1)
-TOP5 = Metric(name="top5", function=metrics.top5)
-MEAN_PER_CLASS = Metric(name="mean_per_class_accuracy", function=metrics.mean_per_class_accuracy)
-NLL = Metric(name="nll", function=metrics.nll, unit="nats", higher_is_better=False)
-BRIER = Metric(name="brier", function=metrics.brier, unit="squared probability", higher_is_better=False)
-ECE = Metric(name="ece", function=metrics.ece, higher_is_better=False)
-MEAN_ACCURACY = Metric(name="mean_accuracy", function=metrics.mean_accuracy)
-RELATIVE_DROP = Metric(name="relative_drop", function=metrics.relative_drop, higher_is_better=False)
+from bench.suite import Score, Suite
 
 
 def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]:
@@ -57,15 +47,9 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
     )
 
 
-def within(metric: Metric, part: str) -> Metric:
-    """A metric of the logits cut to a part of the class space; the measure must be given it among its `subsets`."""
-    function = functools.partial(metrics.within, metric.function, part)
-    return replace(metric, name=f"{metric.name}[{part}]", function=function)
-
-
 def shift_within(clean: Condition, shifted: Condition, part: str) -> tuple[Score, ...]:
     """Scores of a data set that has a part of the classes: logits cut to these, and over all classes beside."""
-    cut = {metric: within(metric, part) for metric in (TOP1, TOP5, MEAN_PER_CLASS, NLL, BRIER, ECE, RELATIVE_DROP)}
+    cut = {metric: metric.within(part) for metric in (TOP1, TOP5, MEAN_PER_CLASS, NLL, BRIER, ECE, RELATIVE_DROP)}
     count = len(class_spaces.get(part).classes)
     return (
         Score(metric=cut[TOP1], conditions=(shifted,), column=f"top-1 of {count}"),

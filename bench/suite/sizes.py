@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import BenchError
-from bench.metrics import classification
-from bench.records import Condition, Estimate, ModelSetting, Outcome, Params, Protocol
-from bench.suite import Metric, Score, Suite
-from bench.suite.scores import TOP1
+from bench.metrics import Metric, best_value
+from bench.metrics.classification import BEST_OF, TOP1
+from bench.records import Condition, ModelSetting, Params, Protocol
+from bench.suite import Score, Suite
 from bench.text import whole_numbers
 
 RATIOS = "0.7+0.75+0.8+0.85+0.9+0.95+1.0"
@@ -105,8 +105,7 @@ def _suite(what: Swept, grid: _Grid, settings: Params, sets: Sequence[str] = ())
         condition: tuple(Condition(data=condition.data, model=grid.setting(value)) for value in values)
         for condition in own
     }
-    best_at = functools.partial(best_value, values=values)
-    where = Metric(name=grid.best, function=best_at, unit=grid.unit)
+    where = Metric(name=grid.best, function=best_value, unit=grid.unit).given(values=values)
     return Suite(
         name=what.name,
         version=what.version,
@@ -143,52 +142,3 @@ def _columns(name: str, own: Condition, points: tuple[Condition, ...], where: Me
         Score(metric=BEST_OF, conditions=points, column=f"{name} best"),
         Score(metric=where, conditions=points, column=f"{name} best at"),
     )
-
-
-def best_of(*outcomes: Outcome) -> Estimate:
-    """The largest top-1 accuracy over conditions that show the same images: in [0, 1]; interval of Wilson 1927.
-
-    The interval takes the condition as given: that it was chosen on these images makes the value a little too high.
-
-    Raises:
-        BenchError: the images or labels differ.
-
-    >>> import numpy as np
-    >>> ids, labels = np.arange(4), np.zeros(4, int)
-    >>> first, second = (Outcome(ids=ids, labels=labels, columns={"correct": ids < right}) for right in (1, 3))
-    >>> best_of(first, second).value
-    0.75
-    """
-    return _best(outcomes)[1]
-
-
-def best_value(*outcomes: Outcome, values: Sequence[float]) -> Estimate:
-    """The value of the setting that gives the largest top-1 accuracy, the smallest of several; no interval.
-
-    Args:
-        outcomes: one a value, on the same images.
-        values: of the setting, ascending.
-
-    Raises:
-        BenchError: the images or labels differ.
-
-    >>> import numpy as np
-    >>> ids, labels = np.arange(4), np.zeros(4, int)
-    >>> some = [Outcome(ids=ids, labels=labels, columns={"correct": ids < right}) for right in (1, 3, 3)]
-    >>> best_value(*some, values=[0.8, 0.9, 1.0]).value
-    0.9
-    """
-    place, accuracy = _best(outcomes)
-    return classification.estimate(float(values[place]), accuracy.n)
-
-
-def _best(outcomes: Sequence[Outcome]) -> tuple[int, Estimate]:
-    """Which outcome has the largest accuracy, the first of several, and that accuracy."""
-    for other in outcomes[1:]:
-        classification.matching_rows(outcomes[0], other, "the best accuracy")
-    accuracies = [classification.top1(outcome) for outcome in outcomes]
-    place = max(range(len(accuracies)), key=lambda i: accuracies[i].value)  # the first of several
-    return place, accuracies[place]
-
-
-BEST_OF = Metric(name="best_of", function=best_of)

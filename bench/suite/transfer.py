@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 from bench.datasets import Dataset, datasets
 from bench.errors import BenchError
-from bench.metrics import classification
+from bench.metrics import Metric, constant
+from bench.metrics.classification import MEAN_ACCURACY, MEAN_OF_SETS, MEAN_PER_CLASS, SPREAD
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
-from bench.suite import TOLERANCE, Metric, Score, Suite
-from bench.suite.scores import MEAN_ACCURACY, MEAN_PER_CLASS
+from bench.suite import TOLERANCE, Score, Suite
 
 METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
 """Name of a data set's official metric to the metric, over one draw or several of the same test samples."""
-SPREAD = Metric(name="spread", function=classification.spread, higher_is_better=False)
 
 
 def noted(name: str, unit: str = "fraction") -> Metric:
     """What a measure noted in the column `name`, as a metric."""
-    return Metric(name=name, function=functools.partial(classification.constant, name=name), unit=unit)
+    return Metric(name=name, function=functools.partial(constant, name=name), unit=unit)
 
 
 VALIDATION = noted("validation_accuracy")
@@ -129,9 +128,8 @@ def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Sc
             by_name.setdefault(name, []).append((record.metric, conditions))
     found = []
     for name, parts in by_name.items():
-        groups = tuple((METRICS[metric].function, len(conditions)) for metric, conditions in parts)
-        function = functools.partial(classification.mean_of_sets, groups=groups)
+        metric = MEAN_OF_SETS.given(groups=tuple((METRICS[name], len(conditions)) for name, conditions in parts))
         every = tuple(condition for _, conditions in parts for condition in conditions)
         heading = " at ".join(filter(None, [f"mean of {len(sets)}", name]))
-        found.append(Score(metric=Metric(name="mean_of_sets", function=function), conditions=every, column=heading))
+        found.append(Score(metric=metric, conditions=every, column=heading))
     return found

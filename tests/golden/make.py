@@ -14,10 +14,10 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.checkpoints.weights import weights_digest
 from bench.datasets.spaces import DIGITS
+from bench.metrics.classification import TOP1
 from bench.records import Checkpoint, Condition, Data, Images, Perturbation, Protocol, Settings
 from bench.store import Store
 from bench.suite import Score, Suite
-from bench.suite.scores import TOP1
 
 FOLDER = Path(__file__).parent
 ZOO = "zoo"

@@ -1,8 +1,8 @@
 """Traffic lights by day and at dusk. After Hendrycks & Dietterich 2019, arXiv 1903.12261."""
 
+from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.suite import Score, Suite, suites
-from bench.suite.scores import MEAN_ACCURACY, TOP1
 
 DATA = Data(dataset="lights")
 DAY = Condition(data=DATA)

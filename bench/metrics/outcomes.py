@@ -1,0 +1,137 @@
+"""What every metric is made of: columns of outcomes that are there and finite, rows matched by image, estimates.
+
+Shapes: N images, C conditions.
+"""
+
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.errors import BenchError, RunError
+from bench.metrics import stats
+from bench.records import Array, Estimate, Outcome
+
+
+def estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
+    """A value over n images, with an interval where there is one."""
+    return Estimate(value=value, n=n, ci_low=interval[0], ci_high=interval[1])
+
+
+def share(hits: Array) -> Estimate:
+    """Share of (N,) booleans that hold, with Wilson's interval."""
+    right, n = int(np.count_nonzero(hits)), len(hits)
+    return estimate(right / n, n, stats.wilson(right, n))
+
+
+def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
+    """Mean of (N,) values, with the normal interval cut to the score's range; none where nothing varies."""
+    mean, n = float(values.mean(dtype=np.float64)), len(values)
+    if n < 2:
+        return estimate(mean, n)
+    se = stats.clustered_standard_error(values)
+    if se < 1e-12:  # nothing varies, but for rounding: that says nothing of other images
+        return estimate(mean, n)
+    low, high = stats.normal_interval(mean, se)
+    return estimate(mean, n, (max(low, lowest), min(high, highest)))
+
+
+def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: str) -> Array:
+    """A column that is there and has rows.
+
+    Raises:
+        BenchError: it is not, or it has none.
+    """
+    if outcome.n == 0:
+        raise BenchError(f"{score} needs at least one sample, not 0: no score from missing data.")
+    if name not in outcome.columns:
+        raise BenchError(
+            f"{score} needs the column {name!r}, which {given_by}; this outcome has only "
+            f"[{', '.join(sorted(outcome.columns))}]. {advice}"
+        )
+    return outcome.columns[name]
+
+
+def classify_column(outcome: Outcome, name: str, score: str) -> Array:
+    """A column of the measure `classify` that is there, has rows and comes from finite logits.
+
+    Raises:
+        BenchError: it is not there, or it has no rows.
+        RunError: it, or the logits that it comes from, are not finite.
+    """
+    found = column(
+        outcome, name, score, given_by="the measure 'classify' gives", advice="Score a condition with that measure."
+    )
+    # A NaN among the logits leaves no trace in `correct` or `rank`, but always one in `log_sum_exp`.
+    for checked in (name, "log_sum_exp"):
+        if not np.isfinite(values := outcome.columns.get(checked, np.zeros(0))).all():
+            bad = np.count_nonzero(~np.isfinite(values))
+            raise RunError(
+                f"{score} needs finite numbers, but {bad} in the column {checked!r} are NaN or infinite: "
+                "look at the checkpoint's weights and precision."
+            )
+    return found
+
+
+def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
+    """(N, C) zeros and ones: one column a condition, the rows in the order of the first one's images."""
+    if not outcomes:
+        raise BenchError(f"{score} needs at least one condition, not 0: no score from missing data.")
+    first = outcomes[0]
+    if not _each_once(first.ids):
+        raise BenchError(f"{score} needs every image once, but an id comes twice: check the data set's ids.")
+    columns = [classify_column(o, "correct", score)[matching_rows(first, o, score)] for o in outcomes]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
+    """Where the images of `first` stand in `other`."""
+    rows = np.arange(other.n)
+    if first.ids is other.ids and first.labels is other.labels:  # as a store gives them
+        return rows
+    if not np.array_equal(first.ids, other.ids):  # the usual case needs no sorting
+        shared = np.intersect1d(first.ids, other.ids).size
+        if not shared == first.n == other.n:
+            raise BenchError(
+                f"{score} needs the same images in every condition, but {shared} are shared of {first.n} and "
+                f"{other.n}: use one limit and one set of ids."
+            )
+        rows[np.argsort(first.ids)] = np.argsort(other.ids)
+    if not np.array_equal(first.labels, other.labels[rows]):
+        raise BenchError(f"{score} needs one label an image, but the conditions disagree: check the data.")
+    return rows
+
+
+def _each_once(ids: Array) -> bool:
+    """Whether no id comes twice; looked at once for an array that cannot change, as a store gives to many outcomes."""
+    if _EACH_ONCE.get(id(ids)) is ids:
+        return True
+    once = len(set(ids.tolist())) == len(ids)
+    if once and not ids.flags.writeable:
+        _EACH_ONCE[id(ids)] = ids
+    return once
+
+
+_EACH_ONCE: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
+def cut(outcome: Outcome, part: str, score: str) -> Outcome:
+    """The rows and columns of a part of the class space; a rank of -1 says that the label is none of its classes.
+
+    Args:
+        outcome: of the measure `classify`, which was given the part among its `subsets`.
+        part: its name.
+        score: what is asked for it, for messages.
+
+    Raises:
+        BenchError: no image is of one of these classes.
+    """
+    rows = classify_column(outcome, f"{part}/rank", f"{score} within {part!r}") >= 0
+    if not rows.any():
+        raise BenchError(f"{score} within {part!r} needs an image of one of its classes, but none of these is.")
+    columns = {
+        name.removeprefix(f"{part}/"): column[rows]
+        for name, column in outcome.columns.items()
+        if name.startswith(f"{part}/")
+    }
+    return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)
