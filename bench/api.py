@@ -17,10 +17,11 @@ from bench.machine.distributed import world_size
 from bench.measure import measures
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
+from bench.run.available import suites_here as suites_here
+from bench.run.available import with_data
 from bench.run.choice import select as select
 from bench.run.choice import select_suites as select_suites
-from bench.run.choice import suites_here as suites_here
-from bench.run.plan import Plan, make_plan, make_sweeps, with_data
+from bench.run.plan import Plan, make_plan, make_sweeps
 from bench.store import Store
 from bench.suite import Suite
 from bench.suite import suites as suite_registry
@@ -311,7 +312,7 @@ def outcomes(board: Board, store: Store) -> "pd.DataFrame":
 def train(
     recipe: str, out: Path, *, device: str = "cpu", progress: Any = None, places: Mapping[str, Path] | None = None
 ) -> Path:
-    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.checkpoints.train.train_recipe`.
+    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.checkpoints.train`.
 
     Args:
         recipe: its name.
@@ -349,7 +350,7 @@ def corrupt(
 def contact_sheet(
     picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
 ) -> "Image.Image":
-    """A picture's crop under each corruption (a row) and severity (a column); see `bench.tools.gallery.contact_sheet`."""
+    """A picture's crop under each corruption (a row) and severity (a column); see `bench.tools.gallery`."""
     from bench.tools.gallery import contact_sheet as lay_out
 
     return lay_out(picture, chosen, severities, seed=seed)
@@ -358,7 +359,7 @@ def contact_sheet(
 def attack(
     pictures: Sequence[Path], checkpoint: Checkpoint, settings: Settings, *, eps: str, **how: Any
 ) -> "Iterator[AttackedPicture]":
-    """Attack pictures, each away from what a checkpoint predicts of it; `bench.tools.attack_picture.attack_pictures`."""
+    """Attack pictures, each away from what a checkpoint predicts of it; see `bench.tools.attack_picture`."""
     from bench.tools.attack_picture import attack_pictures
 
     return attack_pictures(pictures, checkpoint, settings, eps=eps, **how)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from bench.measure.cells import versions
 from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, Numerics, digest
-from bench.run.plan import versions
 from bench.store import Store
 
 SPACE = ClassSpace(name="ten", classes=tuple("0123456789"))

@@ -1,9 +1,9 @@
 """Decoding and cropping photographs, beside the DataLoader with timm's transform; reading crops from the cache.
 
 The peer: `timm.data.ImageDataset` with timm's evaluation transform and `fast_collate`, in torch's DataLoader. Ours:
-`bench.run.feed.make_images`, without a cache, into an empty one, and from a warm one. Each with the same number of workers,
-on the same files, in turn; each gives uint8 batches, and before anything is timed their bytes are compared picture by
-picture. Starting the workers is part of every figure, so `--images` should be some thousands.
+`bench.run.feed.make_images`, without a cache, into an empty one, and from a warm one. Each with the same number of
+workers, on the same files, in turn; each gives uint8 batches, and before anything is timed their bytes are compared
+picture by picture. Starting the workers is part of every figure, so `--images` should be some thousands.
 
 Two other ways of doing our work are timed for comparison: threads in place of worker processes, and the threads of
 `spdl`, where it is installed. Processor time stands beside the wall: on a machine with other work it says more.

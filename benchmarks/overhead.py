@@ -34,12 +34,13 @@ from bench.config import load_config
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
 from bench.measure import measures
+from bench.measure.cells import resolve
 from bench.progress import Silent
 from bench.records import Array, Checkpoint, Condition, Data, ImageSet, Settings
 from bench.run import sweep as engine
 from bench.run.device import load_models, to_unit_range
 from bench.run.feed import make_images, tasks_of
-from bench.run.plan import make_sweeps, resolve
+from bench.run.plan import make_sweeps
 from bench.store import Store
 
 BAR = 0.03

@@ -20,8 +20,8 @@ import numpy as np
 from _common import claim, table
 
 from bench.datasets import class_spaces
+from bench.measure.cells import versions
 from bench.records import Array, Cell, Checkpoint, Condition, Numerics, digest
-from bench.run.plan import versions
 from bench.store import Store
 from bench.suite import suites
 

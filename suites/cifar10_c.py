@@ -7,8 +7,8 @@ so its numbers are not comparable. Models of another input size get the corrupte
 import functools
 
 from bench.metrics.classification import MEAN_ACCURACY
-from bench.records import Condition, Crop, Data, Images, Protocol
-from bench.suite import AS_REFERENCE, Score, Suite, suites
+from bench.records import Condition, Crop, Data, Generated, Images, Protocol
+from bench.suite import Score, Suite, suites
 from bench.suite.scores import CORRUPTIONS, corrupted, severities
 
 DATA = Data(dataset="cifar10")
@@ -27,7 +27,7 @@ suites.register(
         title="CIFAR-10, corrupted",
         paper="Hendrycks & Dietterich 2019, arXiv 1903.12261",
         track="cifar10",
-        protocol=Protocol(terms=("10-way", f"{AS_REFERENCE} at 32", "resized for other sizes")),
+        protocol=Protocol(terms=("10-way", Generated("at 32"), "resized for other sizes")),
         scores=(
             *corrupted(CLEAN, severities_of, CORRUPTIONS),
             Score(metric=MEAN_ACCURACY, conditions=EVERY, column="mean of 19"),

@@ -8,8 +8,8 @@ JPEG in between.
 
 import functools
 
-from bench.records import Condition, Data, Protocol
-from bench.suite import AS_REFERENCE, Suite, suites
+from bench.records import Condition, Data, Generated, Protocol
+from bench.suite import Suite, suites
 from bench.suite.scores import MCE_CORRUPTIONS, corrupted, severities
 
 DATA = Data(dataset="digits")
@@ -24,7 +24,7 @@ suites.register(
         title="Handwritten digits, corrupted",
         paper="Hendrycks & Dietterich 2019, arXiv 1903.12261",
         track="digits",
-        protocol=Protocol(terms=("10-way", AS_REFERENCE)),
+        protocol=Protocol(terms=("10-way", Generated())),
         scores=corrupted(Condition(data=DATA), severities_of, MCE_CORRUPTIONS),
     )
 )

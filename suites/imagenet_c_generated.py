@@ -8,8 +8,8 @@ from the original code in places, and draw other random numbers: errors differ f
 
 import functools
 
-from bench.records import Crop, Data, Protocol
-from bench.suite import AS_REFERENCE, Suite, suites
+from bench.records import Crop, Data, Generated, Protocol
+from bench.suite import Suite, suites
 from bench.suite.scores import severities
 from suites.imagenet_c import scores
 
@@ -33,7 +33,7 @@ suites.register(
         protocol=Protocol(
             terms=(
                 "1000-way",
-                f"{AS_REFERENCE} at 224 with JPEG quality 85",
+                Generated("at 224 with JPEG quality 85"),
                 "resized (Pillow, bicubic) for other sizes",
             )
         ),

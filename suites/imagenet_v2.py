@@ -25,7 +25,7 @@ suites.register(
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=(
             *(Score(metric=TOP1, conditions=(c,), column=variant) for variant, c in VARIANTS.items()),
-            Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
+            Score(metric=TOP1, conditions=(CLEAN,), column="clean", clean=True),
             Score(metric=RELATIVE_DROP, conditions=(CLEAN, VARIANTS["matched-frequency"]), column="rel. drop"),
             *(
                 Score(metric=metric, conditions=(condition,))

@@ -16,35 +16,42 @@ from bench.cli import parser
 
 ROOT = Path(__file__).parents[1]
 LONGEST_SUITE, LONGEST_MODULE = 120, 450  # lines
+MOST_FLAT = 10  # modules beside the rooms
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorruptions")
 
 LAYERS = """
 bench
-errors records
-machine machine.places text joined tools tools.drawing toml_lines progress machine.hardware
-registry machine.compiled rng.on_cpu rng machine.threads machine.memory machine.distributed reference metrics metrics.classification metrics.stats metrics.paired metrics.line
-images
-corruptions attacks training
-checkpoints datasets
-transfer
-datasets.crops measure
-suite metrics.robustness metrics.by_image suite.scores suite.attacked suite.sizes suite.transfer
-store.columns
+columns errors progress
+records text toml_lines
+registry reference
+machine
+rng
+metrics
 store
-store.log run run.feature_cache
-run.plan run.prepare run.feed run.device run.workbench run.probing run.sweep run.forecast
-executors board board.index board.leaderboard
-compare compare.differences
-compare.flips compare.pairs compare.lines
-config run.choice board.tables report.curves cli.listings tools.doctor checkpoints.train board.reference_check datasets.verify tools.gallery tools.attack_picture tools.make_c compare.numbers compare.gate
-compare.tables compare.gate_texts
+config
+images
+attacks
+corruptions
+training
+datasets
+suite
+checkpoints
+transfer
+measure
+run board
+compare tools
 report
-board.summary report.publish tools.import_rows
 api
 cli
 """
-"""From the ground up: a module imports from its own line and the lines above it. A package's name stands for all of
-its modules but those that have a place of their own; `images.source` reads samples, so it stands above `datasets`."""
+"""From the ground up: what stands in a room imports from its own room and from the lines above. Rooms that share a line
+do not know each other."""
+
+NEVER = """
+compare → run
+tools → compare
+"""
+"""Beside what LAYERS says."""
 
 KERNELS = ("corruptions", "attacks", "training", "transfer")
 """Numerical code: it sees tensors, never what is being measured."""
@@ -76,31 +83,57 @@ def imports(name: str) -> dict[str, int]:
     return found
 
 
+def room(name: str) -> str:
+    """The folder, or the module beside the folders, that a module stands in."""
+    return [*name.split("."), "bench"][1]
+
+
 def layer(name: str) -> int:
-    """The line of LAYERS on which a module stands."""
-    rows = [{"bench" if word == "bench" else f"bench.{word}" for word in row.split()} for row in LAYERS.split("\n")]
-    parts = name.split(".")
-    for depth in range(len(parts), 1 if len(parts) > 1 else 0, -1):
-        for number, row in enumerate(rows):
-            if ".".join(parts[:depth]) in row:
-                return number
-    raise AssertionError(f"{name} has no place in LAYERS; give it one")
+    """The line of LAYERS on which a module's room stands."""
+    for number, row in enumerate(LAYERS.split("\n")):
+        if room(name) in row.split():
+            return number
+    raise AssertionError(f"{room(name)} has no place in LAYERS; give it one")
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each room to the others that it imports from."""
+    found: dict[str, set[str]] = {room(name): set() for name in MODULES}
+    for name in MODULES:
+        found[room(name)] |= {room(other) for other in imports(name) if other in MODULES} - {room(name)}
+    return found
 
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_imports_point_down(name):
     upward = [
-        f"line {line}: {other} stands above {name}"
+        f"line {line}: {other} does not stand below {name}"
         for other, line in imports(name).items()
-        if other in MODULES and layer(other) > layer(name)
+        if other in MODULES and room(other) != room(name) and layer(other) >= layer(name)
     ]
     assert not upward
 
 
+def test_rooms_that_must_not_know_each_other_do_not():
+    arrows = rooms()
+    for line in NEVER.strip().splitlines():
+        room_of, _, other = line.partition(" → ")
+        assert other not in arrows[room_of], line
+
+
 def test_every_place_is_taken():
-    words = [word for word in LAYERS.split() if word != "bench"]
-    assert not {f"bench.{word}" for word in words} - MODULES.keys()
+    words = LAYERS.split()
+    assert set(words) == rooms().keys()
     assert len(set(words)) == len(words)
+
+
+def test_rooms_form_no_circle():
+    TopologicalSorter(rooms()).prepare()
+
+
+def test_few_modules_lie_flat():
+    flat = [name for name in MODULES if name.count(".") == 1 and MODULES[name].name != "__init__.py"]
+    assert len(flat) <= MOST_FLAT
 
 
 def test_no_modules_import_each_other():

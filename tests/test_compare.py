@@ -8,27 +8,19 @@ import pytest
 
 from bench.board.index import Index
 from bench.board.leaderboard import Want, make_board
-from bench.compare.differences import (
-    CannotCompareError,
-    Side,
-    adjusted,
-    check_alike,
-    condition_scores,
-    differences,
-    few_changed,
-    independent_mean,
-    where,
-)
+from bench.compare.differences import adjusted, differences
 from bench.compare.flips import flips
 from bench.compare.lines import effective_robustness, published_accuracies
-from bench.compare.pairs import accuracy_of, clean_of, compare_pairs, gains
+from bench.compare.pairs import compare_pairs, gains
+from bench.compare.sides import CannotCompareError, Side, check_alike
 from bench.datasets import class_spaces
 from bench.errors import BenchError
+from bench.measure.cells import versions
 from bench.metrics import Metric, mean_by_image, share, shift
 from bench.metrics.classification import MEAN_ACCURACY, MEAN_OF_SETS, NLL, TOP1
 from bench.metrics.line import fit_line
 from bench.metrics.outcomes import cut
-from bench.metrics.paired import paired_interval
+from bench.metrics.paired import few_changed, independent_mean, paired_interval
 from bench.metrics.shift import MCE, RELATIVE_DROP
 from bench.records import (
     Cell,
@@ -42,9 +34,9 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.run.plan import versions
 from bench.store import Store
 from bench.suite import Score, Suite, suites
+from bench.suite.words import condition_scores, where
 from tests.contracts.test_suites import outcomes_of
 
 CLEAN = Condition(data=Data(dataset="digits"))
@@ -66,7 +58,7 @@ SUITE = Suite(
     protocol=Protocol(terms=("10-way",)),
     scores=(
         Score(metric=MEAN_ACCURACY, conditions=FOGS, column="fog"),
-        Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
+        Score(metric=TOP1, conditions=(CLEAN,), column="clean", clean=True),
         Score(metric=NLL, conditions=(CLEAN,), column="NLL"),
         Score(metric=RELATIVE_DROP, conditions=(CLEAN, *FOGS), column="rel. drop"),
         *(Score(metric=TOP1, conditions=(fog,)) for fog in FOGS),
@@ -521,10 +513,10 @@ def test_gains_are_paired_by_image(paired):
 
 
 def test_the_accuracies_of_a_suite_are_told_from_its_clean_one():
-    assert (accuracy_of(SUITE), clean_of(SUITE)) == (FOG, CLEAN_SCORE)
-    assert accuracy_of(suites.get("imagenet-c")).column == "mean of 19"
-    assert clean_of(suites.get("imagenet-r")).column == "clean, same 200"
-    assert clean_of(suites.get("imagenet")) is None
+    assert (SUITE.accuracy, SUITE.clean) == (FOG, CLEAN_SCORE)
+    assert suites.get("imagenet-c").accuracy.column == "mean of 19"
+    assert suites.get("imagenet-r").clean.column == "clean, same 200"
+    assert suites.get("imagenet").clean is None
 
 
 # -- accuracy on the line -------------------------------------------------------------------------------------
@@ -574,7 +566,7 @@ def test_a_table_of_imagenet_stands_beside_the_line_through_published_accuracies
     [lined] = effective_robustness(filled.board(suite), filled.store)
     assert lined.fit.name == "43 published models of the registry (timm, GSAM)"
     assert (lined.clean, lined.shifted) == ("clean imagenet", "top-1 of 200")
-    clean = made[clean_of(suite).conditions[0]]
+    clean = made[suite.clean.conditions[0]]
     assert lined.points[0].clean.value == clean.columns["correct"].mean()  # of all 1000 classes, as published
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
 from bench import api
-from bench.board import tables
 from bench.checkpoints import checkpoints
+from bench.columns import RESERVED
 from bench.corruptions import corruptions
 from bench.datasets import Library
 from bench.errors import BenchError
@@ -366,7 +366,7 @@ def test_parameters_of_a_measure_are_columns_of_the_tables(run):
     assert rows.groupby("eps").size().to_dict() == {0.0: 30, 0.05: 30}
 
 
-@pytest.mark.parametrize("name", [*tables._HEAD, *tables._CONDITION, *tables._TAIL, "samples", "warnings"])
+@pytest.mark.parametrize("name", [*sorted(RESERVED - {"id", "label"})])
 def test_a_parameter_cannot_take_the_name_of_another_column(name):
     with pytest.raises(ValueError, match=f"{name!r} is a column already"):
         Condition(data=LIGHTS, measure=Measurement(params=Params({name: 3})))

@@ -37,7 +37,7 @@ def corrupted(name: str, headline: Metric) -> Suite:
     """Digits under fog and snow."""
     scores = (
         Score(metric=headline, conditions=tuple(SHIFTED), column="mean"),
-        Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
+        Score(metric=TOP1, conditions=(CLEAN,), column="clean", clean=True),
         *(Score(metric=TOP1, conditions=(condition,)) for condition in SHIFTED),
     )
     protocol = Protocol(terms=("10-way",))

@@ -48,7 +48,7 @@ SUITE = Suite(
     protocol=Protocol(terms=("2-way",)),
     scores=(
         Score(metric=MEAN_ACCURACY, conditions=FOGS, column="fog"),
-        Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
+        Score(metric=TOP1, conditions=(CLEAN,), column="clean", clean=True),
         *(Score(metric=TOP1, conditions=(fog,)) for fog in FOGS),
     ),
 )

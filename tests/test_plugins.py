@@ -6,7 +6,7 @@ import pytest
 
 SUITE = """
 from bench.records import Condition, Data, Protocol
-from bench.scores import classification
+from bench.suite.scores import classification
 from bench.suite import Suite, suites
 
 suites.register(

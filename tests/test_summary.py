@@ -8,8 +8,9 @@ import pytest
 
 from bench.board.index import Index
 from bench.board.leaderboard import make_board
-from bench.board.summary import clean_score, summarise
+from bench.board.summary import summarise
 from bench.board.tables import latex
+from bench.measure.cells import versions
 from bench.metrics import Metric
 from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.records import (
@@ -23,7 +24,6 @@ from bench.records import (
     Perturbation,
     Protocol,
 )
-from bench.run.plan import versions
 from bench.store import Store
 from bench.suite import Score, Suite
 
@@ -38,7 +38,7 @@ FOGGY = replace(
     name="letters-c",
     scores=(
         Score(metric=MEAN_ACCURACY, conditions=(FOG,), column="fog"),
-        Score(metric=TOP1, conditions=(CLEAN,), column="clean"),
+        Score(metric=TOP1, conditions=(CLEAN,), column="clean", clean=True),
     ),
 )
 SPACE = ClassSpace(name="two", classes=("x", "y"))
@@ -100,8 +100,8 @@ def test_every_column_has_its_protocol(tmp_path):
 def test_an_error_relative_to_another_model_has_no_gap():
     mce = Metric(name="mce", function=lambda *_: None, higher_is_better=False)
     suite = replace(FOGGY, scores=(replace(FOGGY.scores[0], metric=mce), FOGGY.scores[1]))
-    assert clean_score(suite) is None
-    assert clean_score(FOGGY) is FOGGY.scores[1]
+    assert suite.gap_from is None
+    assert FOGGY.gap_from is FOGGY.scores[1]
 
 
 SPECIAL = r"50% & $x_1$ #{a}~^\ <b> |c| –"

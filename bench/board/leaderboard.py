@@ -11,8 +11,8 @@ from bench.board.index import Index
 from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.measure import measures
+from bench.measure.cells import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
-from bench.run.plan import versions
 from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.store.log import Cost, cost, read_log
 from bench.suite import Score, Suite
@@ -197,12 +197,16 @@ def make_board(
     measured = {model for model, _ in found}
     shown = tuple(entry for entry in entries if entry.model in measured)
     protocol = suite.protocol.taken_with(
-        limit=choice.limit, seed=choice.seed, precision=choice.precision, subset=choice.subset
+        limit=choice.limit,
+        seed=choice.seed,
+        precision=choice.precision,
+        subset=choice.subset,
+        origin=IMPORTED if choice.device == IMPORTED else "",
     )
     return Board(
         suite=suite,
         choice=choice,
-        protocol=", ".join([*protocol.terms, *([IMPORTED] if choice.device == IMPORTED else [])]),
+        protocol=protocol.name,
         rows=tuple(rows),
         cells=found,
         checkpoints=shown,

@@ -9,7 +9,7 @@ from bench.board.leaderboard import Board
 from bench.board.tables import display_names, shown
 from bench.records import Estimate
 from bench.store import StoredCheckpoint
-from bench.suite import Score, Suite
+from bench.suite import Suite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,17 +19,6 @@ class Summary:
     frame: pd.DataFrame
     notes: tuple[str, ...]
     """The protocol of each suite, what is not finished, and what was left out."""
-
-
-def clean_score(suite: Suite) -> Score | None:
-    """The score of the images as they are that the headline is held against; None where the suite has none.
-
-    Both must be accuracies: an mCE is relative to another model's errors, and a difference from it would mean nothing.
-    """
-    headline = suite.headline.metric
-    if headline.unit != "fraction" or not headline.higher_is_better:
-        return None
-    return next((score for score in suite.board[1:] if score.column.split(",")[0] == "clean"), None)
 
 
 def summarise(boards: Sequence[Board]) -> Summary:
@@ -57,7 +46,8 @@ def summarise(boards: Sequence[Board]) -> Summary:
 def _columns(
     suite: Suite, checkpoint: StoredCheckpoint, scores: Mapping[tuple[StoredCheckpoint, str], Estimate]
 ) -> dict[str, str]:
-    headline, clean = suite.headline, clean_score(suite)
+    headline = suite.headline
+    clean = suite.gap_from
     found = scores.get((checkpoint, headline.column))
     columns = {suite.name: shown(headline, found)}
     if clean is not None:

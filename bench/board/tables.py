@@ -11,22 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 from bench.board.leaderboard import Board, ScoredRow
+from bench.columns import CONDITION, HEAD, TAIL, TYPES
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
-from bench.records import Condition, Data, Estimate
+from bench.records import Estimate
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
 from bench.suite import Score
+from bench.suite.words import attack_in_words
 
 DIGITS = 6
 """Decimals of values and intervals in the long table."""
-_CONDITION = tuple(Condition(data=Data(dataset="")).columns())
-_HEAD = ("suite", "version", "protocol", "checkpoint", "family", "sam")
-_TAIL = ("score", "metric", "value", "ci_low", "ci_high", "n")
-_TYPES = {
-    "version": "Int64", "severity": "Int64", "crop_size": "Int64", "input_size": "Int64", "n": "Int64",
-    "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
-}  # fmt: skip
-"""Columns that are numbers; all others are text."""
 
 
 def long_table(boards: Sequence[Board]) -> pd.DataFrame:
@@ -60,13 +54,13 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     **({"warnings": warnings[row.checkpoint]} if board.suite.alarms else {}),
                 }
             )
-    extra = sorted({name for row in rows for name in row} - {*_HEAD, *_CONDITION, *_TAIL})
+    extra = sorted({name for row in rows for name in row} - {*HEAD, *CONDITION, *TAIL})
     # Objects: beside a missing value a whole number would become a float, and its text another.
-    return _typed(pd.DataFrame(rows, columns=[*_HEAD, *_CONDITION, *extra, *_TAIL], dtype=object))
+    return _typed(pd.DataFrame(rows, columns=[*HEAD, *CONDITION, *extra, *TAIL], dtype=object))
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.astype({name: _TYPES.get(name, "string") for name in frame.columns})
+    frame = frame.astype({name: TYPES.get(name, "string") for name in frame.columns})
     for name in ("value", "ci_low", "ci_high"):
         frame[name] = frame[name].round(DIGITS)
     return frame.mask(frame == "")  # an empty text and a missing one are the same in CSV
@@ -87,7 +81,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is not a readable CSV ({error}).") from error
-    for name in (*_HEAD, *_CONDITION, *_TAIL):
+    for name in (*HEAD, *CONDITION, *TAIL):
         if name not in frame.columns:
             raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
     try:
@@ -206,16 +200,10 @@ def warnings_in_words(board: Board) -> list[str]:
         for name, some in by_metric.items():
             alarm = some[0].score.metric.alarm
             most = max(row.estimate.value for row in some)
-            where = "; ".join(dict.fromkeys(_where(row.score) for row in some))
+            where = "; ".join(dict.fromkeys(attack_in_words(row.score) for row in some))
             share = f"{100 * most:.0f}%" if most >= 0.01 else f"{100 * most:.2g}%"
             lines.append(f"WARNING {names[checkpoint]}, {name} ({where}): {share} {alarm.says if alarm else ''}")
     return lines
-
-
-def _where(score: Score) -> str:
-    """The attack of a score."""
-    columns = score.columns()
-    return " ".join(str(columns[name]) for name in ("measure", "norm", "loss") if columns.get(name))
 
 
 def _cost_columns(cost: Cost | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Board
-    from bench.compare.differences import Side
+    from bench.compare.sides import Side
     from bench.store import Store, StoredCheckpoint
 
 _FLIPS = 5
@@ -95,9 +95,10 @@ def _given(arguments: argparse.Namespace) -> str:
 
 def _two(arguments: argparse.Namespace, style: str) -> str:
     from bench.compare import tables
-    from bench.compare.differences import adjusted, condition_scores, differences
+    from bench.compare.differences import adjusted, differences
     from bench.compare.flips import flips
     from bench.store import Store
+    from bench.suite.words import condition_scores
 
     names = arguments.checkpoint
     arguments.checkpoint = [_MODEL.sub("", name) for name in names]
@@ -125,7 +126,7 @@ def _two(arguments: argparse.Namespace, style: str) -> str:
 
 
 def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Side]":
-    from bench.compare.differences import Side
+    from bench.compare.sides import Side
 
     first, second = (Side(board=board, checkpoint=_named(board, name), store=store) for name in names)
     return first, second
@@ -134,7 +135,7 @@ def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Sid
 def _named(board: "Board", name: str) -> "StoredCheckpoint":
     """The checkpoint of a board that goes by this name in tables."""
     from bench.board.tables import display_names
-    from bench.compare.differences import CannotCompareError
+    from bench.compare.sides import CannotCompareError
 
     shown = display_names(board.checkpoints)
     found = [checkpoint for checkpoint, text in shown.items() if text == name]

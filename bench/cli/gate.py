@@ -71,8 +71,8 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> "Report":
     from bench.board.leaderboard import NothingStoredError
-    from bench.compare.differences import CannotCompareError
     from bench.compare.gate import Report, common, judge
+    from bench.compare.sides import CannotCompareError
 
     place = ", ".join(map(str, arguments.baseline))
     try:
@@ -91,7 +91,7 @@ def _store_of(baseline: Sequence[Path]) -> Path | None:
         BenchError: it is neither.
         CannotCompareError: it is a folder without outcomes.
     """
-    from bench.compare.differences import CannotCompareError
+    from bench.compare.sides import CannotCompareError
 
     for path in baseline:
         if not path.exists():

@@ -41,6 +41,7 @@ def _open_store(arguments: argparse.Namespace) -> Any:
 
 def _store_ls(arguments: argparse.Namespace) -> int:
     from bench.board.index import Index
+    from bench.suite.words import columns_in_words
     from bench.text import render
 
     store = _open_store(arguments)
@@ -50,7 +51,7 @@ def _store_ls(arguments: argparse.Namespace) -> int:
     rows = []
     for cell in Index(store).cells():
         i = cell.identity
-        condition = _condition_text(i["condition"])
+        condition = columns_in_words(i["condition"])
         checkpoint = names.get(i["model"], i["model"][:12])
         rows.append([checkpoint, condition, i["condition"]["measure"], i["n"], i["limit"] or "all",
                      "–" if i["seed"] is None else i["seed"], f"{i['device']} {i['precision']}", cell.key])  # fmt: skip
@@ -61,21 +62,6 @@ def _store_ls(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
-
-
-def _condition_text(condition: dict[str, Any]) -> str:
-    """The data first, then what is done to them: `imagenet fog/3 jpeg 85 crop 224/0.875 bilinear`."""
-    c = condition
-    parts = [c["dataset"]]
-    if "corruption" in c:
-        parts.append(f"{c['corruption']}/{c['severity']}")
-    elif c["split"] != "test":
-        parts.append(c["split"])
-    parts += [f"jpeg {c['jpeg_quality']}"] if "jpeg_quality" in c else []
-    parts += [f"crop {c['crop_size']}/{c['crop_ratio']} {c['interpolation']}"] if "crop_size" in c else []
-    known = {"dataset", "split", "corruption", "severity", "jpeg_quality", "crop_size", "interpolation", "measure"}
-    rest = {k: v for k, v in c.items() if k not in known and not (k == "crop_ratio" and "crop_size" in c)}
-    return " ".join([*parts, *(f"{name}={value}" for name, value in rest.items())])
 
 
 def _store_verify(arguments: argparse.Namespace) -> int:

@@ -4,62 +4,30 @@ Both sides are boards of one suite, of one store or of two: a pair in a leaderbo
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.board.leaderboard import Board
+from bench.compare.sides import CannotCompareError, Side, check_alike
 from bench.errors import BenchError
 from bench.metrics.by_image import ByImage, DropBetweenSets, MeanOfSets, Parts, aligned
-from bench.metrics.paired import holm, mcnemar, paired_bootstrap, paired_interval
-from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
-from bench.records import Array, Condition, Estimate, Outcome
-from bench.store import DamagedCellError, Store, StoredCheckpoint
-from bench.suite import Score, Suite
-
-
-class CannotCompareError(BenchError):
-    """Two sides that were not measured alike, or not both: never a sign that nothing got worse."""
-
-    exit_code = 3
-    """Not that of a call to change, nor of a fault: a gate tells them apart."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """A checkpoint in a board."""
-
-    board: Board
-    checkpoint: StoredCheckpoint
-    store: Store
-    kept: dict[str, Outcome] = field(default_factory=dict, compare=False, repr=False)
-    """What was read, by key: a suite's scores share their cells (96 of ImageNet-C, some 0.5 GB)."""
-
-    def outcomes(self, score: Score) -> list[Outcome]:
-        """Of the score's conditions.
-
-        Raises:
-            CannotCompareError: a cell is not stored.
-        """
-        cells = [self.board.cells.get((self.checkpoint.model, condition)) for condition in score.conditions]
-        missing = sum(cell is None for cell in cells)
-        if missing:
-            raise CannotCompareError(
-                f"{self.checkpoint.name} lacks {missing} of {len(cells)} cells of {self.board.suite.name}, "
-                f"{score.column or score.metric.name}, in {self.store.root}; `bench run` measures them."
-            )
-        return [self._read(cell.key) for cell in cells if cell is not None]
-
-    def stored(self, condition: Condition) -> Outcome | None:
-        """Of a condition; None where the cell is not stored."""
-        cell = self.board.cells.get((self.checkpoint.model, condition))
-        return None if cell is None else self._read(cell.key)
-
-    def _read(self, key: str) -> Outcome:
-        if key not in self.kept:
-            self.kept[key] = self.store.read(key)
-        return self.kept[key]
+from bench.metrics.paired import (
+    FEW,
+    ROUNDING,
+    few_changed,
+    holm,
+    independent_mean,
+    influence,
+    mcnemar,
+    normal_p,
+    paired_bootstrap,
+    paired_interval,
+)
+from bench.metrics.stats import clustered_standard_error, normal_interval
+from bench.records import Array, Estimate
+from bench.store import DamagedCellError
+from bench.suite import Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,78 +62,6 @@ class Difference:
     def worse(self) -> float:
         """How much worse the second is, in the score's unit; below 0 where it is better."""
         return -self.value if self.score.metric.higher_is_better else self.value
-
-
-def check_alike(before: Side, after: Side) -> None:
-    """Make sure that two sides were measured under one protocol on the same data.
-
-    Raises:
-        CannotCompareError: they were not.
-    """
-    suite, other = before.board.suite, after.board.suite
-    if (suite.name, suite.version) != (other.name, other.version):
-        raise CannotCompareError(
-            f"{before.checkpoint.name} was measured on {suite.name} v{suite.version} and {after.checkpoint.name} on "
-            f"{other.name} v{other.version}; compare them on one suite."
-        )
-    if before.board.protocol != after.board.protocol:
-        raise CannotCompareError(
-            f"{suite.name} was measured in two ways: {_apart(before.board.protocol, after.board.protocol)}; measure "
-            "both sides with the same limit, seed, precision and settings."
-        )
-    for condition in suite.conditions:
-        cells = [side.board.cells.get((side.checkpoint.model, condition)) for side in (before, after)]
-        prints = {tuple(cell.identity["fingerprints"]) for cell in cells if cell is not None}
-        if len(prints) > 1:
-            raise CannotCompareError(
-                f"{condition.data.dataset} has other contents for {before.checkpoint.name} in {before.store.root} than "
-                f"for {after.checkpoint.name} in {after.store.root}; measure both on one copy."
-            )
-
-
-def _apart(first: str, second: str) -> str:
-    """What one protocol has and the other lacks."""
-    left, right = terms_beyond(first, second) or "all samples", terms_beyond(second, first) or "all samples"
-    return f"one with {left}, the other with {right}"
-
-
-def terms_beyond(protocol: str, other: str) -> str:
-    """The terms that a protocol has and another lacks; empty where it has none."""
-    theirs = other.split(", ")
-    return ", ".join(term for term in protocol.split(", ") if term not in theirs)
-
-
-def condition_scores(suite: Suite) -> list[Score]:
-    """The accuracies under single conditions that a suite does not show on its leaderboard."""
-    single = [score for score in suite.scores if len(score.conditions) == 1 and not score.column]
-    return [score for score in single if score.metric.name in ("top1", "robust_accuracy")]
-
-
-def where(score: Score) -> str:
-    """A score in words: its heading, else the condition that it is of.
-
-    >>> from bench.records import Data, Images, Perturbation
-    >>> from bench.suite.scores import TOP1
-    >>> fog = Images(perturbation=Perturbation(corruption="fog", severity=3))
-    >>> where(Score(metric=TOP1, conditions=(Condition(data=Data(dataset="digits"), images=fog),)))
-    'fog 3'
-    """
-    if score.column:
-        return score.column
-    at = [f"{name} {value}" for name, value in score.at.items()]
-    return " ".join([condition_in_words(score.conditions[0]), *at])
-
-
-def condition_in_words(condition: Condition) -> str:
-    """What a condition shows: the corruption, or the data set; what it changes of the checkpoint; how it measures."""
-    columns, measure = condition.columns(), condition.measure
-    shown = f"{columns['corruption']} {columns['severity']}" if columns["corruption"] else condition.data.dataset
-    split = [] if columns["corruption"] or condition.data.split in ("test", "val") else [condition.data.split]
-    ratio, size = condition.model.crop_ratio, condition.model.input_size
-    setting = [f"crop ratio {ratio:g}"] if ratio else []
-    setting += [f"{size} pixels"] if size else []
-    how = [measure.name, *map(str, measure.params.values())] if measure.name != "classify" else []
-    return " ".join([shown, *split, *setting, *how])
 
 
 def differences(before: Side, after: Side, scores: Iterable[Score], *, seed: int = 0) -> list[Difference]:
@@ -261,41 +157,17 @@ def _by_resampling(
 
     both_NC = np.concatenate([first_NC, second_NC], axis=1)
     change_N = second_NC[:, 0] - first_NC[:, 0]
-    if parts.score is None and 0 < np.count_nonzero(np.abs(change_N) > _ROUNDING) < FEW:
+    if parts.score is None and 0 < np.count_nonzero(np.abs(change_N) > ROUNDING) < FEW:
         (low, high), p = few_changed(change_N)
         return replace(found, ci_low=low, ci_high=high, p=p, how="by image")
     interval = paired_bootstrap(both_NC, difference, seed=seed, key=key)
     value = float(difference(both_NC.mean(axis=0, keepdims=True))[0])
     if interval is None:
         # Every image says the same. Where that is a change it is no chance: the sign test, all on one side.
-        p = mcnemar(len(both_NC), 0) if abs(value) > _ROUNDING else 1.0
+        p = mcnemar(len(both_NC), 0) if abs(value) > ROUNDING else 1.0
         return replace(found, p=p, how="by image")
-    p = _normal_p(value, clustered_standard_error(_influence(both_NC, difference)))
+    p = normal_p(value, clustered_standard_error(influence(both_NC, difference)))
     return replace(found, ci_low=interval[0], ci_high=interval[1], p=p, how="by image")
-
-
-FEW = 50
-"""Images that changed, below which a bootstrap of them is too sure: of 3 that were lost, none ever gains."""
-_ROUNDING = 1e-9
-
-
-def few_changed(change_N: Array) -> tuple[Interval, float]:
-    """The 95% interval of a mean change that comes from few images, and p that the true one is 0.
-
-    Of zeros and ones less zeros and ones it is the adjusted interval of Bonett & Price 2012, as in
-    `bench.metrics.paired.paired_interval`: two images more, one that changes as much as any either way.
-
-    Args:
-        change_N: (N,) the images' changes, not all 0.
-
-    >>> [round(bound, 4) for bound in few_changed(np.repeat([-1.0, 1.0, 0.0], [16, 6, 139]))[0]]
-    [-0.1195, -0.0032]
-    """
-    most, mean = float(np.abs(change_N).max()), float(np.mean(change_N))
-    values = np.append(change_N, [most, -most])
-    se = float(np.std(values)) / math.sqrt(len(values))
-    low, high = normal_interval(float(values.mean()), se)
-    return (min(low, mean), max(high, mean)), _normal_p(float(values.mean()), se)
 
 
 def _by_data_set(found: Difference, sets: Sequence[Difference]) -> Difference:
@@ -321,33 +193,10 @@ def _by_two_sets(found: Difference, first: DropBetweenSets, second: DropBetweenS
     by_clean = clustered_standard_error(other_kept * other_clean_N / other - kept * clean_N / mean)
     by_shifted = clustered_standard_error(shifted_M / mean - other_shifted_M / other)
     se = math.hypot(by_clean, by_shifted)
-    if se < _ROUNDING:  # nothing differs
+    if se < ROUNDING:  # nothing differs
         return replace(found, p=1.0, how="by data set")
     low, high = normal_interval(found.value, se)
-    return replace(found, ci_low=low, ci_high=high, p=_normal_p(found.value, se), how="by data set")
-
-
-def independent_mean(mean: float, count: int, intervals: Sequence[Interval]) -> tuple[Interval, float]:
-    """The 95% interval of a mean of `count` independent values, from theirs, and p that the true mean is 0.
-
-    >>> (low, high), p = independent_mean(0.02, 2, [(0.0, 0.04), (0.0, 0.04)])
-    >>> round(low, 4), round(high, 4), round(p, 4)
-    (0.0059, 0.0341, 0.0056)
-    """
-    se = math.sqrt(sum((high - low) ** 2 for low, high in intervals)) / (2 * normal_interval(0.0, 1.0)[1] * count)
-    return normal_interval(mean, se), _normal_p(mean, se)
-
-
-def _normal_p(value: float, se: float) -> float:
-    """Two-sided, that a normal value of this standard error is as far from 0."""
-    return math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else float(value == 0)
-
-
-def _influence(values_NC: Array, score: Callable[[Array], Array]) -> Array:
-    """(N,): what leaving each image out takes from a score, times N - 1; their standard error is its: jackknife."""
-    n = len(values_NC)
-    left_out_N = score((values_NC.sum(axis=0) - values_NC) / (n - 1))
-    return np.asarray((left_out_N.mean() - left_out_N) * (n - 1))
+    return replace(found, ci_low=low, ci_high=high, p=normal_p(found.value, se), how="by data set")
 
 
 def adjusted(rows: Sequence[Difference]) -> list[Difference]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.compare.differences import CannotCompareError, Side, check_alike, condition_in_words
+from bench.compare.sides import CannotCompareError, Side, check_alike
 from bench.datasets import datasets
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError
 from bench.metrics.outcomes import correct_by_condition
 from bench.records import Array, Condition, Outcome
+from bench.suite.words import condition_in_words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from bench.compare.differences import CannotCompareError, Difference, Side, adjusted, differences, terms_beyond
+from bench.compare.differences import Difference, adjusted, differences
 from bench.compare.flips import Flip, flips
 from bench.compare.numbers import Numbers, what_of
+from bench.compare.sides import CannotCompareError, Side, terms_beyond
 from bench.errors import BenchError
 from bench.metrics.classification import TOP1
-from bench.records import Condition
 from bench.suite import Score, Suite
+from bench.suite.words import apart_in_words
 
 Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
 
@@ -274,17 +275,10 @@ def _worst(before: Numbers, after: Numbers, row: Row) -> list[Change]:
         what = what_of(score)
         if alone and same and what in first and what in second:
             sign = 1 if score.metric.higher_is_better else -1
-            words = _apart_in_words(score.conditions[0], row.score.conditions)
+            words = apart_in_words(score.conditions[0], row.score.conditions)
             change = Change(condition=words, before=first[what].value, after=second[what].value)
             found[words] = (sign * (change.after - change.before), change)
     return [change for fall, change in sorted(found.values(), key=lambda pair: pair[0]) if fall < 0]
-
-
-def _apart_in_words(condition: Condition, others: Sequence[Condition]) -> str:
-    """What tells a condition from the others: `fog 3`, `pgd dlr`."""
-    columns = condition.columns()
-    values = {name: {other.columns().get(name) for other in others} - {None} for name in columns}
-    return " ".join(str(value) for name, value in columns.items() if value is not None and len(values[name]) > 1)
 
 
 def _flipped(before: Side | None, after: Side | None, score: Score) -> list[Flip]:

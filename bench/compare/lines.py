@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
 from bench.checkpoints import checkpoints
-from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
 from bench.metrics.classification import TOP1
 from bench.metrics.line import LogitLine, fit_line
@@ -66,7 +65,7 @@ def effective_robustness(board: Board, store: Store) -> list[Lined]:
     Raises:
         BenchError: the suite has no clean accuracy beside a shifted one, or neither line has three points.
     """
-    suite, clean, shifted = board.suite, clean_of(board.suite), accuracy_of(board.suite)
+    suite, clean, shifted = board.suite, board.suite.clean, board.suite.accuracy
     if clean is None or shifted is None:
         raise BenchError(
             f"effective robustness needs a clean accuracy beside a shifted one, which suite {suite.name!r} lacks; "

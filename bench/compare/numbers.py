@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.board.leaderboard import Board
 from bench.board.tables import long_table, read_csv
-from bench.compare.differences import CannotCompareError, Side
+from bench.compare.sides import CannotCompareError, Side
 from bench.errors import one_line
 from bench.records import Estimate, Scalar
 from bench.store import Store

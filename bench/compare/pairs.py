@@ -12,22 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.board.leaderboard import Board
-from bench.compare.differences import (
-    FEW,
-    CannotCompareError,
-    Difference,
-    Side,
-    differences,
-    few_changed,
-    independent_mean,
-)
+from bench.compare.differences import Difference, differences
+from bench.compare.sides import CannotCompareError, Side
 from bench.errors import BenchError
 from bench.metrics.by_image import Parts, aligned
-from bench.metrics.paired import holm, paired_bootstrap
+from bench.metrics.paired import FEW, few_changed, holm, independent_mean, paired_bootstrap
 from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
 from bench.records import Array, digest
 from bench.store import Store, StoredCheckpoint
-from bench.suite import Score, Suite
+from bench.suite import Score
 
 BASELINE = "resnet"
 """The family that the others' gains are held against."""
@@ -89,18 +82,6 @@ def _differs(store: Store, checkpoint: StoredCheckpoint) -> str:
     return ""
 
 
-def accuracy_of(suite: Suite) -> Score | None:
-    """The first accuracy of a suite's leaderboard, beside its clean one: the headline, but for mCE."""
-    clean = clean_of(suite)
-    shown = [score for score in suite.board if score.metric.unit == "fraction" and score.metric.higher_is_better]
-    return next((score for score in shown if score is not clean), None)
-
-
-def clean_of(suite: Suite) -> Score | None:
-    """The leaderboard's accuracy without the shift, where it has one."""
-    return next((score for score in suite.board if score.column.split(",")[0] == "clean"), None)
-
-
 # -- what SAM gains ------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +101,7 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
     gains: dict[Pair, list[Difference]] = {}
     notes: list[str] = []
     for board in boards:
-        headline, accuracy = board.suite.headline, accuracy_of(board.suite)
+        headline, accuracy = board.suite.headline, board.suite.accuracy
         for pair in pairs(board, store, family):
             sides = sides_of(pair, board, store)
             try:
@@ -217,7 +198,7 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
     """
     found = []
     for board in boards:
-        scores = (clean_of(board.suite), accuracy_of(board.suite))
+        scores = (board.suite.clean, board.suite.accuracy)
         if scores[0] is None or scores[1] is None:
             continue
         by_family: dict[str, list[tuple[_ByImage, _ByImage]]] = {}

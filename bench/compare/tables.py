@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
 from bench.board.tables import DIGITS, display_names
-from bench.compare.differences import Difference, where
+from bench.compare.differences import Difference
 from bench.compare.flips import Flip
 from bench.compare.lines import Lined
 from bench.compare.pairs import Compared, Contrast, Gains, Pair
 from bench.records import Scalar
+from bench.suite.words import where
 from bench.text import render, render_markdown
 
 Record = Mapping[str, Scalar]

@@ -1,8 +1,8 @@
 """Signs of a false sense of security, as columns: what some images show under attacks that must succeed.
 
 After Athalye et al. 2018 (arXiv 1802.00420) and Carlini et al. 2019 (arXiv 1902.06705). The same 50 images of a data
-set are attacked afresh at every eps, with five times the steps, without bound and by a black box; `bench.metrics.robustness`
-makes numbers and warnings of the columns. What was not tried is -1, or NaN.
+set are attacked afresh at every eps, with five times the steps, without bound and by a black box;
+`bench.metrics.robustness` makes numbers and warnings of the columns. What was not tried is -1, or NaN.
 """
 
 from collections.abc import Mapping, Sequence

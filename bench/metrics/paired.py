@@ -16,6 +16,10 @@ from bench.errors import BenchError
 from bench.metrics.stats import Interval, normal_interval
 from bench.records import Array
 
+FEW = 50
+"""Images that changed, below which a bootstrap of them is too sure: of 3 that were lost, none ever gains."""
+ROUNDING = 1e-9
+
 Statistic: TypeAlias = Callable[[Array], Array]
 """From (R, C) means of columns to (R,) scores, row by row."""
 
@@ -241,3 +245,45 @@ def _bca_levels(score: float, resampled_R: Array, acceleration: float, confidenc
         normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))) for z in normal_interval(0.0, 1.0, confidence)
     )
     return low, high
+
+
+def few_changed(change_N: Array) -> tuple[Interval, float]:
+    """The 95% interval of a mean change that comes from few images, and p that the true one is 0.
+
+    Of zeros and ones less zeros and ones it is the adjusted interval of Bonett & Price 2012, as in
+    `bench.metrics.paired.paired_interval`: two images more, one that changes as much as any either way.
+
+    Args:
+        change_N: (N,) the images' changes, not all 0.
+
+    >>> [round(bound, 4) for bound in few_changed(np.repeat([-1.0, 1.0, 0.0], [16, 6, 139]))[0]]
+    [-0.1195, -0.0032]
+    """
+    most, mean = float(np.abs(change_N).max()), float(np.mean(change_N))
+    values = np.append(change_N, [most, -most])
+    se = float(np.std(values)) / math.sqrt(len(values))
+    low, high = normal_interval(float(values.mean()), se)
+    return (min(low, mean), max(high, mean)), normal_p(float(values.mean()), se)
+
+
+def independent_mean(mean: float, count: int, intervals: Sequence[Interval]) -> tuple[Interval, float]:
+    """The 95% interval of a mean of `count` independent values, from theirs, and p that the true mean is 0.
+
+    >>> (low, high), p = independent_mean(0.02, 2, [(0.0, 0.04), (0.0, 0.04)])
+    >>> round(low, 4), round(high, 4), round(p, 4)
+    (0.0059, 0.0341, 0.0056)
+    """
+    se = math.sqrt(sum((high - low) ** 2 for low, high in intervals)) / (2 * normal_interval(0.0, 1.0)[1] * count)
+    return normal_interval(mean, se), normal_p(mean, se)
+
+
+def normal_p(value: float, se: float) -> float:
+    """Two-sided, that a normal value of this standard error is as far from 0."""
+    return math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else float(value == 0)
+
+
+def influence(values_NC: Array, score: Callable[[Array], Array]) -> Array:
+    """(N,): what leaving each image out takes from a score, times N - 1; their standard error is its: jackknife."""
+    n = len(values_NC)
+    left_out_N = score((values_NC.sum(axis=0) - values_NC) / (n - 1))
+    return np.asarray((left_out_N.mean() - left_out_N) * (n - 1))

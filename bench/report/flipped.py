@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
-from bench.compare.differences import CannotCompareError, Side, condition_in_words
 from bench.compare.flips import Flip, flips
 from bench.compare.pairs import Pair, sides_of
+from bench.compare.sides import CannotCompareError, Side
 from bench.report.thumbnails import Thumbnails
 from bench.store import Store
+from bench.suite.words import condition_in_words
 
 SHOWN = 12
 """Images of a pair and suite, each way."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
 from bench.compare.lines import effective_robustness
-from bench.compare.pairs import accuracy_of, clean_of
 from bench.errors import BenchError
 from bench.metrics.line import LogitLine
 from bench.records import Estimate
@@ -41,7 +40,7 @@ def scatters(board: Board, store: Store) -> list[Scatter]:
 
     Crops and sizes have curves instead, and attacks are no shift of the data.
     """
-    clean, shifted = clean_of(board.suite), accuracy_of(board.suite)
+    clean, shifted = board.suite.clean, board.suite.accuracy
     if clean is None or shifted is None or board.suite.curve or _is_attacked(shifted):
         return []
     try:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from bench.checkpoints import checkpoints as checkpoint_registry
-from bench.datasets import Library, class_spaces
+from bench.datasets import class_spaces
 from bench.datasets import datasets as dataset_registry
-from bench.errors import AbsentError, BenchError, UnknownNameError
+from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint
-from bench.run.plan import with_data
 from bench.suite import Suite, tracks
 from bench.suite import suites as suite_registry
 
@@ -94,42 +93,3 @@ def _refuse_changed(name: str) -> None:
     for suite in suite_registry:
         if suite.settings and name not in suite_registry and name.startswith(f"{suite.name}-"):
             raise BenchError(f"no suite {name!r}: write --suite {suite.name} --set NAME=VALUE, as its name says.")
-
-
-def suites_here(
-    suites: Sequence[Suite], library: Library, *, needed: bool, limit: int | None = None
-) -> tuple[list[Suite], dict[str, str], list[str]]:
-    """Those suites whose data are here.
-
-    Args:
-        suites: what is asked for.
-        library: opens the data sets.
-        needed: whether a suite without its data is an error.
-        limit: of the run; sets that are smaller are named in the notes.
-
-    Returns:
-        The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
-        replaced and on conditions without data.
-
-    Raises:
-        AbsentError: nothing is left, or a suite that is needed lacks its data.
-    """
-    left_out: dict[str, str] = {}
-    found, notes = with_data(suites, library, None if needed else left_out)
-    notes += _smaller_than(limit, found, library)
-    if not found:
-        raise AbsentError(
-            f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
-        )
-    return found, left_out, notes
-
-
-def _smaller_than(limit: int | None, suites: Sequence[Suite], library: Library) -> list[str]:
-    """A note on each data set that has no more samples than the limit asks for."""
-    headlines = {condition.image_set.plain for suite in suites for condition in suite.headline.conditions}
-    counts = {images.dataset: len(library.open(images.dataset, images.split).samples.ids) for images in headlines}
-    return [
-        f"{name} has {count:,} samples here, fewer than the limit of {limit:,}: all are measured."
-        for name, count in sorted(counts.items())
-        if limit is not None and count < limit
-    ]

@@ -26,6 +26,7 @@ from bench.run.device import Model, PeakMemory, default_batch_size, to_unit_rang
 from bench.run.feed import Made, Task, at_once, make_images, tasks_of
 from bench.run.prepare import Preparer
 from bench.store import Store
+from bench.suite.words import cells_in_words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +179,7 @@ class Workbench:
             return
         self.failures += [Failure(checkpoint=cell.checkpoint.name, message=message) for cell in cells]
         names = ", ".join(dict.fromkeys(cell.checkpoint.name for cell in cells))
-        self.progress.note(f"failed: {names}, {describe(cells)}: {message}")
+        self.progress.note(f"failed: {names}, {cells_in_words(cells)}: {message}")
         self.progress.advance(left, names)
         if self.settings.on_error == "stop":
             raise RunError(f"stopped at the first fault, as --on-error stop asks: {names}: {message}")
@@ -230,18 +231,6 @@ class SplitLoader:
                 labels_N=torch.from_numpy(samples.labels[indices]).to(device),
                 images_NCHW=to_unit_range(shown, device),
             )
-
-
-def describe(cells: Sequence[Cell]) -> str:
-    """The condition of these cells in words, or how many cells there are."""
-    conditions = {cell.condition for cell in cells}
-    if len(conditions) != 1:
-        size = conditions.pop().model.input_size
-        alike = size is not None and all(condition.model.input_size == size for condition in conditions)
-        return f"{len(cells)} cells" + f" at {size} pixels" * alike
-    condition = conditions.pop()
-    hidden = {"split", "measure", *condition.measure.params}
-    return " ".join(str(v) for k, v in condition.columns().items() if v is not None and k not in hidden)
 
 
 _PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug", "pyautoattack")

@@ -165,7 +165,7 @@ def _pgd(what: Attacked, settings: Params) -> Suite:
             _robust(every["l2"], shown["l2"], "l2", f"L2 {shown['l2']}"),
             _area(every["l2"], grids["l2"], "l2", "L2 area"),
             _median(every["l2"], "l2", "L2 median"),
-            Score(metric=TOP1, conditions=pgd["linf"][:1], column="clean"),
+            Score(metric=TOP1, conditions=pgd["linf"][:1], column="clean", clean=True),
             *(score for norm in every for score in _curves(every[norm], grids[norm], norm)),
             *(Score(metric=sign, conditions=(c,)) for norm in pgd for c in pgd[norm] for sign in SIGNS),
         ),
@@ -230,7 +230,7 @@ def _autoattack(what: Attacked, settings: Params) -> Suite:
         ),
         scores=(
             *(_robust((c,), eps[norm], norm, f"{NORMS[norm]} {eps[norm]}") for norm, c in conditions.items()),
-            Score(metric=TOP1, conditions=(conditions["linf"],), column="clean"),
+            Score(metric=TOP1, conditions=(conditions["linf"],), column="clean", clean=True),
             *(_after(c, STANDARD[: count + 1]) for c in conditions.values() for count in range(len(STANDARD))),
             *(
                 Score(metric=sign, conditions=(c,))

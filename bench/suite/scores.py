@@ -42,7 +42,7 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
     """`classification` under a shift, with the clean accuracy and the drop from it beside."""
     return (
         *classification(shifted),
-        Score(metric=TOP1, conditions=(clean,), column="clean"),
+        Score(metric=TOP1, conditions=(clean,), column="clean", clean=True),
         Score(metric=RELATIVE_DROP, conditions=(clean, shifted), column="rel. drop"),
     )
 
@@ -59,7 +59,7 @@ def shift_within(clean: Condition, shifted: Condition, part: str) -> tuple[Score
         Score(metric=cut[NLL], conditions=(shifted,), column="NLL"),
         Score(metric=cut[BRIER], conditions=(shifted,)),
         Score(metric=cut[ECE], conditions=(shifted,), column="ECE"),
-        Score(metric=cut[TOP1], conditions=(clean,), column=f"clean, same {count}"),
+        Score(metric=cut[TOP1], conditions=(clean,), column=f"clean, same {count}", clean=True),
         Score(metric=cut[RELATIVE_DROP], conditions=(clean, shifted), column="rel. drop"),
     )
 
@@ -113,7 +113,7 @@ def corrupted(
             )
             for group, members in groups.items()
         ),
-        Score(metric=TOP1, conditions=(clean,), column="clean"),
+        Score(metric=TOP1, conditions=(clean,), column="clean", clean=True),
         Score(metric=RELATIVE_DROP, conditions=(clean, *fifteen), column="rel. drop"),
         *(Score(metric=MEAN_ACCURACY, conditions=conditions[name]) for name in names),
         *(Score(metric=TOP1, conditions=(condition,)) for condition in every),

@@ -25,8 +25,8 @@ from bench.checkpoints import checkpoints
 from bench.datasets import Library, subset
 from bench.errors import AbsentError, BenchError, one_line
 from bench.measure import measures
+from bench.measure.cells import resolve
 from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest
-from bench.run.plan import resolve
 from bench.store import Store
 from bench.store.columns import columns_digest
 from bench.suite import Suite

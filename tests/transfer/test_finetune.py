@@ -574,7 +574,7 @@ def in_two_processes(text: str) -> list[subprocess.CompletedProcess[str]]:
 
 
 TOGETHER = """
-from bench.distributed import joined, own_rows, rank
+from bench.machine.distributed import joined, own_rows, rank
 
 def run(folder, **changes):
     own = told.shown(rank(), 2)
@@ -592,7 +592,7 @@ def two(tmp_path_factory) -> Path:
     """A folder with what each of two processes ended with; they have been started once for all tests."""
     folder = tmp_path_factory.mktemp("two")
     text = f"""
-    from bench.distributed import broadcast, gather_rows
+    from bench.machine.distributed import broadcast, gather_rows
 
     tuned = run({str(folder / "state")!r})
     joined_rows = []

@@ -1,4 +1,4 @@
-"""Filters of `bench.corruptions.kernels.filters`, compiled for a CPU: one image at a time, whole rows of all channels at once.
+"""The filters of `filters.py`, compiled for a CPU: one image at a time, whole rows of all channels at once.
 
 Legend: N images, H rows, W columns, C channels, X = W·C values of a row, K taps; a kernel of 2R + 1 weights.
 """

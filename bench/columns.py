@@ -1,0 +1,18 @@
+"""The columns of the long table, in their order: what every row says of its suite, its condition and its score."""
+
+HEAD = ("suite", "version", "protocol", "checkpoint", "family", "sam")
+CONDITION = (
+    "dataset", "split", "fit", "crop_size", "crop_ratio", "interpolation", "corruption", "severity", "jpeg_quality",
+    "input_size", "measure",
+)  # fmt: skip
+"""What every condition has; a measure's parameters follow, as columns of their own."""
+TAIL = ("score", "metric", "value", "ci_low", "ci_high", "n")
+SOMETIMES = ("maker", "samples", "warnings")
+"""Columns of some suites only, among those of the parameters."""
+RESERVED = frozenset((*HEAD, *CONDITION, *TAIL, *SOMETIMES, "id", "label"))
+"""What a measure's parameter cannot be called: columns of the long table, and of a table of outcomes."""
+TYPES = {
+    "version": "Int64", "severity": "Int64", "crop_size": "Int64", "input_size": "Int64", "n": "Int64",
+    "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
+}  # fmt: skip
+"""Columns that are numbers, with pandas' type; all others are text."""
