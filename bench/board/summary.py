@@ -48,11 +48,11 @@ def _columns(
 ) -> dict[str, str]:
     headline = suite.headline
     clean = suite.gap_from
-    found = scores.get((checkpoint, headline.column))
-    columns = {suite.name: shown(headline, found)}
+    estimate = scores.get((checkpoint, headline.column))
+    columns = {suite.name: shown(headline, estimate)}
     if clean is not None:
         beside = scores.get((checkpoint, clean.column))
-        gap = f"{100 * (found.value - beside.value):.1f}" if found and beside else "–"
+        gap = f"{100 * (estimate.value - beside.value):.1f}" if estimate and beside else "–"
         columns[f"{suite.name} gap"] = gap
     return columns
 

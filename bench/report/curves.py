@@ -113,14 +113,14 @@ def panels(board: Board) -> list[Panel]:
 
 def _places(suite: Suite) -> dict[Score, tuple[str, float]]:
     """The scores that are points, with panel and place there: of attacks, all of a norm together, not each alone."""
-    found: dict[tuple[str, float], Score] = {}
+    places: dict[tuple[str, float], Score] = {}
     for score in suite.scores:
         columns = score.columns()
         if columns.get(suite.curve) is not None and score.metric.name == suite.headline.metric.name:
             place = _place(suite.curve, columns)
-            if place not in found or len(score.conditions) > len(found[place].conditions):
-                found[place] = score
-    return {score: place for place, score in found.items()}
+            if place not in places or len(score.conditions) > len(places[place].conditions):
+                places[place] = score
+    return {score: place for place, score in places.items()}
 
 
 def _place(curve: str, columns: Mapping[str, Scalar]) -> tuple[str, float]:

@@ -128,8 +128,8 @@ def with_new_head(module: nn.Module, classes: int) -> nn.Module:
             "models have); leave this checkpoint out of fine-tune."
         )
     model.reset_classifier(classes)
-    found = model.get_classifier()
-    heads = found if isinstance(found, tuple) else (found,)  # two in distilled models
+    classifier = model.get_classifier()
+    heads = classifier if isinstance(classifier, tuple) else (classifier,)  # two in distilled models
     parameters = [parameter for head in heads for parameter in head.parameters()]
     if not parameters:
         raise BenchError(
@@ -329,9 +329,9 @@ class _Tuning:
                 buffer.div_(world_size())
         sum_([*(p.grad for p in self.parameters if p.grad is not None), *statistics, loss])
 
-    def _not_finite(self, what: str, value: float) -> RunError:
+    def _not_finite(self, quantity: str, value: float) -> RunError:
         return RunError(
-            f"the {what} of fine-tune is {value} in epoch {len(self.history) + 1}, at a learning rate of "
+            f"the {quantity} of fine-tune is {value} in epoch {len(self.history) + 1}, at a learning rate of "
             f"{self.recipe.learning_rate:g}; lower it: --set learning_rate={self.recipe.learning_rate / 3:.1g}."
         )
 
