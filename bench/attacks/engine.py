@@ -247,7 +247,7 @@ class Engine:
         return [results[piece] for piece in range(count)]
 
     def _moved(self, group: Group, gradient_NCHW: Tensor, places: Sequence[int]) -> Group:
-        """Those at some places after the rule's step."""
+        """Return the images at some places after the rule's step."""
         if len(places) < len(group):
             gradient_NCHW = gradient_NCHW[torch.tensor(places, dtype=torch.int64, device=gradient_NCHW.device)]
         group = group.take(places)

@@ -38,7 +38,7 @@ class Choice:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """What the cells have in common, in words."""
         limit = "all samples" if self.limit is None else f"limit {self.limit}"
         if self.subset:
             limit = self.subset if self.limit is None else f"{limit}; a copy that has {self.subset}"
@@ -145,7 +145,7 @@ class Board:
 
     @property
     def ranking(self) -> list[StoredCheckpoint]:
-        """By the headline score, the best first; those without one at the end, then by name."""
+        """The checkpoints by the headline score, the best first; those without one at the end, then by name."""
         headline = self.suite.headline
         values = {row.checkpoint: row.estimate.value for row in self.rows if row.score is headline}
         sign = -1 if headline.metric.higher_is_better else 1
@@ -216,7 +216,7 @@ def make_board(
 
 
 def _as_measured(suite: Suite, want: Want) -> Want:
-    """In the precision in which a run without a word on it measures the suite."""
+    """What is wanted, in the precision in which a run without a word on it measures the suite."""
     exact = all(measures.get(condition.measure.name).exact for condition in suite.conditions)
     return replace(want, precision="fp32") if want.precision and exact and not want.precision_asked else want
 
@@ -314,7 +314,7 @@ def _of_todays_data(cell: StoredCell, want: Want) -> bool:
 
 
 def _one_fingerprint(cells: Sequence[StoredCell], want: Want) -> tuple[list[StoredCell], list[str]]:
-    """Of each data set, only the version that is wanted, else the one that most cells saw, then the largest."""
+    """Keep, of each data set, only the version that is wanted, else the one that most cells saw, then the largest."""
     seen: dict[tuple[Scalar, Scalar, Scalar], Counter[tuple[str, ...]]] = defaultdict(Counter)
     sizes: dict[tuple[str, ...], int] = {}
     candidates = [cell for cell in cells if _of_todays_data(cell, want)]

@@ -62,7 +62,7 @@ def _estimates(board: Board) -> dict[tuple[StoredCheckpoint, str], Estimate]:
 
 
 def _ranks(board: Board) -> dict[StoredCheckpoint, int]:
-    """From 1, of those that have the headline."""
+    """Ranks from 1 of the checkpoints that have the headline."""
     headline = board.suite.headline
     sign = -1 if headline.metric.higher_is_better else 1
     values = {row.checkpoint: sign * row.estimate.value for row in board.rows if row.score is headline}

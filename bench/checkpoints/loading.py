@@ -72,7 +72,7 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
 
 
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
-    """As `load`, with the architecture's first values in place of weights: for timing what is not fetched yet."""
+    """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

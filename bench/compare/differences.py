@@ -102,7 +102,7 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
 
 
 def _tested(difference: Difference, first: ByImage | None, second: ByImage | None, seed: int, key: str) -> Difference:
-    """With the interval and p of what the same images give, where they give anything.
+    """Add the interval and p of what the same images give, where they give anything.
 
     Raises:
         CannotCompareError: the images are not the same.
@@ -183,7 +183,7 @@ def _by_data_set(difference: Difference, sets: Sequence[Difference]) -> Differen
 
 
 def _by_two_sets(difference: Difference, first: DropBetweenSets, second: DropBetweenSets) -> Difference:
-    """Of relative drops between different images, by the delta method: each set is paired, and their variances add."""
+    """Test relative drops between different images by the delta method: each set is paired, and their variances add."""
     (clean_N, other_clean_N), (shifted_M, other_shifted_M) = (
         [values_NC[:, 0] for values_NC in _same_images(difference, *both)]
         for both in ((first.clean, second.clean), (first.shifted, second.shifted))

@@ -81,7 +81,7 @@ def _same_images(first: Array, second: Array) -> bool:
 
 
 def _of_images(suite: str, seen: Sequence[_Seen], count: int) -> list[Flip]:
-    """Of the conditions that show the same images."""
+    """Find the flips of the conditions that show the same images."""
     images = seen[0][1]
     try:
         right_NC = correct_by_condition([outcome for _, *both in seen for outcome in both], "flipped images") > 0

@@ -157,7 +157,7 @@ def _difference(before: Numbers, after: Numbers, row: Row) -> Difference:
 
 
 def _by_value(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Difference:
-    """From published numbers: those of the baseline, and the candidate's as they would be published."""
+    """Compare published numbers: those of the baseline, and the candidate's as they would be published."""
     headline = new.board.suite.headline if new is not None else row.suite.headline
     if new is not None and what_of(headline) not in after.scores(row.suite, row.checkpoint):
         new.outcomes(headline)  # says which cells are missing

@@ -106,7 +106,7 @@ def published_accuracies(suite: str, heading: str) -> list[tuple[Estimate, Estim
 def _accuracies(
     board: Board, store: Store, clean: Score, shifted: Score
 ) -> list[tuple[StoredCheckpoint, Estimate, Estimate]]:
-    """Of the checkpoints that have both."""
+    """Both accuracies of the checkpoints that have them."""
     estimates = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
     accuracies = []
     for checkpoint, estimate in estimates.items():

@@ -142,7 +142,7 @@ def _overall(pair: Pair, rows: Sequence[Difference]) -> Overall:
 
 
 def _adjusted(rows: Sequence[tuple[Pair, Difference]], overall: Sequence[Overall], notes: Sequence[str]) -> Compared:
-    """With p adjusted for the rows of suites and the overall ones together."""
+    """Adjust p for the rows of suites and the overall ones together."""
     known = [p for p in (*(row.p for _, row in rows), *(mean.p for mean in overall)) if p is not None]
     values = iter(holm(known).tolist())
     return Compared(
@@ -265,7 +265,7 @@ def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
 
 
 def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Interval | None:
-    """By bootstrap where all is of the same images, else from the sum of the variances; None where nothing changes."""
+    """The interval, by bootstrap where all is of the same images, else by variances; None where nothing changes."""
     if min(map(len, parts)) < 2 or not any(np.any(values_N) for values_N in parts):
         return None
     if len(parts) == 1 and np.count_nonzero(parts[0]) >= FEW:
@@ -278,7 +278,7 @@ def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Inte
 
 
 def _alone(change_N: Array) -> Interval:
-    """Of the mean change of one set of images."""
+    """The interval of the mean change of one set of images."""
     if not np.any(change_N):
         return 0.0, 0.0
     if np.count_nonzero(change_N) < FEW:

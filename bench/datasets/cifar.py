@@ -83,7 +83,7 @@ class CifarSamples:
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def stamp(self, index: int) -> int:
-        """From the pixels themselves: they are at hand."""
+        """A hash of the pixels themselves, which are at hand."""
         return int.from_bytes(hashlib.blake2b(self._planes[index].tobytes(), digest_size=8).digest())
 
 

@@ -92,7 +92,7 @@ def folded(name: str) -> str:
 
 
 def label_by_name(space: ClassSpace) -> Callable[[str], int | None]:
-    """From a class's name, however it is spelt, to its index in the class space; None where it is no class."""
+    """The index in the class space of a class's name, however it is spelt; None where it is no class."""
     labels = {folded(name): index for index, name in enumerate(space.classes)}
     return lambda name: labels.get(folded(name))
 

@@ -83,7 +83,7 @@ class AutoAttacked:
         return columns | self._signs(module, loader, seed, pace)
 
     def _columns(self, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult) -> dict[str, Array]:
-        """Of one block."""
+        """The columns of one block."""
         change_N = ball_of(self.norm).size(result.perturbed_NCHW - images_NCHW)
         correct = np.array(result.predictions) == labels_N.cpu().numpy()
         by = np.array(result.fooled_by, dtype=object)

@@ -48,7 +48,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
 
 
 def versions(condition: Condition) -> Params:
-    """Of the code that makes an outcome under a condition, as it is today."""
+    """Versions of the code that makes an outcome under a condition, as it is today."""
     measure = measures.get(condition.measure.name)
     named: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
     if measure.engine:

@@ -109,7 +109,7 @@ def _pictures(learnt: PictureLoader, held_out: Loader) -> Pictures:
 
 
 class _Picture:
-    """From a row of a loader to its uncropped picture; unlike the loader, it may be copied to worker processes."""
+    """Turns a row of a loader into its uncropped picture; unlike the loader, it may be copied to worker processes."""
 
     def __init__(self, loader: PictureLoader) -> None:
         self._source, self._indices = loader.source, loader.indices

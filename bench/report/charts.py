@@ -134,7 +134,7 @@ def dots(scatter: Scatter, names: Names, looks: Looks) -> Markup:
 
 
 def _logit_scale(estimates: Sequence[Estimate], clip: float, start: float, end: float) -> Scale:
-    """From accuracies, with room around the intervals."""
+    """The logit scale of some accuracies, with room around the intervals."""
 
     def logit(value: float) -> float:
         kept = min(max(value, clip), 1 - clip)

@@ -54,7 +54,7 @@ class Learning:
         return _make(self, about, Params({**self.settings, "crop_ratio": 0.0}), sets)
 
     def scores(self, data: Data, metric: str, settings: Params, *, prefix: str, brief: bool = False) -> list[Score]:
-        """Of one data set, the headline first.
+        """The scores of one data set, the headline first.
 
         Args:
             data: with the splits to learn from.

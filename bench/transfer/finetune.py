@@ -216,7 +216,7 @@ class _Tuning:
 
     @property
     def best_epoch(self) -> int:
-        """From 1; 0 before the first."""
+        """The best epoch so far, counted from 1; 0 before the first."""
         merits = [epoch.merit for epoch in self.history]
         return merits.index(max(merits)) + 1 if merits else 0
 
@@ -317,7 +317,7 @@ class _Tuning:
         return total
 
     def _seed_dropout(self) -> None:
-        """By seed, step and process: what was drawn before an interruption does not matter."""
+        """Seed dropout by seed, step and process, so that what was drawn before an interruption does not matter."""
         first, second = keys(self.seed, "fine-tune, dropout", [f"{self.step}/{rank()}"]).words_N2[0].tolist()
         seed_generators((first % (1 << 31)) << 32 | second % (1 << 32), self.device)
 
@@ -373,7 +373,7 @@ class _Tuning:
     # -- the kept state -----------------------------------------------------------------------------------------
 
     def _digest(self, held_out: Array) -> str:
-        """Of all that decides the result, but the weights that it begins with: the folder is theirs."""
+        """A digest of all that decides the result, but the weights that it begins with: the folder is theirs."""
         autocast = torch.is_autocast_enabled(self.device.type)
         decides = {
             "recipe": asdict(self.recipe),

@@ -55,7 +55,7 @@ class FolderSamples:
             ) from None
 
     def stamp(self, index: int) -> int:
-        """From the file's size and time of change."""
+        """A hash of the file's size and time of change."""
         try:
             status = self.path(index).stat()
         except OSError as error:

@@ -107,7 +107,7 @@ class HubSamples:
         return self._path(index).read_bytes() if data is None else bytes(data)
 
     def stamp(self, index: int) -> int:
-        """From size and time of change of the files, and the row."""
+        """A hash of size and time of change of the files, and the row."""
         value = self._column[index]
         kept_as_file = isinstance(value, pa.StructScalar) and not value["bytes"].is_valid
         return stamp_of(status_of(self._path(index)) if kept_as_file else self._status, index)
@@ -254,6 +254,6 @@ def _text(error: Exception) -> str:
 
 
 def _status(files: list[Path]) -> tuple[int, int]:
-    """Of several files as of one."""
+    """Size and time of change of several files, as if they were one."""
     statuses = [status_of(path) for path in files]
     return sum(size for size, _ in statuses), max((changed for _, changed in statuses), default=0)

@@ -87,7 +87,7 @@ class ParquetSamples:
         return file.read(row)
 
     def stamp(self, index: int) -> int:
-        """From the file's size and time of change, and the row."""
+        """A hash of the file's size and time of change, and the row."""
         file, row = self._locate(index)
         return stamp_of(file.status, row)
 

@@ -100,7 +100,7 @@ class ShardSamples:
             return file.read(int(self.sizes[index]))
 
     def stamp(self, index: int) -> int:
-        """From the shard's size and time of change, and the image's place in it."""
+        """A hash of the shard's size and time of change, and the image's place in it."""
         return stamp_of(self._statuses[int(self._numbers[index])], int(self._offsets[index]))
 
 
