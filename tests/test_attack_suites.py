@@ -271,7 +271,7 @@ def test_below_a_leaderboard_a_sentence_says_where_how_much_and_what_it_means(
     call: Callable[[str], Ended], stored: Path, style: str, begins: str
 ) -> None:
     out = call(f"table --suite digits-pgd --store {stored} --format {style}").out
-    lines = [line for line in out.splitlines() if "WARNING" in line]
+    lines = [line for line in out.replace("\n  ", " ").splitlines() if "WARNING" in line]  # as they were before the break
     signs = {sign.metric.name: sign.metric.alarm for sign in PGD.alarms}
     assert lines == [
         f"{begins}WARNING {MASKED}, zero_gradients (pgd linf ce; pgd linf dlr): 50% {signs['zero_gradients'].says}",
