@@ -1,4 +1,4 @@
-"""What holds for the tables of every registered suite: printed ones fit, published ones read back, none loses a name."""
+"""What holds for the tables of every registered suite: printed ones fit, published ones read back."""
 
 import json
 
