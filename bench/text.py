@@ -8,8 +8,8 @@ from bench.errors import BenchError
 
 _APART = "  "
 """Between two columns."""
-_UNBROKEN = "\N{NO-BREAK SPACE}"
-"""For a space at which a line is not broken."""
+_UNBROKEN = "\ue000"
+"""Stands for a space at which a line is not broken; of the private characters, so that no text has it."""
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
