@@ -40,7 +40,7 @@ def _list(arguments: argparse.Namespace) -> int:
     blocks = []
     for dataset in datasets:
         rows = {
-            "images": some(f"{images:,} {split}" for split, (images, _) in dataset.expected.items()),
+            "images": some(f"{whole.images:,} {split}" for split, whole in dataset.expected.items()),
             "classes": _classes(dataset),
             "splits": some(dataset.splits),
             "download": dataset.size,
@@ -57,7 +57,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _classes(dataset: Any) -> str:
     space = dataset.class_space
-    counts = {classes for _, classes in dataset.expected.values()} or {len(space.classes)}
+    counts = {whole.classes for whole in dataset.expected.values()} or {len(space.classes)}
     return f"{max(counts):,}, labelled as in {space.name}"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import ExifTags, Image
 
-from bench.datasets import Dataset, Library, OpenedSplit, Samples
+from bench.datasets import Dataset, Library, OpenedSplit, Samples, Whole
 from bench.errors import AbsentError, BenchError, one_line
 from bench.images.decode import decode
 from bench.machine.processes import in_processes
@@ -199,17 +199,20 @@ def _counts(opened: OpenedSplit) -> Iterator[Finding]:
     classes = opened.dataset.class_space.classes
     there = set(opened.samples.labels.tolist())
     n, k = len(opened.samples.ids), len(there)
-    images, whole = opened.dataset.expected.get(opened.split, (None, len(classes)))
-    if images is None:
+    whole = opened.dataset.expected.get(opened.split)
+    if whole is None:
         yield Finding(text=f"{n:,} images, {k:,} of {len(classes):,} classes")
     else:
-        yield _against(n, k, images, whole)
+        yield _against(n, k, whole)
     absent = [name for index, name in enumerate(classes) if index not in there]
-    if absent and whole == len(classes):  # where a set has part of the classes, which ones is not recorded
+    if absent and (
+        whole is None or whole.classes == len(classes)
+    ):  # where a set has part of the classes, which ones is not recorded
         yield Finding(text=f"classes without images: {len(absent):,} ({some(absent)})")
 
 
-def _against(n: int, k: int, images: int, classes: int) -> Finding:
+def _against(n: int, k: int, whole: Whole) -> Finding:
+    images, classes = whole.images, whole.classes
     if (n, k) == (images, classes):
         return Finding(text=f"{n:,} images, {k:,} classes: all of it")
     text = f"{n:,} of {images:,} images, {k:,} of {classes:,} classes"
