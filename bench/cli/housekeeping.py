@@ -81,8 +81,8 @@ def _store_merge(arguments: argparse.Namespace) -> int:
     for folder in arguments.source:
         if not (folder / "cells").is_dir():
             raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
-        copied, known = store.merge(Store(folder))
-        print(f"{folder}: {copied} cells copied, {known} were here")
+        merged = store.merge(Store(folder))
+        print(f"{folder}: {merged.copied} cells copied, {merged.known} were here")
     return 0
 
 

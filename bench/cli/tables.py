@@ -15,9 +15,9 @@ from bench.cli.options import (
     printed_width,
     stored_options,
     suite_settings,
-    writing,
 )
 from bench.errors import BenchError
+from bench.machine.files import writing
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Board, Want
