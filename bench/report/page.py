@@ -101,7 +101,7 @@ def embedded_json(value: object) -> Markup:
 
 def _compared(boards: Sequence[Board], store: Store) -> tuple[Compared | None, list[str]]:
     """What SAM changes; where there are pairs that cannot be compared, why."""
-    some = [board for board in boards if pairs(board, store)]
+    some = [board for board in boards if pairs(board)]
     if not some:
         return None, []
     try:
@@ -142,9 +142,10 @@ def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
             _verdict(found.p_adjusted, -found.worse),
             "–" if found.lost is None else f"{found.lost} / {found.gained}",
             f"{found.after.n:,}",
-            found.how or "–",
+            found.how or "no paired test",
         ),
         about="".join(f"{sentence} " for sentence in beyond_sam([pair]))
+        + (f"No interval and no p: {found.untested.rstrip('.')}. " if found.untested else "")
         + f"{board.suite.protocol.name}; {board.choice.text}; "
         f"suite {board.suite.name} version {board.suite.version}; "
         f"measured {told.dates or 'on a day that the log does not tell'}; "
@@ -195,7 +196,7 @@ def _contrast(found: Contrast | None) -> tuple[str, str]:
 
 def _flips(boards: Sequence[Board], store: Store, thumbnails: Thumbnails) -> Iterator[Flipped]:
     for board in boards:
-        for pair in pairs(board, store):
+        for pair in pairs(board):
             found = flipped(board, pair, _names(board, pair), store, thumbnails)
             if found is not None:
                 yield found
