@@ -103,11 +103,11 @@ def load_plugins() -> None:
         return
     _loading = True  # a plug-in may look something up while it is being imported
     try:
-        found = importlib.metadata.entry_points(group=GROUP)
-        if not any(map(_is_ours, found)):
+        plugins = importlib.metadata.entry_points(group=GROUP)
+        if not any(map(_is_ours, plugins)):
             raise BenchError("rtbench is not installed here, so nothing is registered: run `pip install .` first.")
         # Ours first: a stranger's plug-in may look up what the project registers.
-        for entry in sorted(found, key=lambda e: (not _is_ours(e), e.name, e.value)):
+        for entry in sorted(plugins, key=lambda e: (not _is_ours(e), e.name, e.value)):
             _loaded[entry.value] = _import_plugin(entry)
     except BaseException:
         _loaded.clear()

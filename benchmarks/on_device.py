@@ -61,8 +61,8 @@ def main() -> None:
 
 
 def run_tests() -> None:
-    """Those of tests/test_device.py, whose CUDA ones are skipped elsewhere."""
-    tests = Path(__file__).parents[1] / "tests" / "test_device.py"
+    """Those of tests/run/test_device.py, whose CUDA ones are skipped elsewhere."""
+    tests = Path(__file__).parents[1] / "tests" / "run" / "test_device.py"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", str(tests)], capture_output=True, text=True, check=False
     )

@@ -91,12 +91,12 @@ def _pixels(samples: Samples, index: int) -> Array:
 
 def _reporter(recipe: Recipe, progress: Callable[[str], None]) -> Callable[[Epoch], None]:
     """Tells of the last epoch, and of the others no more often than a reader wants."""
-    told = time.monotonic()
+    last = time.monotonic()
 
     def report(epoch: Epoch) -> None:
-        nonlocal told
-        if epoch.number == recipe.epochs or time.monotonic() - told >= _SECONDS_A_LINE:
-            told = time.monotonic()
+        nonlocal last
+        if epoch.number == recipe.epochs or time.monotonic() - last >= _SECONDS_A_LINE:
+            last = time.monotonic()
             progress(f"{recipe.name}: epoch {epoch.number}/{recipe.epochs}, loss {epoch.loss:.4f}")
 
     return report

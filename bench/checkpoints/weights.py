@@ -177,18 +177,18 @@ def _refused(path: Path, reason: str) -> str:
 
 def _state_dict(path: Path, content: object) -> "dict[str, torch.Tensor]":
     """The state dict in what torch.load gave, checked to be one."""
-    found = _unwrap(path, content)
-    if not isinstance(found, Mapping):
-        raise BenchError(f"a state dict was wanted, but {path} holds {_describe(found)}; {_ADVICE}.")
-    if not found:
+    state = _unwrap(path, content)
+    if not isinstance(state, Mapping):
+        raise BenchError(f"a state dict was wanted, but {path} holds {_describe(state)}; {_ADVICE}.")
+    if not state:
         raise BenchError(f"the state dict in {path} is empty; {_ADVICE}.")
-    for name, array in found.items():
+    for name, array in state.items():
         if not isinstance(name, str) or not _is_array(array):
             raise BenchError(
                 f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} "
                 f"under {name!r}; {_ADVICE}."
             )
-    return dict(found)
+    return dict(state)
 
 
 def _unwrap(path: Path, content: object) -> object:

@@ -71,50 +71,50 @@ def effective_robustness(board: Board, store: Store) -> list[Lined]:
             f"effective robustness needs a clean accuracy beside a shifted one, which suite {suite.name!r} lacks; "
             "imagenet-r, imagenet-c and digits-c are suites that have both."
         )
-    found = []
+    lines = []
     points = _accuracies(board, store, clean, shifted)
-    if len({one.value for _, one, _ in points}) > 2:
+    if len({estimate.value for _, estimate, _ in points}) > 2:
         fit = Fit(name=f"the {len(points)} checkpoints of this table", line=_fit([(c, s) for _, c, s in points]))
-        found.append(_lined(fit, clean, shifted, points))
+        lines.append(_lined(fit, clean, shifted, points))
     whole = Score(metric=TOP1, conditions=clean.conditions, column=f"clean {clean.conditions[0].data.dataset}")
     accuracies = published_accuracies(suite.name, shifted.column)
     if len(accuracies) > 2:
         fit = Fit(name=f"{len(accuracies)} published models of the registry (timm, GSAM)", line=_fit(accuracies))
-        found.append(_lined(fit, whole, shifted, _accuracies(board, store, whole, shifted)))
-    if not found:
+        lines.append(_lined(fit, whole, shifted, _accuracies(board, store, whole, shifted)))
+    if not lines:
         raise BenchError(
             f"a line through {suite.name} needs at least three checkpoints of different clean accuracy, and "
             f"{len(points)} are stored whole; `bench run --suite {suite.name}` measures more."
         )
-    return found
+    return lines
 
 
 def published_accuracies(suite: str, heading: str) -> list[tuple[Estimate, Estimate]]:
     """Clean and shifted accuracy of the registry's checkpoints, each from one source, at their own crop."""
-    found = []
+    accuracies = []
     for entry in checkpoints:
         for name in entry.published:
             numbers = [number for number in published(name) if number.crop in (None, entry.crop)]
             by_score = {(n.suite, n.score): Estimate(value=n.value, n=n.images) for n in numbers}
             clean, shifted = by_score.get(("imagenet", "top-1")), by_score.get((suite, heading))
             if clean is not None and shifted is not None:
-                found.append((clean, shifted))
+                accuracies.append((clean, shifted))
                 break
-    return found
+    return accuracies
 
 
 def _accuracies(
     board: Board, store: Store, clean: Score, shifted: Score
 ) -> list[tuple[StoredCheckpoint, Estimate, Estimate]]:
-    """Of the checkpoints that have both."""
-    shown = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
-    found = []
-    for checkpoint, estimate in shown.items():
+    """Both accuracies of the checkpoints that have them."""
+    estimates = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
+    accuracies = []
+    for checkpoint, estimate in estimates.items():
         cells = [board.cells.get((checkpoint.model, condition)) for condition in clean.conditions]
         outcomes = [store.read(cell.key) for cell in cells if cell is not None]
         if len(outcomes) == len(cells):
-            found.append((checkpoint, clean.metric.function(*outcomes), estimate))
-    return found
+            accuracies.append((checkpoint, clean.metric.function(*outcomes), estimate))
+    return accuracies
 
 
 def _fit(accuracies: Sequence[tuple[Estimate, Estimate]]) -> LogitLine:

@@ -62,7 +62,7 @@ class Compared:
 
 def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
     """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner."""
-    found = [
+    every = [
         Pair(before=before, after=after, differs=_differs(store, after))
         for after in board.checkpoints
         for before in board.checkpoints
@@ -70,7 +70,7 @@ def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
         and (after.pairs_with == before.name or before.pairs_with == after.name)
         and family in (None, after.family)
     ]
-    return sorted(found, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
+    return sorted(every, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
 
 
 def _differs(store: Store, checkpoint: StoredCheckpoint) -> str:
@@ -105,12 +105,12 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
         for pair in pairs(board, store, family):
             sides = sides_of(pair, board, store)
             try:
-                found = differences(*sides, [headline], seed=seed)
-                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else found
+                headlines = differences(*sides, [headline], seed=seed)
+                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else headlines
             except CannotCompareError as error:
                 notes.append(f"left out: {error}")
                 continue
-            rows += [(pair, one) for one in found]
+            rows += [(pair, one) for one in headlines]
             gains.setdefault(pair, []).extend(some if accuracy else [])
     if not rows:
         names = ", ".join(board.suite.name for board in boards)
@@ -142,12 +142,12 @@ def _overall(pair: Pair, rows: Sequence[Difference]) -> Overall:
 
 
 def _adjusted(rows: Sequence[tuple[Pair, Difference]], overall: Sequence[Overall], notes: Sequence[str]) -> Compared:
-    """With p adjusted for the rows of suites and the overall ones together."""
-    known = [p for p in (*(row.p for _, row in rows), *(one.p for one in overall)) if p is not None]
+    """Adjust p for the rows of suites and the overall ones together."""
+    known = [p for p in (*(row.p for _, row in rows), *(mean.p for mean in overall)) if p is not None]
     values = iter(holm(known).tolist())
     return Compared(
         rows=[(pair, row if row.p is None else replace(row, p_adjusted=next(values))) for pair, row in rows],
-        overall=[one if one.p is None else replace(one, p_adjusted=next(values)) for one in overall],
+        overall=[mean if mean.p is None else replace(mean, p_adjusted=next(values)) for mean in overall],
         notes=notes,
     )
 
@@ -196,7 +196,7 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
         family: only this one, and `BASELINE`.
         seed: of the bootstrap.
     """
-    found = []
+    gained = []
     for board in boards:
         scores = (board.suite.clean, board.suite.accuracy)
         if scores[0] is None or scores[1] is None:
@@ -211,7 +211,7 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
         for name, (clean, shifted) in means.items():
             key = f"gains/{board.suite.name}"
             beyond = None if base is None or name == BASELINE else base
-            found.append(
+            gained.append(
                 Gains(
                     suite=board.suite.name,
                     family=name,
@@ -223,12 +223,12 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
                     shifted_beyond=_contrast(_less(shifted, beyond[1]), seed, key) if beyond else None,
                 )
             )
-    return found
+    return gained
 
 
 def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_ByImage, _ByImage] | None:
     """What each image gains under each of two scores; None where a cell is missing or a score is not by image."""
-    found = []
+    changes = []
     for score in scores:
         try:
             first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
@@ -237,8 +237,8 @@ def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_By
         if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
             return None
         first_NC, second_NC = aligned(first, second, score.metric.name)
-        found.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})
-    return found[0], found[1]
+        changes.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})
+    return changes[0], changes[1]
 
 
 def _mean_change(changes: Sequence[tuple[_ByImage, _ByImage]]) -> tuple[_ByImage, _ByImage]:
@@ -251,11 +251,11 @@ def _less(first: _ByImage, second: _ByImage) -> _ByImage:
 
 
 def _summed(terms: Iterable[tuple[float, _ByImage]]) -> _ByImage:
-    found: dict[str, Array] = {}
+    sums: dict[str, Array] = {}
     for weight, values in terms:
         for images, values_N in values.items():
-            found[images] = found.get(images, np.zeros(len(values_N))) + weight * values_N
-    return found
+            sums[images] = sums.get(images, np.zeros(len(values_N))) + weight * values_N
+    return sums
 
 
 def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
@@ -265,7 +265,7 @@ def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
 
 
 def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Interval | None:
-    """By bootstrap where all is of the same images, else from the sum of the variances; None where nothing changes."""
+    """The interval, by bootstrap where all is of the same images, else by variances; None where nothing changes."""
     if min(map(len, parts)) < 2 or not any(np.any(values_N) for values_N in parts):
         return None
     if len(parts) == 1 and np.count_nonzero(parts[0]) >= FEW:
@@ -278,7 +278,7 @@ def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Inte
 
 
 def _alone(change_N: Array) -> Interval:
-    """Of the mean change of one set of images."""
+    """The interval of the mean change of one set of images."""
     if not np.any(change_N):
         return 0.0, 0.0
     if np.count_nonzero(change_N) < FEW:

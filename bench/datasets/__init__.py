@@ -142,10 +142,10 @@ class Library:
                 self._opened[name, split] = self._open(name, split)
             except AbsentError as error:
                 self._opened[name, split] = error
-        found = self._opened[name, split]
-        if isinstance(found, AbsentError):
-            raise found
-        return found
+        opened = self._opened[name, split]
+        if isinstance(opened, AbsentError):
+            raise opened
+        return opened
 
     def _announce(self, name: str) -> None:
         splits = len(datasets.get(name).splits)

@@ -83,7 +83,7 @@ class CifarSamples:
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def stamp(self, index: int) -> int:
-        """From the pixels themselves: they are at hand."""
+        """A hash of the pixels themselves, which are at hand."""
         return int.from_bytes(hashlib.blake2b(self._planes[index].tobytes(), digest_size=8).digest())
 
 
@@ -127,19 +127,19 @@ def _open_python(version: _Version, split: str, folder: Path) -> CifarSamples:
     batches = [_unpickle(folder / file) for file in version.files[split]]
     labels, planes = [], []
     for batch, file in zip(batches, version.files[split], strict=True):
-        data, found = batch.get(b"data"), batch.get(version.labels_key)
+        data, numbers = batch.get(b"data"), batch.get(version.labels_key)
         if (
             not isinstance(data, np.ndarray)
             or data.dtype != np.uint8
-            or data.shape != (len(found or ()), _PIXELS)
-            or not all(isinstance(label, int) for label in found or ())
+            or data.shape != (len(numbers or ()), _PIXELS)
+            or not all(isinstance(label, int) for label in numbers or ())
         ):
             raise BenchError(
                 f"{folder / file} is not a batch of {version.class_space.name}: `data` (n, {_PIXELS}) of uint8 and n "
                 f"numbers in `{version.labels_key.decode()}` were wanted; obtain it again."
             )
         planes.append(data)
-        labels.append(np.array(found, dtype=np.int64))
+        labels.append(np.array(numbers, dtype=np.int64))
     return CifarSamples(split, _checked(np.concatenate(labels), version, folder), np.concatenate(planes))
 
 

@@ -37,8 +37,8 @@ def real_labels() -> Mapping[str, tuple[int, ...]]:
 
 def real_labels_of(sample_id: str) -> tuple[int, ...] | None:
     """The reassessed labels of a sample, found by its file's name; None where that is not a validation file's."""
-    found = _VAL_NAME.search(sample_id)
-    return real_labels().get(found[1]) if found else None
+    match = _VAL_NAME.search(sample_id)
+    return real_labels().get(match[1]) if match else None
 
 
 def _absent(name: str) -> AbsentError:
@@ -123,10 +123,12 @@ def _variant_folder(place: Path, variant: str) -> Path:
     place = place.absolute()  # `.` has no name
     if _is_variant(place.name, variant):
         return place
-    found = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
-    if found:
+    folders = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
+    if folders:
         # Some archives unpack to a folder of the same name within.
-        return _below(found[0], tuple(inner.name for inner in found[0].iterdir() if _is_variant(inner.name, variant)))
+        return _below(
+            folders[0], tuple(inner.name for inner in folders[0].iterdir() if _is_variant(inner.name, variant))
+        )
     if not any(_is_variant(p.name, v) for p in (place, *place.iterdir()) for v in V2_VARIANTS):
         raise BenchError(
             f"imagenet-v2 was given as {place}, but neither its name nor that of a folder in it says which of "
@@ -160,23 +162,23 @@ def _open_c(split: str, place: Path | None) -> Samples:
     corruption, _, severity = split.partition("/")
     group = next(group for group, names in GROUPS.items() if corruption in names)
     root = existing_folder(place, "imagenet-c")
-    found = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
-    if not (found and (found[0] / severity).is_dir()) and (root / MADE_HERE).exists():
+    folders = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
+    if not (folders and (folders[0] / severity).is_dir()) and (root / MADE_HERE).exists():
         raise AbsentError(
             f"imagenet-c at {root} lacks severity {severity} of {corruption}: it was generated, so make that too "
             f"(bench data make-c imagenet=… --out {root} --corruption {corruption} --severity {severity})."
         )
-    if not found:
+    if not folders:
         _check_looks_like_c(root)
         raise AbsentError(
             f"imagenet-c at {root} lacks {corruption}: unpack {group}.tar of {datasets.get('imagenet-c').source} there."
         )
-    if not (found[0] / severity).is_dir():
+    if not (folders[0] / severity).is_dir():
         raise AbsentError(
             f"imagenet-c at {root} lacks severity {severity} of {corruption}: unpack {group}.tar of "
             f"{datasets.get('imagenet-c').source} there again."
         )
-    samples = class_folders(found[0] / severity, IMAGENET, "imagenet-c")
+    samples = class_folders(folders[0] / severity, IMAGENET, "imagenet-c")
     _check_count(f"imagenet-c under one severity of {corruption}", 50_000)(samples)
     return samples
 

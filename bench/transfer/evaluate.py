@@ -44,8 +44,8 @@ def _columns(module: nn.Module, rows: Rows, shown: Shown, at_once: int, fixed: b
         while done < len(images_NCHW):
             chunk = slice(done, done + at_once)
             try:
-                found = rows(module, images_NCHW[chunk], labels_N[chunk])
-                parts.append({name: column.cpu().numpy() for name, column in found.items()})
+                columns = rows(module, images_NCHW[chunk], labels_N[chunk])
+                parts.append({name: column.cpu().numpy() for name, column in columns.items()})
                 done += at_once
             except Exception as error:
                 at_once = fewer(min(at_once, len(images_NCHW)), error, fixed=fixed)

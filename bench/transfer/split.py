@@ -36,7 +36,7 @@ def validation_rows(ids: Array, labels: Array) -> Array:
     # A stable sort by class keeps the order of the hashes within each.
     by_class = order[np.argsort(sorted_labels, kind="stable")]
     classes = np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1])
-    held = [some[: int(np.ceil(VALIDATION_SHARE * len(some))) if len(some) > 1 else 0] for some in classes]
+    held = [rows[: int(np.ceil(VALIDATION_SHARE * len(rows))) if len(rows) > 1 else 0] for rows in classes]
     return np.sort(np.concatenate(held)).astype(np.int64)
 
 

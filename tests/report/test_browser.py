@@ -6,7 +6,7 @@ import pytest
 
 from bench.datasets import Library
 from bench.report.page import render
-from tests.test_report import ENTRIES, EVIL, SUITES, boards_of, fill
+from tests.report.test_report import ENTRIES, EVIL, SUITES, boards_of, fill
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")

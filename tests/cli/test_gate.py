@@ -239,7 +239,7 @@ def test_a_report_that_cannot_be_written_is_no_pass(worse, capsys):
 
 # -- the action -----------------------------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
