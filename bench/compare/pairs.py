@@ -4,7 +4,6 @@ Chen, Hsieh & Gong 2022 (arXiv 2106.01548) hold that ViT and MLP-Mixer gain more
 ResNet does, and more on corrupted than on clean images. Shapes: N images.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,10 +59,15 @@ class Compared:
     notes: Sequence[str]
 
 
-def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
-    """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner."""
+def pairs(board: Board, family: str | None = None) -> list[Pair]:
+    """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner.
+
+    Args:
+        board: with the checkpoints.
+        family: only pairs of a family.
+    """
     every = [
-        Pair(before=before, after=after, differs=_differs(store, after))
+        Pair(before=before, after=after, differs=after.pair_differs)
         for after in board.checkpoints
         for before in board.checkpoints
         if before.sam == "none" != after.sam
@@ -71,15 +75,6 @@ def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
         and family in (None, after.family)
     ]
     return sorted(every, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
-
-
-def _differs(store: Store, checkpoint: StoredCheckpoint) -> str:
-    """`pair_differs` of the registry entry as it is stored."""
-    for path in sorted(store.root.glob("checkpoints/*.json")):
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        if (entry["name"], entry["model"]) == (checkpoint.name, checkpoint.model):
-            return str(entry.get("pair_differs", ""))
-    return ""
 
 
 # -- what SAM gains ------------------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
     notes: list[str] = []
     for board in boards:
         headline, accuracy = board.suite.headline, board.suite.accuracy
-        for pair in pairs(board, store, family):
+        for pair in pairs(board, family):
             sides = sides_of(pair, board, store)
             try:
                 headlines = differences(*sides, [headline], seed=seed)
@@ -202,7 +197,7 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
         if scores[0] is None or scores[1] is None:
             continue
         by_family: dict[str, list[tuple[_ByImage, _ByImage]]] = {}
-        for pair in pairs(board, store):
+        for pair in pairs(board):
             changes = _changes(sides_of(pair, board, store), (scores[0], scores[1]))
             if changes is not None and (family in (None, pair.after.family) or pair.after.family == BASELINE):
                 by_family.setdefault(pair.after.family, []).append(changes)

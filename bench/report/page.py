@@ -100,7 +100,7 @@ def embedded_json(value: object) -> Markup:
 
 def _compared(boards: Sequence[Board], store: Store) -> tuple[Compared | None, list[str]]:
     """What SAM changes; where there are pairs that cannot be compared, why."""
-    some = [board for board in boards if pairs(board, store)]
+    some = [board for board in boards if pairs(board)]
     if not some:
         return None, []
     try:
@@ -145,9 +145,11 @@ def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
             _verdict(found.p_adjusted, -found.worse),
             "–" if found.lost is None else f"{found.lost} / {found.gained}",
             f"{found.after.n:,}",
-            found.how or "–",
+            found.how or "no paired test",
         ),
-        about=(f"{_differs(pair)} " if pair.differs else "") + f"{board.suite.protocol.name}; {board.choice.text}; "
+        about=(f"{_differs(pair)} " if pair.differs else "")
+        + (f"No interval and no p: {found.untested.rstrip('.')}. " if found.untested else "")
+        + f"{board.suite.protocol.name}; {board.choice.text}; "
         f"suite {board.suite.name} version {board.suite.version}; "
         f"measured {told.dates or 'on a day that the log does not tell'}; "
         f"{told.versions or 'versions are not in the log'}",
@@ -217,7 +219,7 @@ def _contrast(found: Contrast | None) -> tuple[str, str]:
 
 def _flips(boards: Sequence[Board], store: Store, thumbnails: Thumbnails) -> Iterator[Flipped]:
     for board in boards:
-        for pair in pairs(board, store):
+        for pair in pairs(board):
             found = flipped(board, pair, _names(board, pair), store, thumbnails)
             if found is not None:
                 yield found

@@ -45,7 +45,7 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
             yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(scatter, board)
         if heat(board):
             yield f"{name}-heat", heat_figure(board)
-    paired = [board for board in boards if pairs(board, store)]
+    paired = [board for board in boards if pairs(board)]
     if paired:
         with contextlib.suppress(BenchError):  # none has both its sides
             yield "pairs-sam", pairs_figure(paired, store)

@@ -67,6 +67,7 @@ class StoredCheckpoint:
     family: str
     sam: str
     pairs_with: str
+    pair_differs: str = ""
 
 
 class DamagedCellError(RunError):
@@ -199,6 +200,7 @@ class Store:
     def _checkpoint(self, path: Path) -> StoredCheckpoint:
         with self._reading(path):
             entry = json.loads(path.read_text(encoding="utf-8"))
+            entry.setdefault("pair_differs", "")  # older stores lack it
             stored = StoredCheckpoint(**{f.name: entry[f.name] for f in fields(StoredCheckpoint)})
             if path != self._checkpoint_path(stored.model, stored.name):
                 raise ValueError("its name does not match its contents")
