@@ -236,11 +236,11 @@ def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(
     assert_whole(warm, store, big)
 
 
-def test_what_a_killed_run_left_half_written_is_removed_even_when_all_is_stored(warm, small, copy):
-    gone = warm.start(("store", "ls"), store=copy)
-    gone.wait()
-    left = cells(copy)[0].parent / f".x~{os.uname().nodename}~{gone.pid}~u~.tmp"
-    left.write_bytes(b"half")
+def test_what_a_killed_run_left_half_written_is_removed_even_when_all_is_stored(
+    warm, small, copy, killed_while_writing
+):
+    killed_while_writing(cells(copy)[0])
+    assert half_written(copy)
     assert warm.run(SMALL, store=copy).status == 0
     assert_whole(warm, copy, small)
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import cell_options, new_command, registry_option, store_option, suites_options, write
+from bench.cli.options import cell_options, new_command, registry_option, store_option, suites_options
 from bench.cli.tables import asked
 from bench.errors import BenchError, RunError
+from bench.machine.files import write
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Want

@@ -1,13 +1,12 @@
 """Options and output that several commands share."""
 
 import argparse
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DISK_FULL, BenchError, RunError
+from bench.errors import BenchError
+from bench.machine.files import write
 
 
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
@@ -205,36 +204,3 @@ def emit(text: str, out: Path | None) -> None:
         print(text)
     else:
         write(out, text + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file, making its folder."""
-    with writing(path) as whole:
-        whole.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes its place at `path`, whose folder is made, only once it is whole.
-
-    Raises:
-        BenchError: it cannot be written.
-        RunError: the disk is full.
-    """
-    place = path.resolve()
-    special = place.exists() and not place.is_file()  # /dev/stdout, a pipe: nothing to replace
-    beside = place if special else place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        if not special:
-            os.replace(beside, place)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise RunError(f"{path} cannot be written: {error.strerror}; make room or name another place.") from error
-        reason = f"{place.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror or error
-        raise BenchError(f"{path} cannot be written: {reason}; name another place.") from error
-    finally:
-        if not special:
-            with contextlib.suppress(OSError):
-                beside.unlink()

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import new_command, stored_options, write
+from bench.cli.options import new_command, stored_options
 from bench.cli.tables import board_text, stored_boards
 from bench.errors import BenchError
+from bench.machine.files import write
 
 if TYPE_CHECKING:
     from bench.report.publish import Change

@@ -11,11 +11,10 @@ from bench.cli.options import (
     new_command,
     parse_place,
     stored_options,
-    write,
-    writing,
 )
 from bench.cli.tables import asked
 from bench.errors import BenchError
+from bench.machine.files import write, writing
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Board

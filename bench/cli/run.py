@@ -18,10 +18,10 @@ from bench.cli.options import (
     settings_of,
     store_option,
     suite_settings,
-    write,
 )
 from bench.cli.tables import print_board
 from bench.errors import BenchError
+from bench.machine.files import write
 
 if TYPE_CHECKING:
     from bench.api import RunResult

@@ -14,9 +14,9 @@ from bench.cli.options import (
     out_option,
     stored_options,
     suite_settings,
-    writing,
 )
 from bench.errors import BenchError
+from bench.machine.files import writing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,6 @@ number of calls, killed at any moment or at work at once, end with the same byte
 
 import collections
 import contextlib
-import errno
 import fcntl
 import importlib.metadata
 import io
@@ -40,6 +39,7 @@ from bench.datasets.imagenet import MADE_HERE
 from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
+from bench.machine import files
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.run.prepare import perturb
@@ -225,9 +225,9 @@ def _agree(path: Path, note: dict[str, Any], half_written: Path) -> None:
         BenchError: they differ.
     """
     if not path.exists():
-        half = half_written / MADE_HERE
-        half.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        _link(half, path)
+        text = json.dumps(note, indent=1) + "\n"
+        # Of two first calls one wins, and the other then reads its note.
+        files.create(path, lambda half: half.write_text(text, encoding="utf-8"), folder=half_written)
     try:
         begun = dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
@@ -252,18 +252,6 @@ def _flat(note: Mapping[str, Any]) -> dict[str, object]:
 
 def _in_words(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _link(half: Path, path: Path) -> None:
-    """Bring a file in where there is none: of two first calls one wins, and the other then reads its note."""
-    try:
-        os.link(half, path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        os.replace(half, path)  # a file system without hard links
 
 
 @contextlib.contextmanager
@@ -324,11 +312,8 @@ class _Writer:
         file = io.BytesIO()
         # `optimize` as in the original's make_imagenet_c.py; it makes files smaller, and no pixel another.
         Image.fromarray(image_HWC).save(file, format="JPEG", quality=quality, optimize=True)
-        half = self.half_written / f"{os.getpid()}.JPEG"
-        with _writing(self.out):
+        with _writing(self.out), files.replacing(path, folder=self.half_written) as half:
             half.write_bytes(file.getbuffer())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(half, path)
 
 
 def is_whole(path: Path) -> bool:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
 from bench.datasets.readers.parquet import ParquetSamples, stamp_of, status_of
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
+from bench.machine.files import replacing, tidy
 from bench.machine.places import user_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
@@ -132,15 +133,16 @@ def spool(source: HubSource, subject: str) -> Path:
     """
     key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
     folder = user_cache() / "hub" / key[:20]
-    whole, part = folder / "stream.parquet", folder / "stream.parquet.part"
+    whole = folder / "stream.parquet"
     if whole.exists():
         return whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / "lock"):
             if not whole.exists():  # another run has not written it in the meantime
-                _write(source, subject, part)
-                os.replace(part, whole)
+                tidy(folder)
+                with replacing(whole) as half:
+                    _write(source, subject, half)
     except OSError as error:
         advice = "make room there" if error.errno in DISK_FULL else "set XDG_CACHE_HOME to another place"
         raise RunError(f"{subject} cannot be kept in {folder} ({error.strerror or error}); {advice}.") from error
