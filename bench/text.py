@@ -1,31 +1,92 @@
-"""Text for people and from them: aligned and Markdown tables, sizes, and lists of numbers in settings."""
+"""Text for people and from them: tables, lines that fit a width, sizes, and lists of numbers in settings."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from bench.errors import BenchError
 
+_APART = "  "
+"""Between two columns."""
+_UNBROKEN = "\N{NO-BREAK SPACE}"
+"""For a space at which a line is not broken."""
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns under a ruled heading; columns of numbers are set to the right."""
-    cells = [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells, widths = _cells(headings, rows), _widths(headings, rows)
     right = [all(_is_number(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(headings))]
     lines = [
-        "  ".join(
+        _APART.join(
             text.rjust(width) if to_right else text.ljust(width)
             for text, width, to_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in cells
     ]
-    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+    return "\n".join([lines[0], _APART.join("─" * width for width in widths), *lines[1:]])
+
+
+def fitting(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], width: int, *, always: Sequence[str],
+    others: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """The columns of a table that `render` can lay side by side, in the table's order.
+
+    Args:
+        headings: of the whole table.
+        rows: of the whole table.
+        width: characters.
+        always: headings that stay, also where they alone are wider.
+        others: headings that stay while there is room, the first ones first; one that is too wide makes room for the
+            next.
+
+    >>> rows = [["digits-vit", "97.2", "0.125"]]
+    >>> fitting(["checkpoint", "top-1", "NLL"], rows, 18, always=["checkpoint"], others=["NLL", "top-1"])
+    ['checkpoint', 'NLL']
+    """
+    widths = dict(zip(headings, _widths(headings, rows), strict=True))
+    shown = [name for name in always if name in widths]
+    for name in others:
+        if name not in widths or name in shown:
+            continue
+        if sum(widths[one] + len(_APART) for one in (*shown, name)) - len(_APART) <= width:
+            shown.append(name)
+    return [name for name in headings if name in shown]
+
+
+def wrap(line: str, width: int | None, whole: Sequence[str] = ()) -> str:
+    """A line as several, the later ones indented, where it is longer than a width.
+
+    Args:
+        line: without breaks.
+        width: characters; None breaks nothing.
+        whole: names that are not broken at their spaces; words never are.
+
+    >>> print(wrap("lower is better: NLL, rel. drop", 27, whole=["rel. drop"]))
+    lower is better: NLL,
+      rel. drop
+    """
+    if width is None:
+        return line
+    for name in whole:
+        line = line.replace(name, name.replace(" ", _UNBROKEN))
+    lines = textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(_UNBROKEN, " ")
+
+
+def _cells(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    return [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
+
+
+def _widths(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]:
+    """Characters of the widest text of each column."""
+    return [max(map(len, column)) for column in zip(*_cells(headings, rows), strict=True)]
 
 
 def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; bars in the text are escaped."""
-    cells = [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
+    cells = _cells(headings, rows)
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells]
     rule = "|" + "|".join("---" for _ in headings) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])

@@ -1,12 +1,16 @@
 """Options and output that several commands share."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.machine.files import write
+
+_WIDTH = 120
+"""Characters of a line where nobody says how many there are."""
 
 
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
@@ -54,6 +58,16 @@ def suite_settings(arguments: argparse.Namespace) -> dict[str, str]:
             raise BenchError(f"--set says {name} twice, {settings[name]} and {value}; leave one of them out.")
         settings[name] = value
     return settings
+
+
+def selection_of(arguments: argparse.Namespace) -> list[str]:
+    """The choice of suites, where it is more than their names: such a suite's name is none to ask for it by."""
+    if not arguments.set and not by_reference(arguments):
+        return []
+    words = [word for name in arguments.suite for word in ("--suite", name)]
+    words += ["--track", arguments.track] if arguments.track else []
+    words += [word for text in arguments.set for word in ("--set", text)]
+    return words + (["--corruptions", "reference"] if by_reference(arguments) else [])
 
 
 def by_reference(arguments: argparse.Namespace) -> bool:
@@ -196,6 +210,11 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     places = dict(map(parse_place, getattr(arguments, "data", [])))
     return {**{name: getattr(arguments, name, None) for name in names}, "data": places}
+
+
+def printed_width() -> int:
+    """Characters of a line that is printed: as COLUMNS or the terminal says; 120 where the output goes elsewhere."""
+    return shutil.get_terminal_size((_WIDTH, 0)).columns
 
 
 def emit(text: str, out: Path | None) -> None:

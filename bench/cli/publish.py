@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import new_command, stored_options
-from bench.cli.tables import board_text, stored_boards
+from bench.cli.options import new_command, selection_of, stored_options
+from bench.cli.tables import stored_boards
 from bench.errors import BenchError
 from bench.machine.files import write
 
@@ -28,6 +28,7 @@ def add_publish(commands: Any) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    from bench.board.printed import board_text
     from bench.report.publish import publication
     from bench.store import Store
 
@@ -47,7 +48,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         boards,
         Store(settings.store),
         sections={board.suite.name: board_text(board, "md") for board in boards},
-        selection=_selection(arguments),
+        selection=selection_of(arguments),
         source=arguments.source,
     )
     if made.changes:
@@ -63,16 +64,6 @@ def _publish(arguments: argparse.Namespace) -> int:
         write(arguments.out / place, text)
     print(f"{len(fresh)} of {len(made.files)} files written in {arguments.out}" if fresh else "nothing has changed")
     return 0
-
-
-def _selection(arguments: argparse.Namespace) -> list[str]:
-    """The choice of suites, where it is more than their names: such a suite's name is none to ask for it by."""
-    if not arguments.set and arguments.corruptions != "reference":
-        return []
-    words = [word for name in arguments.suite for word in ("--suite", name)]
-    words += ["--track", arguments.track] if arguments.track else []
-    words += [word for text in arguments.set for word in ("--set", text)]
-    return words + (["--corruptions", "reference"] if arguments.corruptions == "reference" else [])
 
 
 def _read(path: Path) -> str | None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
@@ -15,6 +16,7 @@ from bench.cli.options import (
     data_option,
     new_command,
     registry_option,
+    selection_of,
     settings_of,
     store_option,
     suite_settings,
@@ -184,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for board in result.boards:
         print_board(board)
     if result.boards:
-        _write_tables(result, settings)
+        _write_tables(result, settings, selection_of(arguments))
     return _report_failures(result)
 
 
@@ -204,15 +206,16 @@ def _ask(planned: "Plan", *, named: bool) -> None:
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")
 
 
-def _write_tables(result: "RunResult", settings: "Settings") -> None:
-    """One CSV a suite: all that is stored of it under the run's limit, seed and numerics, not the run's share alone."""
+def _write_tables(result: "RunResult", settings: "Settings", selection: Sequence[str]) -> None:
+    """Files of each suite: all that is stored under the run's limit, seed and numerics, not the run's share alone."""
     from bench import api
-    from bench.board.tables import to_csv
+    from bench.report.publish import table_files
     from bench.store import Store
 
-    folder = settings.store / "tables"
-    for board in api.boards([board.suite for board in result.boards], Store(settings.store), want=result.want):
-        write(folder / f"{board.suite.name}{board.choice.suffix}.csv", to_csv(api.table([board])))
+    folder, store = settings.store / "tables", Store(settings.store)
+    for board in api.boards([board.suite for board in result.boards], store, want=result.want):
+        for name, text in table_files(board, store, selection).items():
+            write(folder / name, text)
     print(f"\nCSV: {folder}/")
 
 
