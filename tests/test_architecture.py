@@ -285,6 +285,20 @@ def test_commands_and_options_are_the_ones_agreed_on():
     assert declared(parser()) == COMMANDS
 
 
+def test_the_list_of_commands_is_grouped_by_what_users_do(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    titles = ("measure", "look", "publish", "look after")
+    blocks = [block for block in capsys.readouterr().out.split("\n\n") if block.startswith(titles)]
+    assert [block.partition(",")[0] for block in blocks] == list(titles)
+    assert sorted(re.findall(r"^  (\w+)", "\n".join(blocks), re.MULTILINE)) == sorted(
+        {name.split()[0] for name in COMMANDS}
+    )
+    for block in blocks:
+        [example] = re.findall("`bench (.*?)`:", block)
+        parser().parse_args(example.split())
+
+
 def test_every_command_explains_itself():
     for name in COMMANDS:
         with pytest.raises(SystemExit) as ended:

@@ -3,9 +3,9 @@
 Before anything: `configure` gives settings, and registers a user's own file (`register_file`); `listing` shows what is
 registered.
 
-To measure: `select` gives suites and checkpoints (`select_suites` suites alone, `suites_here` those whose data are here),
-`plan` a plan, of which `cost` and `forecast` say what it takes, and `carry_out` a result with boards; `run` is both. Under
-torchrun, all processes but the first `take_part`.
+To measure: `select` gives suites and checkpoints (`select_suites` suites alone, `suites_here` those whose data are
+here), `plan` a plan, of which `cost` and `forecast` say what it takes, and `carry_out` a result with boards; `run` is
+both. Under torchrun, all processes but the first `take_part`.
 
 To look: `boards` are the scores that a store has, `measured_boards` those of all that was meant to be measured;
 `table`, `summary`, `published`, `outcomes` and `curve` are made of them. `compare` is of two checkpoints,
