@@ -4,8 +4,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bench import api
+from bench.checkpoints.fetch import locate
 from bench.cli import main
 from bench.errors import AbsentError
 from bench.run import available, plan
@@ -88,3 +90,15 @@ def test_a_part_of_a_plan_is_the_plan_of_one_suite(calls):
     whole = api.plan(suites, checkpoints, settings)
     for suite in suites:
         assert api.cost(whole.part(suite)) == api.cost(api.plan([suite], checkpoints, settings))
+
+
+def test_weights_that_changed_after_the_plan_was_shown_are_not_measured(calls, tmp_path):
+    suites, [entry] = api.select(["digits"], checkpoints=["digits-vit"])
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(locate(entry).read_bytes())
+    settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=5).settings
+    planned = api.plan(suites, [replace(entry, name="mine", weights=str(weights), weights_digest="")], settings)
+    save_file({name: 2 * array for name, array in load_file(weights).items()}, weights)
+    [failure] = api.carry_out(planned).failures
+    assert "have changed since this run was planned" in failure.message
+    assert not api.Store(settings.store).keys()
