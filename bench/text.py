@@ -2,14 +2,16 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from bench.errors import BenchError
 
+_N = TypeVar("_N", int, float)
 _APART = "  "
 """Between two columns."""
-_UNBROKEN = "\N{NO-BREAK SPACE}"
-"""For a space at which a line is not broken."""
+_UNBROKEN = "\ue000"
+"""Stands for a space at which a line is not broken; of the private characters, so that no text has it."""
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
@@ -105,6 +107,21 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def some(names: Iterable[object], most: int = 4) -> str:
+    """The first few of many, and how many there are beside them.
+
+    Args:
+        names: in the order in which they are to be named.
+        most: how many are named.
+
+    >>> some("abcdef"), some("ab"), some("")
+    ('a, b, c, d and 2 more', 'a, b', '')
+    """
+    every = list(map(str, names))
+    named = ", ".join(every[:most])
+    return f"{named} and {len(every) - most:,} more" if len(every) > most else named
+
+
 def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
@@ -122,12 +139,56 @@ def whole_numbers(text: str, name: str) -> list[int]:
     >>> whole_numbers("1+5+20", "ks")
     [1, 5, 20]
     """
+    return ascending(text, name, _counted, "whole numbers of at least 1 joined by +, such as 1+5+20")
+
+
+def shares(text: str, name: str) -> list[float]:
+    """Ascending numbers above 0 and at most 1.
+
+    Args:
+        text: such as `0.8+0.9+1.0`.
+        name: of the setting, for messages.
+
+    Raises:
+        BenchError: it is anything else.
+
+    >>> shares("0.8+0.9+1.0", "ratios")
+    [0.8, 0.9, 1.0]
+    """
+    return ascending(text, name, _share, "numbers above 0 and at most 1 joined by +, such as 0.8+0.9+1.0")
+
+
+def ascending(text: str, name: str, read: Callable[[str], _N], wanted: str, marks: str = "+") -> list[_N]:
+    """Ascending numbers of any kind.
+
+    Args:
+        text: numbers, joined by one of the marks.
+        name: of the setting, for messages.
+        read: makes a number of a part, or raises ValueError.
+        wanted: the kind, for messages, with an example.
+        marks: characters that may stand between two.
+
+    Raises:
+        BenchError: one cannot be read, or they do not ascend.
+    """
     try:
-        found = [int(part) for part in text.split("+")]
+        numbers = [read(part) for part in re.split(f"[{marks}]", text)]
     except ValueError:
-        found = []
-    if not found or found[0] < 1 or found != sorted(set(found)):
-        raise BenchError(
-            f"{name} must be ascending whole numbers of at least 1 joined by +, such as 1+5+20, not {text!r}."
-        )
-    return found
+        numbers = []
+    if not numbers or numbers != sorted(set(numbers)):
+        raise BenchError(f"{name} must be ascending {wanted}, not {text!r}.")
+    return numbers
+
+
+def _counted(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number

@@ -36,7 +36,6 @@ from bench.api.reports import Published, plots, publish, report, write_tables
 from bench.api.runs import RunResult, carry_out, cost, forecast, plan, run, take_part
 from bench.api.scores import boards, curve, measured_boards, outcomes, published, summary, table
 from bench.api.stores import (
-    Merged,
     Verified,
     clear_cache,
     doctor,
@@ -61,7 +60,6 @@ __all__ = [
     "ComparedPairs",
     "Config",
     "Library",
-    "Merged",
     "PlacedDataset",
     "Plan",
     "Published",

@@ -1,6 +1,6 @@
 """Looking after stores, caches and the installation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.images.cache import CropCache
 from bench.records import Settings
 from bench.run.feature_cache import FeatureCache
-from bench.store import Store
+from bench.store import Merged, Store
 from bench.suite.words import columns_in_words
 
 if TYPE_CHECKING:
@@ -27,17 +27,6 @@ class Verified:
     """Stored, the damaged among them."""
     damaged: tuple[str, ...]
     """Why each file cannot be read whole, with its place."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Merged:
-    """What one store gave another."""
-
-    source: Path
-    copied: int
-    """Cells."""
-    known: int
-    """Cells that were here already."""
 
 
 def _check_exists(store: Store) -> None:
@@ -86,26 +75,24 @@ def verify_store(store: Store) -> Verified:
     return Verified(cells=len(store.keys()), damaged=tuple(reason for _, reason in damaged))
 
 
-def merge_stores(store: Store, sources: Iterable[Path]) -> list[Merged]:
+def merge_stores(store: Store, sources: Sequence[Path]) -> dict[Path, Merged]:
     """Copy what other stores have and this one lacks.
 
     Args:
         store: where to; made where there is none.
         sources: folders of the others.
 
+    Returns:
+        What each source gave.
+
     Raises:
         BenchError: one of them is no store; nothing is copied then.
         RunError: a file of one cannot be read whole; those before it are copied.
     """
-    sources = list(sources)
     for folder in sources:
         if not (folder / "cells").is_dir():
             raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
-    merged = []
-    for folder in sources:
-        copied, known = store.merge(Store(folder))
-        merged.append(Merged(source=folder, copied=copied, known=known))
-    return merged
+    return {folder: store.merge(Store(folder)) for folder in sources}
 
 
 def remove_cells(store: Store, prefixes: Sequence[str] = (), *, damaged: bool = False) -> list[str]:

@@ -232,10 +232,10 @@ def _subset(suite: Suite, cells: Mapping[tuple[str, Condition], StoredCell]) -> 
         if images.dataset in parts or images.dataset not in datasets:
             continue
         here = cell.identity.get("of", cell.n)
-        whole, _ = datasets.get(images.dataset).expected.get(images.split, (here, 0))
-        if here < whole:
+        whole = datasets.get(images.dataset).expected.get(images.split)
+        if whole is not None and here < whole.images:
             of = "" if images.dataset in headline else f" of {images.dataset}"
-            parts[images.dataset] = f"{here:,} of {whole:,} images{of}"
+            parts[images.dataset] = f"{here:,} of {whole.images:,} images{of}"
     return " and ".join(parts.values())
 
 
@@ -328,7 +328,7 @@ def _one_fingerprint(cells: Sequence[StoredCell], want: Want) -> tuple[list[Stor
     }
     kept = [cell for cell in candidates if tuple(cell.identity["fingerprints"]) == best[_data(cell)]]
     left_out = Counter(map(_data, cells)) - Counter(map(_data, kept))
-    return kept, [f"left out: {n} cells with other contents of {data[0]}" for data, n in left_out.items()]
+    return kept, [f"left out: {n} cells with other contents of {dataset}" for (dataset, _, _), n in left_out.items()]
 
 
 def _data(cell: StoredCell) -> tuple[Scalar, Scalar, Scalar]:

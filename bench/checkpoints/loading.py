@@ -14,12 +14,12 @@ from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
 from bench.records import Checkpoint, digest
+from bench.text import some
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NAMED_AT_MOST = 5
 """Arrays that a message names before it only counts them."""
 
 
@@ -201,7 +201,7 @@ def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: 
     own = model.state_dict()
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
     if missing or extra:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unused {_some(extra)}"] * bool(extra)
+        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unused {some(extra)}"] * bool(extra)
         raise _misfit(checkpoint, " and ".join(parts))
     _check_shapes(own, arrays, checkpoint)
     for name, array in arrays.items():
@@ -225,7 +225,7 @@ def _check_shapes(
             "classes that it was trained on."
         )
     shapes = [f"{name} of {_shape(arrays[name])} instead of {_shape(own[name])}" for name in wrong]
-    raise _misfit(checkpoint, f"has {_some(shapes)}")
+    raise _misfit(checkpoint, f"has {some(shapes)}")
 
 
 def _head_size(array: "torch.Tensor", own: "torch.Tensor", classes: int) -> int | None:
@@ -290,11 +290,6 @@ def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:
         f"checkpoint {checkpoint.name!r}: {checkpoint.weights} does not fit {source}: it {how}. "
         "Correct arch or arch_args, or name the right file."
     )
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shape(array: "torch.Tensor") -> str:

@@ -12,6 +12,7 @@ from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
 from bench.datasets import Library, Samples
 from bench.errors import BenchError, UnknownNameError
 from bench.images.decode import decode
+from bench.machine.files import replacing
 from bench.records import Array
 from bench.training.loop import Epoch, save, train
 from bench.training.recipes import Recipe, load_recipes
@@ -61,7 +62,8 @@ def train_recipe(
             )
         save(trained, weights)
         registry = out / f"{name}.toml"
-        registry.write_text(_entry(recipe, weights), encoding="utf-8")
+        with replacing(registry) as half:
+            half.write_text(_entry(recipe, weights), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"{out} cannot be written: {error.strerror or error}. Give another --out.") from error
     return registry

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.checkpoints.npz import is_npz, read_npz
 from bench.errors import BenchError, RunError, one_line
+from bench.text import some
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +139,7 @@ def _read_zip(path: Path) -> object:
         raise BenchError(f"{path} is TorchScript, a program and not only weights; {_ADVICE}.")
     if "data.pkl" not in names:
         raise BenchError(
-            f"{path} is a zip archive, but not of torch.save or NumPy (it holds {', '.join(sorted(names)[:3])} …); "
+            f"{path} is a zip archive, but not of torch.save or NumPy (it holds {some(sorted(names))}); "
             "convert the weights to safetensors."
         )
     # Torch can't map what another tool has compressed, and takes a path's suffix for the format.

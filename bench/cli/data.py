@@ -6,8 +6,7 @@ from typing import Any
 
 from bench.cli.options import corruption_options, names_of, new_command, new_group, parse_place, severities_of
 from bench.errors import BenchError
-
-_SHOWN_AT_MOST = 4  # splits; ImageNet-C has 95
+from bench.text import some
 
 
 def add_data(commands: Any) -> None:
@@ -35,15 +34,14 @@ def add_data(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.datasets.verify import some
 
     blocks = []
     for placed in api.list_data(api.configure(registry=arguments.registry)):
         dataset = placed.dataset
         rows = {
-            "images": some([f"{images:,} {split}" for split, (images, _) in dataset.expected.items()], _SHOWN_AT_MOST),
+            "images": some(f"{whole.images:,} {split}" for split, whole in dataset.expected.items()),
             "classes": _classes(dataset),
-            "splits": some(dataset.splits, _SHOWN_AT_MOST),
+            "splits": some(dataset.splits),
             "download": dataset.size,
             "licence": dataset.licence,
             "obtain": dataset.source,
@@ -58,7 +56,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _classes(dataset: Any) -> str:
     space = dataset.class_space
-    counts = {classes for _, classes in dataset.expected.values()} or {len(space.classes)}
+    counts = {whole.classes for whole in dataset.expected.values()} or {len(space.classes)}
     return f"{max(counts):,}, labelled as in {space.name}"
 
 

@@ -60,8 +60,8 @@ def _store_verify(arguments: argparse.Namespace) -> int:
 def _store_merge(arguments: argparse.Namespace) -> int:
     from bench import api
 
-    for merged in api.merge_stores(_store_of(arguments), arguments.source):
-        print(f"{merged.source}: {merged.copied} cells copied, {merged.known} were here")
+    for source, merged in api.merge_stores(_store_of(arguments), arguments.source).items():
+        print(f"{source}: {merged.copied} cells copied, {merged.known} were here")
     return 0
 
 

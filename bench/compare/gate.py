@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.metrics.classification import TOP1
 from bench.suite import Score, Suite
 from bench.suite.words import apart_in_words
+from bench.text import some
 
 Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
 
@@ -314,15 +315,11 @@ def common(
     judged = list(names) or sorted(before.names)  # what the candidate lacks of them cannot be compared
     if not names and not before.names & after.names:
         raise CannotCompareError(
-            f"no checkpoint is in both {before.place} ({_some(before.names)}) and {after.place} "
-            f"({_some(after.names)}); compare two names with --checkpoint NAME --against NAME OF THE BASELINE."
+            f"no checkpoint is in both {before.place} ({some(sorted(before.names)) or 'none'}) and {after.place} "
+            f"({some(sorted(after.names)) or 'none'}); compare two names with --checkpoint NAME --against NAME OF THE "
+            "BASELINE."
         )
     notes = [
         f"not judged, as only {after.place} has it: {name}" for name in sorted(after.names - set(judged)) if not names
     ]
     return [(name, name) for name in judged], notes
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:4]
-    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if shown else "none"

@@ -193,17 +193,20 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
     """
     gained = []
     for board in boards:
-        scores = (board.suite.clean, board.suite.accuracy)
-        if scores[0] is None or scores[1] is None:
+        if board.suite.clean is None or board.suite.accuracy is None:
             continue
-        by_family: dict[str, list[tuple[_ByImage, _ByImage]]] = {}
+        by_family: dict[str, list[_Changes]] = {}
         for pair in pairs(board):
-            changes = _changes(sides_of(pair, board, store), (scores[0], scores[1]))
-            if changes is not None and (family in (None, pair.after.family) or pair.after.family == BASELINE):
-                by_family.setdefault(pair.after.family, []).append(changes)
-        means = {name: _mean_change(some) for name, some in by_family.items()}
+            sides = sides_of(pair, board, store)
+            clean, shifted = _change(sides, board.suite.clean), _change(sides, board.suite.accuracy)
+            if clean and shifted and (family in (None, pair.after.family) or pair.after.family == BASELINE):
+                by_family.setdefault(pair.after.family, []).append(_Changes(clean=clean, shifted=shifted))
+        means = {
+            name: _Changes(clean=_mean([each.clean for each in some]), shifted=_mean([each.shifted for each in some]))
+            for name, some in by_family.items()
+        }
         base = means.get(BASELINE)
-        for name, (clean, shifted) in means.items():
+        for name, mean in means.items():
             key = f"gains/{board.suite.name}"
             beyond = None if base is None or name == BASELINE else base
             gained.append(
@@ -211,34 +214,38 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
                     suite=board.suite.name,
                     family=name,
                     pairs=len(by_family[name]),
-                    clean=_contrast(clean, seed, key),
-                    shifted=_contrast(shifted, seed, key),
-                    more=_contrast(_less(shifted, clean), seed, key),
-                    clean_beyond=_contrast(_less(clean, beyond[0]), seed, key) if beyond else None,
-                    shifted_beyond=_contrast(_less(shifted, beyond[1]), seed, key) if beyond else None,
+                    clean=_contrast(mean.clean, seed, key),
+                    shifted=_contrast(mean.shifted, seed, key),
+                    more=_contrast(_less(mean.shifted, mean.clean), seed, key),
+                    clean_beyond=_contrast(_less(mean.clean, beyond.clean), seed, key) if beyond else None,
+                    shifted_beyond=_contrast(_less(mean.shifted, beyond.shifted), seed, key) if beyond else None,
                 )
             )
     return gained
 
 
-def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_ByImage, _ByImage] | None:
-    """What each image gains under each of two scores; None where a cell is missing or a score is not by image."""
-    changes = []
-    for score in scores:
-        try:
-            first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
-        except CannotCompareError:
-            return None
-        if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
-            return None
-        first_NC, second_NC = aligned(first, second, score.metric.name)
-        changes.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})
-    return changes[0], changes[1]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Changes:
+    """What images gain."""
+
+    clean: _ByImage
+    shifted: _ByImage
 
 
-def _mean_change(changes: Sequence[tuple[_ByImage, _ByImage]]) -> tuple[_ByImage, _ByImage]:
-    clean, shifted = (_summed([(1 / len(changes), change[i]) for change in changes]) for i in (0, 1))
-    return clean, shifted
+def _change(sides: tuple[Side, Side], score: Score) -> _ByImage | None:
+    """What each image gains under a score; None where a cell is missing or the score is not by image."""
+    try:
+        first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
+    except CannotCompareError:
+        return None
+    if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
+        return None
+    first_NC, second_NC = aligned(first, second, score.metric.name)
+    return {digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]}
+
+
+def _mean(changes: Sequence[_ByImage]) -> _ByImage:
+    return _summed([(1 / len(changes), change) for change in changes])
 
 
 def _less(first: _ByImage, second: _ByImage) -> _ByImage:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets import Dataset, Samples, datasets
+from bench.datasets import Dataset, Samples, Whole, datasets
 from bench.datasets.readers.columns import class_places
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
 from bench.datasets.spaces import CIFAR10, CIFAR100
@@ -239,7 +239,9 @@ def _dataset(name: str, version: _Version, title: str, size: str) -> Dataset:
         open=functools.partial(_open, version, name),
         splits=("test", "train"),
         fit=("train",),
-        expected={"test": (10_000, classes), "train": (50_000, classes)},
+        expected={
+            split: Whole(images=images, classes=classes) for split, images in (("test", 10_000), ("train", 50_000))
+        },
         about=f"{title}: 10,000 test and 50,000 training photographs at 32×32 in {classes} classes (Krizhevsky 2009).",
         licence="none stated by its authors",
         source=_SOURCES[name],

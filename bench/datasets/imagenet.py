@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
-from bench.datasets import Dataset, Samples, datasets
+from bench.datasets import Dataset, Samples, Whole, datasets
 from bench.datasets.readers.folder import FolderSamples, class_folders, existing_folder
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
 from bench.errors import AbsentError, BenchError
@@ -204,7 +204,7 @@ _register(
         name="imagenet",
         class_space=IMAGENET,
         open=_open_folders("imagenet", IMAGENET, ("val", "validation"), _check_validation_set),
-        expected={"test": (50_000, 1000)},
+        expected={"test": Whole(images=50_000, classes=1000)},
         about="ImageNet-1k's validation set (Russakovsky et al. 2015, arXiv 1409.0575), 50,000 photographs.",
         licence="image-net.org's terms of access: non-commercial research",
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
@@ -218,7 +218,7 @@ _register(
         class_space=IMAGENET,
         open=_open_v2,
         splits=V2_VARIANTS,
-        expected=dict.fromkeys(V2_VARIANTS, (10_000, 1000)),
+        expected=dict.fromkeys(V2_VARIANTS, Whole(images=10_000, classes=1000)),
         about="A new test set, made as ImageNet's was (Recht et al. 2019, arXiv 1902.10811), 3 × 10,000 photographs.",
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://huggingface.co/datasets/vaishaal/ImageNetV2",
@@ -231,7 +231,7 @@ _register(
         name="imagenet-r",
         class_space=IMAGENET,
         open=_open_folders("imagenet-r", IMAGENET_R, ("imagenet-r",), _check_count("imagenet-r", 30_000)),
-        expected={"test": (30_000, 200)},
+        expected={"test": Whole(images=30_000, classes=200)},
         about="Renditions of 200 classes (Hendrycks et al. 2021, arXiv 2006.16241), 30,000 pictures.",
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
@@ -244,7 +244,7 @@ _register(
         name="imagenet-a",
         class_space=IMAGENET,
         open=_open_folders("imagenet-a", IMAGENET_A, ("imagenet-a",), _check_count("imagenet-a", 7_500)),
-        expected={"test": (7_500, 200)},
+        expected={"test": Whole(images=7_500, classes=200)},
         about="Photographs that a ResNet-50 got wrong, 200 classes (Hendrycks et al. 2021, arXiv 1907.07174), 7,500.",
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
@@ -257,7 +257,7 @@ _register(
         name="imagenet-sketch",
         class_space=IMAGENET,
         open=_open_folders("imagenet-sketch", IMAGENET, ("sketch",), _check_count("imagenet-sketch", 50_889)),
-        expected={"test": (50_889, 1000)},
+        expected={"test": Whole(images=50_889, classes=1000)},
         about="Sketches of the 1000 classes (Wang et al. 2019, arXiv 1905.13549), 50,889 pictures, some of them black.",
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://huggingface.co/datasets/songweig/imagenet_sketch",
@@ -272,7 +272,7 @@ _register(
         open=_open_c,
         splits=tuple(f"{name}/{severity}" for names in GROUPS.values() for name in names for severity in range(1, 6)),
         expected={
-            f"{name}/{severity}": (50_000, 1000)
+            f"{name}/{severity}": Whole(images=50_000, classes=1000)
             for names in GROUPS.values()
             for name in names
             for severity in range(1, 6)

@@ -52,7 +52,7 @@ class Attacked:
             name=attack,
             norm=norm,
             loss=loss,
-            grid=parse_grid(grid, norm)[1],
+            grid=parse_grid(grid, norm).values,
             steps=entry.steps if steps is None else steps,
             restarts=restarts,
             step_size=entry.step_size if step_size is None else step_size,

@@ -66,6 +66,15 @@ class StoredCheckpoint:
     pair_differs: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """Cells of another store."""
+
+    copied: int
+    known: int
+    """Those that were here already."""
+
+
 class DamagedCellError(RunError):
     """A file of the store that cannot be read whole."""
 
@@ -295,11 +304,8 @@ class Store:
         """Delete a stored cell."""
         self._cell_path(key).unlink(missing_ok=True)
 
-    def merge(self, other: "Store") -> tuple[int, int]:
+    def merge(self, other: "Store") -> Merged:
         """Copy what `other` has and this store lacks.
-
-        Returns:
-            Cells copied, cells that were here already.
 
         Raises:
             DamagedCellError: a file of `other` cannot be read whole; those before it are copied.
@@ -317,7 +323,7 @@ class Store:
             other._checkpoint(path)
             self._copy(other, self.root / "checkpoints" / path.name)
         self._merge_log(other)
-        return copied, len(theirs) - copied
+        return Merged(copied=copied, known=len(theirs) - copied)
 
     def _copy(self, other: "Store", path: Path) -> bool:
         source = other.root / path.relative_to(self.root)

@@ -126,7 +126,7 @@ def _pgd(attacked: Attacked, settings: Params) -> Suite:
             raise BenchError(f"{name} of suite {attacked.name!r} must be more than 0, not {settings[name]}.")
     attack = attacks.get(str(settings["attack"])).name if settings["attack"] != "pgd" else "pgd"
     numbers = Params({name: settings[name] for name in ("steps", "restarts", "step_size")})
-    grids = {"linf": parse_grid(str(settings["eps"]), "linf")[0], "l2": parse_grid(str(settings["eps_l2"]), "l2")[0]}
+    grids = {norm: parse_grid(str(settings[name]), norm).names for norm, name in (("linf", "eps"), ("l2", "eps_l2"))}
     fgsm = _condition(attacked, "fgsm", Params(norm="linf", grid="+".join(grids["linf"]), loss="ce"))
     pgd = {
         norm: tuple(
@@ -187,7 +187,7 @@ def _curves(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str) -
 
 
 def _area(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str, column: str) -> Score:
-    metric = ROBUST_AREA.given(grid=parse_grid("+".join(grid), norm)[1])
+    metric = ROBUST_AREA.given(grid=parse_grid("+".join(grid), norm).values)
     return Score(metric=metric, conditions=conditions, column=column)
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.errors import BenchError
 from bench.metrics import Metric, best_value
 from bench.metrics.classification import BEST_OF, TOP1
 from bench.records import Condition, ModelSetting, Params, Protocol
 from bench.suite import Score, Suite
-from bench.text import whole_numbers
+from bench.text import shares, whole_numbers
 
 RATIOS = "0.7+0.75+0.8+0.85+0.9+0.95+1.0"
 """From a crop that cuts half of the picture off to one that cuts nothing off its short side."""
@@ -48,22 +47,10 @@ class _Grid:
     """Of the protocol, after the values."""
 
 
-def _ratios(text: str, name: str) -> list[float]:
-    try:
-        found = [float(part) for part in text.split("+")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < ratio <= 1 for ratio in found) or found != sorted(set(found)):
-        raise BenchError(
-            f"{name} must be ascending numbers above 0 and at most 1 joined by +, such as 0.8+0.9+1.0, not {text!r}."
-        )
-    return found
-
-
 _RATIOS = _Grid(
     name="ratios",
     column="crop_ratio",
-    values=_ratios,
+    values=shares,
     setting=lambda ratio: ModelSetting(crop_ratio=ratio),
     best="best_ratio",
     unit="ratio",

@@ -231,7 +231,7 @@ def test_stores_merge_into_one(store, tmp_path):
     with pytest.raises(BenchError, match="there is no store at"):
         api.merge_stores(target, [store.root, tmp_path / "nowhere"])
     assert not target.keys()
-    [merged] = api.merge_stores(target, [store.root])
+    merged = api.merge_stores(target, [store.root])[store.root]
     assert (merged.copied, merged.known) == (2 * len(NAMES), 0)
     assert target.keys() == store.keys()
 

@@ -111,7 +111,7 @@ def grid_of(params) -> list[float]:
     """The values of eps of an attack's condition."""
     if "eps" in params:
         return [parse_eps(params["eps"], params["norm"])]
-    return list(parse_grid(params["grid"], params["norm"])[1])
+    return list(parse_grid(params["grid"], params["norm"]).values)
 
 
 def signs(measure: str, ids, correct, first, size: int, rng) -> dict:

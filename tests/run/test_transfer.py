@@ -245,7 +245,7 @@ def test_the_least_recently_used_features_make_room(shades, tmp_path):
 
 def test_a_killed_run_leaves_no_whole_file_behind(tmp_path):
     script = (
-        "import os, signal\nfrom bench import probing, api\n"
+        "import os, signal\nfrom bench import api\nfrom bench.run import probing\n"
         "original = probing.run_in_chunks\ncount = 0\n"
         "def killed(*given, **more):\n"
         "    global count\n    count += 1\n    rows = original(*given, **more)\n"

@@ -10,7 +10,7 @@ import pytest
 from bench.errors import RunError
 from bench.machine.files import replacing
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
-from bench.store import DamagedCellError, Store
+from bench.store import DamagedCellError, Merged, Store
 
 IDS = np.array(["a", "b", "c"])
 LABELS = np.array([0, 1, 0])
@@ -176,10 +176,10 @@ def test_merging_copies_what_is_lacking_and_keeps_what_is_there(store, tmp_path)
     other.write(new, IDS, LABELS, columns())
     other.record_checkpoint("m" * 64, CHECKPOINT)
     other.log({"key": new.key})
-    assert store.merge(other) == (1, 1)
+    assert store.merge(other) == Merged(copied=1, known=1)
     assert store.keys() == {shared.key, new.key}
     assert [entry.name for entry in store.checkpoints()] == ["one"]
-    assert store.merge(other) == (0, 2)
+    assert store.merge(other) == Merged(copied=0, known=2)
     assert (store.root / "log.jsonl").read_text().count(new.key) == 1
 
 

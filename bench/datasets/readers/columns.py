@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import some
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 """Names in use on the hub; the last four are those that webdataset gives."""
@@ -19,7 +19,6 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 """`fine_label` is CIFAR-100's, `cls` webdataset's."""
 UNLABELLED = -1
 """The hub's mark of a sample whose label is not published, as in the test split of ImageNet."""
-_SHOWN_AT_MOST = 3  # names, in a message
 
 
 def choose_column(columns: Iterable[str], wanted: str, usual: Sequence[str], role: str, subject: str) -> str:
@@ -147,7 +146,7 @@ def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
             row = int(np.flatnonzero(codes == names.index(name))[0])
             raise BenchError(
                 f"row {row:,} of {subject} has the label {name!r}, which is no class of {space.name!r} "
-                f"({_some(space.classes)}); give the data its own class space."
+                f"({some(map(repr, space.classes))}); give the data its own class space."
             )
     return np.array([indices[0] for indices in places], dtype=np.int64)[codes]
 
@@ -174,8 +173,8 @@ def class_places(names: Sequence[str], space: ClassSpace, subject: str) -> Array
     others = [name for name, place in zip(names, places, strict=True) if place is None]
     if others or len(set(places)) < len(places):
         raise BenchError(
-            f"{subject} names {len(names)} classes ({_some(others or names)}), but those of the class space "
-            f"{space.name!r} are {_some(space.classes)}; give the data its own class space."
+            f"{subject} names {len(names)} classes ({some(map(repr, others or names))}), but those of the class space "
+            f"{space.name!r} are {some(map(repr, space.classes))}; give the data its own class space."
         )
     return np.array(places, dtype=np.int64)
 
@@ -201,8 +200,3 @@ def _imagenet_words() -> dict[str, str]:
     """The synset to its English words, as the hub's ImageNet names its classes."""
     text = timm_info("imagenet_synset_to_lemma.txt").read_text(encoding="utf-8")
     return dict(line.split("\t", 1) for line in text.splitlines() if line)
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN_AT_MOST])
-    return shown + (", …" if len(names) > _SHOWN_AT_MOST else "")

@@ -9,11 +9,11 @@ import numpy as np
 
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
 """Of image files; other files in a class folder are passed over."""
 _IGNORED = ("__MACOSX", "lost+found")
-_NAMED_AT_MOST = 3
 _ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / the golden ratio: spreads file sizes over 64 bits
 
 
@@ -147,10 +147,9 @@ def _check_folders(
         )
     unknown = [name for name, label in labels.items() if label is None]
     if unknown:
-        shown = ", ".join(unknown[:_NAMED_AT_MOST]) + (" …" if len(unknown) > _NAMED_AT_MOST else "")
         raise BenchError(
-            f"{root} is not {subject}: {len(unknown):,} of its {len(labels):,} folders ({shown}) are not named after "
-            f"one of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
+            f"{root} is not {subject}: {len(unknown):,} of its {len(labels):,} folders ({some(unknown)}) are not named "
+            f"after one of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
         )
 
 

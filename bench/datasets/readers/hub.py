@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
-from bench.datasets.readers.parquet import ParquetSamples, stamp_of, status_of
+from bench.datasets.readers.parquet import FileStatus, ParquetSamples, stamp_of, status_of
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
 from bench.machine.files import replacing, tidy
 from bench.machine.places import user_cache
@@ -255,7 +255,9 @@ def _text(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _status(files: list[Path]) -> tuple[int, int]:
+def _status(files: list[Path]) -> FileStatus:
     """Size and time of change of several files, as if they were one."""
     statuses = [status_of(path) for path in files]
-    return sum(size for size, _ in statuses), max((changed for _, changed in statuses), default=0)
+    return FileStatus(
+        size=sum(status.size for status in statuses), changed=max((status.changed for status in statuses), default=0)
+    )

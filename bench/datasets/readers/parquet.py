@@ -96,16 +96,26 @@ class ParquetSamples:
         return self._files[number], index - int(self._first_rows[number])
 
 
-def stamp_of(status: tuple[int, int], position: int) -> int:
-    """64 bits that change with a file's (size, time of change in ns), for what stands at `position` in it."""
-    text = f"{status[0]} {status[1]} {position}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStatus:
+    """What tells that a file is not the one that it was."""
+
+    size: int
+    """Bytes."""
+    changed: int
+    """Time of the last change in nanoseconds."""
+
+
+def stamp_of(status: FileStatus, position: int) -> int:
+    """64 bits that change with a file's status, for what stands at `position` in it."""
+    text = f"{status.size} {status.changed} {position}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def status_of(path: Path) -> tuple[int, int]:
-    """Size in bytes, and time of the last change in nanoseconds."""
+def status_of(path: Path) -> FileStatus:
+    """Size and time of the last change."""
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return FileStatus(size=status.st_size, changed=status.st_mtime_ns)
 
 
 @dataclass(eq=False)
@@ -115,7 +125,7 @@ class _File:
     path: Path
     image_column: str
     class_names: tuple[str, ...] | None
-    status: tuple[int, int]
+    status: FileStatus
     labels: Array = field(repr=False)
     sizes: Array = field(repr=False)
     first_rows: Array = field(repr=False)

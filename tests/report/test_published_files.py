@@ -16,7 +16,7 @@ from bench.errors import BenchError, RunError
 from bench.store import Store
 from bench.suite import suites
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 DIGITS = suites.get("digits")
 
 
