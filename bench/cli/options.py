@@ -20,6 +20,12 @@ def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
     return command
 
 
+def new_group(commands: Any, name: str, help: str) -> Any:
+    """Declare a command that has actions, such as `bench store`, and return what these are declared in."""
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    return command.add_subparsers(metavar="ACTION", required=True)
+
+
 def suites_options(command: Any, default: str = "digits") -> None:
     """Which suites."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")

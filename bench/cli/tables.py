@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,10 @@ def _table(arguments: argparse.Namespace) -> int:
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = stored_boards(arguments)
     if arguments.published:
-        from bench.board.reference_check import compare, render_comparisons
+        from bench import api
+        from bench.board.reference_check import render_comparisons
 
-        emit(render_comparisons(compare(boards)), arguments.out)
+        emit(render_comparisons(api.published(boards)), arguments.out)
         return 0
     from bench.board.printed import board_text, summary_text
 
@@ -101,20 +102,34 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
     from bench import api
     from bench.store import Store
 
-    suites, want, settings = asked(arguments)
+    want, settings = wanted(arguments)
+    suites = chosen(arguments)
     boards = api.boards(suites, Store(settings.store), checkpoints=arguments.checkpoint, want=want)
+    note_absent(suites, boards)
+    return boards, settings
+
+
+def note_absent(suites: "Iterable[Suite]", boards: "Iterable[Board]") -> None:
+    """Say of which suites nothing is stored, not even of what stands in for them."""
     shown = {board.suite.name for board in boards}
     possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
     absent = sorted(name for name, names in possible.items() if not names & shown)
     if absent:
         print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
-    return boards, settings
 
 
-def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]":
-    """The suites, what their tables are to hold, and where the outcomes are."""
+def chosen(arguments: argparse.Namespace) -> "list[Suite]":
+    """The suites that were asked for; those of the user's own data sets are known once `wanted` was called."""
     from bench import api
-    from bench.board.leaderboard import Want
+
+    return api.select_suites(
+        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
+    )
+
+
+def wanted(arguments: argparse.Namespace) -> "tuple[Want, Settings]":
+    """What tables are to hold, and where the outcomes are; registers what the user brings."""
+    from bench import api
 
     config = api.configure(
         store=arguments.store,
@@ -123,12 +138,9 @@ def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]"
         limit=arguments.limit,
         registry=arguments.registry,
     )
-    suites = api.select_suites(
-        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
-    )
     # Not looked for here: the outcomes may be another machine's.
     device = arguments.device.split(":")[0] if arguments.device else None
-    want = Want(
+    want = api.Want(
         limit=arguments.limit,
         any_limit=arguments.limit is None,
         seed=arguments.seed,
@@ -136,7 +148,7 @@ def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]"
         precision=config.settings.precision if arguments.precision else None,
         precision_asked=config.settings.precision_asked,
     )
-    return suites, want, config.settings
+    return want, config.settings
 
 
 def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:

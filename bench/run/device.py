@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 
 from bench.checkpoints.fetch import locate
-from bench.checkpoints.loading import load
+from bench.checkpoints.loading import load, model_digest
 from bench.errors import BenchError, RunError, one_line
 from bench.machine.memory import in_pieces
 from bench.measure import BatchMeasure
@@ -100,6 +100,13 @@ def load_models(
 
 
 def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
+    """The model of a cell.
+
+    Raises:
+        BenchError: it does not load, or is another one than when the run was planned.
+    """
+    if model_digest(cell.checkpoint) != cell.model_digest:  # outcomes would be stored under another model's name
+        raise BenchError("its weights have changed since this run was planned; run the same command again.")
     size = cell.condition.model.input_size
     module = load(cell.checkpoint, device, input_size=size)
     module.to(memory_format=torch.channels_last)
