@@ -22,14 +22,14 @@ suites.register(
 def refused(bench):
     """A function that runs a command that must stop with one sentence, and returns the sentence."""
 
-    def _refused(*arguments, path):
-        done = bench(*arguments, path=path)
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
-        [line] = done.stderr.splitlines()
-        return line
+    return lambda *arguments, path: sentence(bench(*arguments, path=path))
 
-    return _refused
+
+def sentence(done):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    return line
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_a_module_that_fails_inside_a_plugins_package_is_named_too(refused, inst
     assert "ZeroDivisionError" in line
 
 
-def test_an_entry_point_that_leads_nowhere_is_named(refused, install):
-    line = refused("list", "suites", path=[install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})])
+def test_an_entry_point_that_leads_nowhere_is_named(cold_bench, install):
+    line = sentence(cold_bench("list", "suites", path=[install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})]))
     assert "'flaky' of rtbench-broken" in line
 
 
@@ -116,15 +116,15 @@ def test_two_plugins_that_take_one_name_are_both_named(refused, install):
 
 
 @pytest.mark.parametrize("file", ["suites/__init__.py", "suites/hotel.py", "suites.py"])
-def test_another_package_called_suites_does_not_pass_for_ours(refused, tmp_path, file):
+def test_another_package_called_suites_does_not_pass_for_ours(cold_bench, tmp_path, file):
     other = tmp_path / "other" / file
     other.parent.mkdir(parents=True)
     other.write_text("")
-    line = refused("list", "suites", path=[tmp_path / "other"])
+    line = sentence(cold_bench("list", "suites", path=[tmp_path / "other"]))
     assert "import suites" in line
     assert str(tmp_path / "other") in line
 
 
-def test_an_empty_folder_called_suites_beside_the_work_does_no_harm(bench, tmp_path):
+def test_an_empty_folder_called_suites_beside_the_work_does_no_harm(cold_bench, tmp_path):
     (tmp_path / "suites").mkdir()
-    assert bench("list", "suites").returncode == 0
+    assert cold_bench("list", "suites").returncode == 0
