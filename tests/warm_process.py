@@ -80,8 +80,8 @@ def imported() -> None:
     """Import and load what would otherwise take its time in every child."""
     for name in (
         "timm", "scipy.stats", "imagecorruptions", "pyarrow.parquet", "pyarrow.compute", "bench.api",
-        "bench.run.local", "bench.run.sweep", "bench.run.forecast", "bench.checkpoints.loading", "bench.board.tables", "bench.images.decode",
-        "bench.cli.run", "bench.cli.tables",
+        "bench.run.local", "bench.run.sweep", "bench.run.forecast", "bench.checkpoints.loading",
+        "bench.board.tables", "bench.images.decode", "bench.cli.run", "bench.cli.tables",
     ):  # fmt: skip
         importlib.import_module(name)
     torch.set_num_threads(1)  # no threads before the forks

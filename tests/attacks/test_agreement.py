@@ -74,13 +74,13 @@ def _few_signs(monkeypatch):
 
 
 class Short(pyautoattack.AutoAttack):
-    """Of the same attacks, in the same order, a tenth of the steps."""
+    """The same attacks in the same order, with a twentieth of the steps."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 10
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
         self.apgd.n_restarts = self.fab.n_restarts = 1
-        self.square.n_queries = 200
+        self.square.n_queries = 100
 
 
 @pytest.mark.parametrize("of", [Short, pytest.param(pyautoattack.AutoAttack, marks=pytest.mark.slow)])
