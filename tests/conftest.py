@@ -1,5 +1,6 @@
 """What several tests share: registries that forget, the plug-in package, and pictures for it."""
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -7,21 +8,23 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from bench.attacks import attacks
 from bench.checkpoints import checkpoints
-from bench.corruptions import corruptions
+from bench.corruptions import corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import class_spaces, datasets
 from bench.machine.places import user_cache
 from bench.measure import measures
 from bench.suite import suites
+from tests.processes import Warm
 
 PLUGIN = Path(__file__).parent / "plugin"
 # A stranger's package, imported only where a test installs it; doctest collection must not register it here.
@@ -69,6 +72,42 @@ def _draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image
     x, y, r = width // 2 + rng.integers(-6, 6), height // 2 + rng.integers(-6, 6), rng.integers(11, 14)
     ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=colour)
     return image
+
+
+MOST_SECONDS = 5
+"""That a test may take which is not marked as slow."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes too long: what everyone waits for stays short."""
+    before = _cpu_seconds()
+    yield
+    took = _cpu_seconds() - before
+    if took > MOST_SECONDS and not item.get_closest_marker("slow"):
+        pytest.fail(f"took {took:.1f} s of processor time: make it smaller, share what it prepares, or mark it slow")
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and its children so far.
+
+    Not the time on the clock, which on a machine of two cores doubles when something else runs there.
+    """
+    ticks = 0  # of children that live, with those that they have waited for
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
+    return sum(os.times()[:4]) + (ticks / os.sysconf("SC_CLK_TCK") if ticks else 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels() -> None:
+    """Compile before the first test, whoever comes first; each worker of xdist takes its share."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for entry in list(corruptions)[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]:
+        corrupt(entry, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 1, seed=0, ids=["0"])
 
 
 WNIDS = ("n01440764", "n01443537", "n01498041", "n01558993")
@@ -138,18 +177,37 @@ def lights_site(install: Callable[..., Path]) -> list[Path]:
     return [install(project["name"], project["entry-points"]["bench.plugins"], {}), PLUGIN]
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """What starts real processes of `bench` at once."""
+    warm = Warm(tmp_path_factory.mktemp("warm"))
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def bench(warm: Warm, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """A function that runs the command line in a process of its own, in an empty folder."""
 
-    def _bench(*arguments: object, path: list[Path] | None = None) -> subprocess.CompletedProcess[str]:
+    def _bench(*arguments: object, path: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
+        environment = {"BENCH_CONFIG": None, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        ended = warm.fork(list(map(str, arguments)), cwd=tmp_path, environment=environment, path=path).wait()
+        return subprocess.CompletedProcess(arguments, ended.status, ended.out, ended.err)
+
+    return _bench
+
+
+@pytest.fixture
+def cold_bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `bench`, but the process begins as a user's does: with the script that pip installs, and nothing imported."""
+
+    def _bench(*arguments: object, path: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
         script = Path(sys.executable).with_name("bench")
         environment = {
             **{name: value for name, value in os.environ.items() if name != "BENCH_CONFIG"},
-            "PYTHONPATH": os.pathsep.join(map(str, path or [])),
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
             "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(user_cache() / "numba")),  # compiled once for all
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(
             [sys.executable, str(script), *map(str, arguments)],

@@ -1,7 +1,7 @@
 """Real faults in real processes: kills, full disks, damaged files. Nothing stored is lost, nothing wrong is shown.
 
-The processes are forked from one that has imported torch already (`warm_process.py`), so that each takes as long as
-its work.
+The processes are forked from one that has imported torch already (`processes.py`), so that each takes as long as its
+work.
 """
 
 import json
@@ -10,12 +10,10 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,118 +23,15 @@ from safetensors.torch import load_file, save_file
 
 import bench
 from bench.store import Store
+from tests.processes import Ended, Started, Warm
 
 TESTS = Path(__file__).parent
 ZOO = Path(bench.__file__).parent / "checkpoints" / "zoo"
 PAIR = ("--checkpoint", "digits-vit", "--checkpoint", "digits-resnet")
-BIG = ("run", "--suite", "digits-c", *PAIR, "--limit", "8", "--batch-size", "3", "--device", "cpu")
+BIG = ("run", "--suite", "digits-c", *PAIR, "--limit", "4", "--batch-size", "3", "--device", "cpu")
 SMALL = ("run", "--suite", "digits", *PAIR, "--limit", "20", "--batch-size", "8", "--device", "cpu")
 TABLE = ("table", "--suite", "digits", "--format", "csv")
 NOBODY = 65534
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    """Negative for a signal."""
-    out: str
-    err: str
-
-    @property
-    def sentence(self) -> str:
-        """The only line of standard error that is not progress; no traceback is near it."""
-        assert "Traceback" not in self.err, self.err
-        told = (" images (", " were stored in ")
-        lines = [line for line in self.err.splitlines() if line.strip() and not any(word in line for word in told)]
-        assert len(lines) == 1, self.err
-        return lines[0]
-
-
-@dataclass
-class Started:
-    pid: int
-    folder: Path
-    ask: Callable[[Mapping[str, object]], object]
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the process and its workers."""
-        os.killpg(self.pid, number)
-
-    @property
-    def running(self) -> bool:
-        return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-    def wait(self) -> Ended:
-        timer = threading.Timer(120, self.kill)
-        timer.start()
-        status = self.ask({"wait": self.pid})
-        timer.cancel()
-        return Ended(int(str(status)), (self.folder / "stdout").read_text(), (self.folder / "stderr").read_text())
-
-
-@dataclass
-class Warm:
-    """The process that forks others; see `warm_process.py`."""
-
-    folder: Path
-    process: "subprocess.Popen[str]" = field(init=False)
-    count: int = 0
-
-    def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(TESTS / "warm_process.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._answer() == "ready"
-
-    def _answer(self) -> object:
-        assert self.process.stdout
-        return json.loads(self.process.stdout.readline())
-
-    def _ask(self, request: Mapping[str, object]) -> object:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def start(
-        self,
-        command: Sequence[str],
-        *,
-        store: Path,
-        cache: Path | str | None = None,
-        workers: int = 0,
-        file_limit: int | None = None,
-        user: int | None = None,
-        tear_down: bool = False,
-    ) -> Started:
-        """Begin `bench COMMAND` in a folder of its own; `file_limit`: bytes that a file may have."""
-        self.count += 1
-        folder = self.folder / str(self.count)
-        folder.mkdir()
-        for name in ("stdout", "stderr"):  # killed at once, a process would not have made them
-            (folder / name).touch()
-        command = [*command, "--store", str(store)]
-        if command[0] == "run":
-            command += ["--workers", str(workers), "--cache", str(cache or folder / "cache")]
-        how = {"file_limit": file_limit, "user": user, "tear_down": tear_down}
-        pid = self._ask({"start": command, "cwd": str(folder), "folder": str(folder), **how})
-        return Started(int(str(pid)), folder, self._ask)
-
-    def run(self, command: Sequence[str], **how: object) -> Ended:
-        """`start` and `wait`."""
-        return self.start(command, **how).wait()  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    warm = Warm(tmp_path_factory.mktemp("warm"))
-    yield warm
-    assert warm.process.stdin
-    assert warm.process.stdout
-    warm.process.stdin.close()
-    warm.process.wait()
-    warm.process.stdout.close()
 
 
 @dataclass(frozen=True)
@@ -205,7 +100,8 @@ def until(moment: Callable[[], bool], run: Started) -> None:
 # -- kills ------------------------------------------------------------------------------------------------------
 
 
-def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(warm, big, tmp_path):
+@pytest.mark.parametrize("often", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(warm, big, tmp_path, often):
     store, cache = tmp_path / "runs", tmp_path / "cache"
     rng = random.Random(0)
     total = len(cells(big.store))
@@ -218,10 +114,10 @@ def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(
         lambda run: time.sleep(0.02),  # while it plans
         lambda run: until((store / "samples").exists, run),
         lambda run: until(lambda: bool(half_written(store)), run),  # while it writes
-        *[lambda run: more(run, rng.randrange(1, 15))] * 3,
-        *[lambda run: time.sleep(rng.uniform(0.1, 0.3) * big.seconds)] * 3,
-        lambda run: until(lambda: bool(half_written(store)), run),
-        lambda run: more(run, total),  # with every cell stored, and no table yet
+        *[lambda run: more(run, rng.randrange(1, 15))] * (20 if often else 3),
+        *[lambda run: time.sleep(rng.uniform(0.1, 0.3) * big.seconds)] * (20 if often else 0),
+        *[lambda run: until(lambda: bool(half_written(store)), run)] * (20 if often else 1),
+        *[lambda run: more(run, total)] * (2 if often else 1),  # with every cell stored, and no table yet
         lambda run: until(lambda: len(cells(store)) == total, run),
     ]
     stages = []
@@ -263,9 +159,12 @@ def test_every_stored_cell_has_its_line_in_the_log_after_kills(warm, small, tmp_
     assert logged == Store(store).keys()
 
 
-def test_ctrl_c_ends_with_one_sentence_and_keeps_finished_cells(warm, big, tmp_path):
+@pytest.mark.parametrize(
+    "moments", [[(1, 1), (20, 0)], pytest.param([(1, 2), (20, 0), (40, 2)], marks=pytest.mark.slow)]
+)
+def test_ctrl_c_ends_with_one_sentence_and_keeps_finished_cells(warm, big, tmp_path, moments):
     store = tmp_path / "runs"
-    for wanted, workers in ((1, 2), (20, 0), (40, 2)):
+    for wanted, workers in moments:
         run = warm.start(BIG, store=store, workers=workers, tear_down=True)
         until(lambda wanted=wanted: len(cells(store)) >= wanted, run)
         run.kill(signal.SIGINT)
@@ -278,7 +177,8 @@ def test_ctrl_c_ends_with_one_sentence_and_keeps_finished_cells(warm, big, tmp_p
 
 
 def test_a_worker_process_that_is_killed_is_one_sentence(warm, tmp_path):
-    store, slow = tmp_path / "runs", (*BIG, "--corruptions", "reference")  # workers make these, one image at a time
+    store = tmp_path / "runs"
+    slow = (*BIG, "--limit", "1", "--corruptions", "reference")  # workers make these, one image at a time
     run = warm.start(slow, store=store, workers=1, tear_down=True)
     until(lambda: len(cells(store)) >= 4, run)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
@@ -346,11 +246,15 @@ def test_a_crop_cache_without_room_is_gone_without(warm, small, tmp_path):
 
 
 FULL_DISKS = """
-import contextlib, io, pathlib, subprocess, sys
+import contextlib, ctypes, io, pathlib, subprocess
 from bench.cli import main
 
+NEW_MOUNTS = 0x20000
+assert ctypes.CDLL(None).unshare(NEW_MOUNTS) == 0
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
 def mounted(size, *options):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "none", "disk"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={{size}}", *options]), "none", "disk"], check=True)
 
 def run(*more):
     errors = io.StringIO()
@@ -358,10 +262,10 @@ def run(*more):
         status = main([*command, *more])
     print(status, errors.getvalue().replace("\\n", " "))
 
-command = sys.argv[1:]
+command = {command!r}
 mounted("64k")
 run("--store", "disk/runs", "--cache", "cache")
-print(sorted(str(p) for p in pathlib.Path("disk").rglob("*.tmp")))
+print(sorted(str(p) for p in pathlib.Path("disk").rglob("*.tmp")), flush=True)
 mounted("64m", "remount")
 run("--store", "disk/runs", "--cache", "cache")
 subprocess.run(["cp", "-a", "disk/runs", "first"], check=True)
@@ -375,20 +279,20 @@ run("--store", "second", "--cache", "disk/cache")
 
 def test_on_a_disk_that_is_full_the_run_stops_and_the_cache_does_not(warm, tmp_path):
     """A disk of its own: a small tmpfs that only the test's process sees."""
-    command = ("run", "--suite", "digits-v2", *PAIR, "--limit", "300", "--device", "cpu", "--workers", "0")
+    command = ("run", "--suite", "digits-v2", *PAIR, "--limit", "100", "--device", "cpu", "--workers", "0")
     if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("mounting a file system is not permitted here")
     (tmp_path / "disk").mkdir()
     wanted = undisturbed(warm, command, tmp_path / "wanted")
-    done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-c", FULL_DISKS, *command], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    full, left, again, without_cache = done.stdout.splitlines()
-    assert full.startswith("1 bench: the store disk/runs cannot be written: No space left on device")
+    ended = warm.fork(FULL_DISKS.format(command=command), cwd=tmp_path).wait()
+    assert ended.status == 0, ended.err
+    full, left, again, without_cache = ended.out.splitlines()
+    assert full[0] == "1"
+    assert "bench: the store disk/runs cannot be written: No space left on device" in full
     assert left == "[]"
     assert again[0] == "0"
-    assert without_cache.startswith("0 the crop cache disk/cache")
+    assert without_cache[0] == "0"
+    assert "the crop cache disk/cache" in without_cache
     assert_whole(warm, tmp_path / "first", wanted)
     assert_whole(warm, tmp_path / "second", wanted)
 

@@ -25,14 +25,14 @@ suites.register(
 def refused(bench):
     """A function that runs a command that must stop with one sentence, and returns the sentence."""
 
-    def _refused(*arguments, path):
-        done = bench(*arguments, path=path)
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
-        [line] = done.stderr.splitlines()
-        return line
+    return lambda *arguments, path: sentence(bench(*arguments, path=path))
 
-    return _refused
+
+def sentence(done):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    return line
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_a_module_that_fails_inside_a_plugins_package_is_named_too(refused, inst
     assert "ZeroDivisionError" in line
 
 
-def test_an_entry_point_that_leads_nowhere_is_named(refused, install):
-    line = refused("list", "suites", path=[install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})])
+def test_an_entry_point_that_leads_nowhere_is_named(cold_bench, install):
+    line = sentence(cold_bench("list", "suites", path=[install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})]))
     assert "'flaky' of rtbench-broken" in line
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import platform
 import shlex
@@ -236,6 +237,7 @@ class SplitLoader:
 _PACKAGES = ("pillow", "simplejpeg", "numba", "imagecorruptions-imaug", "pyautoattack")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Of what a number depends on: what runs models, what makes pixels, and AutoAttack."""
     import timm

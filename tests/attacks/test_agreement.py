@@ -20,12 +20,11 @@ with warnings.catch_warnings():
     import foolbox
 
 GRIDS = {"linf": "4/255+16/255", "l2": "0.5+1"}
-STEPS = 20
 DIFFERENT = 0.005
 """Share of images that may be judged differently."""
 
 
-def foolbox_from(ids, norm, images_NCHW):
+def foolbox_from(ids, norm, images_NCHW, steps):
     """Foolbox's PGD, at our starts."""
 
     class FromOurStarts({"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm]):
@@ -33,21 +32,22 @@ def foolbox_from(ids, norm, images_NCHW):
             draws = Draws(keys(0, f"attack/pgd/ce/{norm}/{epsilon:.9g}/0", ids))
             return x0 + eagerpy.astensor(epsilon * ball_of(norm).random(draws, images_NCHW.shape[1:]))
 
-    return FromOurStarts(rel_stepsize=2.5 / STEPS, steps=STEPS)
+    return FromOurStarts(rel_stepsize=2.5 / steps, steps=steps)
 
 
 # All six checkpoints and CIFAR-10: benchmarks/attacks.py.
+@pytest.mark.parametrize(("count", "steps"), [(10, 5), pytest.param(40, 20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "norm"),
     [("digits-resnet", "linf"), ("digits-resnet", "l2"), ("digits-vit-sam", "linf"), ("digits-mixer", "l2")],
 )
 @pytest.mark.usefixtures("_few_signs")
-def test_pgd_fools_the_images_that_foolbox_fools(name, norm, shipped, first, pace):
-    loader, module = first(40), shipped(name)
+def test_pgd_fools_the_images_that_foolbox_fools(name, norm, count, steps, shipped, first, pace):
+    loader, module = first(count), shipped(name)
     grid = parse_grid(GRIDS[norm], norm).values
-    ours = Attacked("pgd", norm=norm, grid=GRIDS[norm], steps=STEPS)
+    ours = Attacked("pgd", norm=norm, grid=GRIDS[norm], steps=steps)
     ours_NE = ours.run(module, loader, {}, 0, pace)["smallest_eps"][:, None] <= np.array(grid, dtype=np.float32)
-    attack = foolbox_from([str(i) for i in loader.ids], norm, loader.images_NCHW)
+    attack = foolbox_from([str(i) for i in loader.ids], norm, loader.images_NCHW, steps)
     model = foolbox.PyTorchModel(module, bounds=(0, 1))
     _, _, theirs_EN = attack(model, loader.images_NCHW, torch.from_numpy(loader.labels), epsilons=list(grid))
     assert 0 < ours_NE.mean() < 1
@@ -70,10 +70,24 @@ def test_fgsm_is_foolbox_s(shipped, first, pace):
 def _few_signs(monkeypatch):
     """Signs of false security take longer than what is compared here."""
     monkeypatch.setattr("bench.measure.signs.AFRESH", 3)
+    monkeypatch.setattr("bench.measure.signs.QUERIES", 20)
 
 
+class Short(pyautoattack.AutoAttack):
+    """The same attacks in the same order, with a twentieth of the steps."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
+        self.apgd.n_restarts = self.fab.n_restarts = 1
+        self.square.n_queries = 100
+
+
+@pytest.mark.parametrize("of", [Short, pytest.param(pyautoattack.AutoAttack, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("norm", "eps"), [("linf", "2/255"), ("l2", "0.07")])
-def test_autoattack_is_pyautoattack_called_directly(norm, eps, small, pace):
+@pytest.mark.usefixtures("_few_signs")
+def test_autoattack_is_pyautoattack_called_directly(norm, eps, of, small, pace, monkeypatch):
+    monkeypatch.setattr(pyautoattack, "AutoAttack", of)
     module, loader = small
     columns = AutoAttacked(norm=norm, eps=eps, block=5).run(module, loader, {}, 5, pace)
     robust = np.isinf(columns["smallest_eps"])

@@ -43,6 +43,15 @@ SHOWN = {
 """The least that each must show."""
 
 
+@pytest.fixture(autouse=True)
+def steps(request, monkeypatch):
+    """Of the attacks: fewer than usual but in what is marked as slow; of the black box, too."""
+    if request.node.get_closest_marker("slow"):
+        return None
+    monkeypatch.setattr("bench.measure.signs.QUERIES", 50)
+    return 10
+
+
 def warned(columns, loader, signs=SIGNS):
     """The signs whose value is above their threshold."""
     outcome = Outcome(ids=loader.ids, labels=loader.labels, columns=columns)
@@ -59,28 +68,38 @@ def attacked(module, loader, pace, norm="linf", loss="ce", grid=None, **how):
     return Attacked("pgd", norm=norm, loss=loss, grid=grid or GRIDS[norm], **how).run(module, loader, {}, 0, pace)
 
 
+def sizes(few, many):
+    """Numbers of images: few that show it, and many."""
+    return pytest.mark.parametrize("count", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+@sizes(4, 12)
 @pytest.mark.parametrize(
     ("name", "norm", "loss"),
     [("digits-resnet", "linf", "ce"), ("digits-vit-sam", "l2", "dlr"), ("digits-mixer", "linf", "dlr")],
 )
-def test_ordinary_checkpoints_show_no_sign(name, norm, loss, shipped, first, pace):
-    loader = first(12)
-    assert not warned(attacked(shipped(name), loader, pace, norm, loss), loader)
+def test_ordinary_checkpoints_show_no_sign(name, norm, loss, count, steps, shipped, first, pace):
+    loader = first(count)
+    assert not warned(attacked(shipped(name), loader, pace, norm, loss, steps=steps), loader)
 
 
+@sizes(6, 20)
 @pytest.mark.parametrize("mask", list(MASKS))
-def test_a_masked_checkpoint_shows_its_signs(mask, shipped, first, pace):
-    loader = first(20)
+def test_a_masked_checkpoint_shows_its_signs(mask, count, steps, shipped, first, pace):
+    loader = first(count)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        columns = attacked(Masked(shipped("digits-resnet"), **MASKS[mask]), loader, pace, grid="8/255+16/255")
+        masked = Masked(shipped("digits-resnet"), **MASKS[mask])
+        columns = attacked(masked, loader, pace, grid="8/255+16/255", steps=steps)
     assert warned(columns, loader) >= SHOWN[mask]
 
 
-def test_a_saturated_softmax_does_not_hide_from_dlr(shipped, first, pace):
-    loader, plain = first(10), shipped("digits-resnet")
+@sizes(2, 10)
+def test_a_saturated_softmax_does_not_hide_from_dlr(count, steps, shipped, first, pace):
+    loader, plain = first(count), shipped("digits-resnet")
     masked = Masked(plain, **MASKS["saturated logits"])
-    before, after = (attacked(module, loader, pace, loss="dlr", grid="8/255+16/255") for module in (plain, masked))
+    how = {"loss": "dlr", "grid": "8/255+16/255", "steps": steps}
+    before, after = (attacked(module, loader, pace, **how) for module in (plain, masked))
     assert not warned(after, loader)
     assert (before["smallest_eps"] == after["smallest_eps"]).mean() >= 0.9
 

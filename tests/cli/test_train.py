@@ -19,8 +19,11 @@ from bench.training.recipes import load_recipes
 
 @pytest.fixture
 def short(monkeypatch):
+    """Two epochs of few images."""
     recipes = {name: replace(recipe, epochs=2, warmup_epochs=1) for name, recipe in load_recipes().items()}
     monkeypatch.setattr(train, "load_recipes", lambda: recipes)
+    every = train._training_data
+    monkeypatch.setattr(train, "_training_data", lambda *of: tuple(part[:256] for part in every(*of)))
 
 
 @pytest.mark.parametrize("name", ["digits-vit", "digits-mixer-sam", "digits-resnet-sam"])

@@ -2,8 +2,6 @@
 mistake is one sentence."""
 
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -243,7 +241,7 @@ def test_the_least_recently_used_features_make_room(shades, tmp_path):
     assert {entry.dataset for entry in kept.entries()} == {"second"}
 
 
-def test_a_killed_run_leaves_no_whole_file_behind(tmp_path):
+def test_a_killed_run_leaves_no_whole_file_behind(tmp_path, warm):
     script = (
         "import os, signal\nfrom bench import api\nfrom bench.run import probing\n"
         "original = probing.run_in_chunks\ncount = 0\n"
@@ -262,10 +260,8 @@ def test_a_killed_run_leaves_no_whole_file_behind(tmp_path):
         "settings = api.configure(store='runs', cache='cache', workers=0, device='cpu', batch_size='64').settings\n"
         "api.run([suite], [checkpoints.get('digits-resnet')], settings)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == -9, done.stderr
+    ended = warm.fork(script, cwd=tmp_path).wait()
+    assert ended.status == -9, ended.err
     whole = list((tmp_path / "cache" / "features").glob("*.features"))
     assert [path.name.split("_")[:3] for path in whole] == [["letters", "test", "1040"]]
 
@@ -339,9 +335,11 @@ def test_an_official_validation_split_is_used_as_it_is(shades, tmp_path, monkeyp
 # -- right numbers, whatever the batch -------------------------------------------------------------------------
 
 
-def test_predictions_hardly_depend_on_the_batch_size(tmp_path):
+@pytest.mark.parametrize("data", ["shades", pytest.param("letters", marks=pytest.mark.slow)])
+def test_predictions_hardly_depend_on_the_batch_size(tmp_path, shades, data):
     learning, probe = way("linear-probe"), suites.get("linear-probe")
-    scores = learning.scores(LETTERS, "top1", learning.settings, prefix="letters")
+    data = LETTERS if data == "letters" else usual(shades)
+    scores = learning.scores(data, "top1", learning.settings, prefix="letters")
     suite = replace(probe, name="letters-probe", scores=tuple(scores), covering=None)
     found = []
     for size in ("64", "17"):

@@ -5,8 +5,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -185,19 +183,15 @@ def alive(group: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_killed_it_goes_on_where_it_was_and_ends_with_the_bytes_of_one_process(make, val):
+def test_killed_it_goes_on_where_it_was_and_ends_with_the_bytes_of_one_process(make, val, warm):
     names = ("gaussian_noise", "contrast", "fog", "speckle_noise", "pixelate")
-    script = Path(sys.executable).with_name("bench")
     command = ["data", "make-c", f"imagenet={val}", "--corruption", ",".join(names), "--out", "c", "--cache", "off"]
-    process = subprocess.Popen(
-        [sys.executable, str(script), *command, "--workers", "1"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    process = warm.fork([*command, "--workers", "1"], cwd=Path.cwd())
     out = Path("c")
-    while process.poll() is None and not list(out.rglob("n*/*.JPEG")):
+    while process.running and not list(out.rglob("n*/*.JPEG")):
         time.sleep(0.0005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)  # it alone: its worker is to notice
+    assert process.wait().status == -signal.SIGKILL
     end = time.monotonic() + 10
     while alive(process.pid) and time.monotonic() < end:
         time.sleep(0.01)

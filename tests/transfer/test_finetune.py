@@ -2,11 +2,8 @@
 
 import itertools
 import math
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +21,7 @@ from bench.transfer import finetune, unfinished
 from bench.transfer.augment import TRIES, Pictures, Steps, augmented, batches, crop, crop_box, order
 from bench.transfer.finetune import Means, fine_tune, with_new_head
 from bench.transfer.recipes import DEFAULT, load_recipes, recipe_for
+from tests.processes import Ended, Warm
 
 CLASSES, SIDE = 3, 8
 
@@ -518,8 +516,8 @@ spec.loader.exec_module(told)
 """
 
 
-def script(text: str) -> list[str]:
-    return [sys.executable, "-c", SCRIPT.format(file=__file__) + text]
+def script(text: str) -> str:
+    return SCRIPT.format(file=__file__) + text
 
 
 @pytest.fixture
@@ -531,17 +529,18 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_killed_it_goes_on_to_the_same_weights(tmp_path, one_thread):
+def test_killed_it_goes_on_to_the_same_weights(tmp_path, one_thread, warm):
     model = Tiny(norm=True, dropout=0.3)
     slow = (
         f"told.tune(Path({str(tmp_path / 'cut')!r}), model=told.Tiny(norm=True, dropout=0.3),"
         " done=lambda share: time.sleep(0.1))"
     )
-    with subprocess.Popen(script(slow)) as process:
-        until = time.monotonic() + 60
-        while not (tmp_path / "cut/state/fine-tune.pt").exists() and time.monotonic() < until:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    process = warm.fork(script(slow))
+    until = time.monotonic() + 60
+    while not (tmp_path / "cut/state/fine-tune.pt").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait().status == -signal.SIGKILL
     notes = []
     resumed = tune(tmp_path / "cut", model=model, note=notes.append)
     assert "it goes on after step" in notes[0]
@@ -551,7 +550,7 @@ def test_killed_it_goes_on_to_the_same_weights(tmp_path, one_thread):
 # -- several processes -----------------------------------------------------------------------------------------
 
 
-def in_two_processes(text: str) -> list[subprocess.CompletedProcess[str]]:
+def in_two_processes(warm: Warm, text: str) -> list[Ended]:
     """What each of them ended with."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -559,18 +558,8 @@ def in_two_processes(text: str) -> list[subprocess.CompletedProcess[str]]:
     processes = []
     for rank in range(2):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
-        processes.append(
-            subprocess.Popen(script(text), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    ended = []
-    for process in processes:
-        try:
-            out, err = process.communicate(timeout=120)
-        finally:
-            process.kill()
-        ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return ended
+        processes.append(warm.fork(script(text), environment={name: str(value) for name, value in place.items()}))
+    return [process.wait() for process in processes]
 
 
 TOGETHER = """
@@ -588,7 +577,7 @@ with joined("cpu") as device:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory) -> Path:
+def two(tmp_path_factory, warm) -> Path:
     """A folder with what each of two processes ended with; they have been started once for all tests."""
     folder = tmp_path_factory.mktemp("two")
     text = f"""
@@ -608,7 +597,7 @@ def two(tmp_path_factory) -> Path:
     }}
     torch.save(kept, Path({str(folder)!r}) / str(rank()))
 """
-    assert [(done.returncode, done.stderr) for done in in_two_processes(TOGETHER + text)] == [(0, "")] * 2
+    assert [(done.status, done.err) for done in in_two_processes(warm, TOGETHER + text)] == [(0, "")] * 2
     return folder
 
 
@@ -629,7 +618,7 @@ def test_rows_of_processes_are_joined_in_order(two):
         assert kept["told"] == "by 0"
 
 
-def test_a_fault_of_one_process_ends_the_other(tmp_path):
+def test_a_fault_of_one_process_ends_the_other(tmp_path, warm):
     text = f"""
     def broken(self, row):
         raise told.RunError("lamp does not decode")
@@ -637,6 +626,6 @@ def test_a_fault_of_one_process_ends_the_other(tmp_path):
         told.Lamps.__call__ = broken
     run({str(tmp_path)!r})
 """
-    first, second = in_two_processes(TOGETHER + text)
-    assert "process 1 of this run failed: lamp does not decode" in first.stderr
-    assert "RunError: lamp does not decode" in second.stderr
+    first, second = in_two_processes(warm, TOGETHER + text)
+    assert "process 1 of this run failed: lamp does not decode" in first.err
+    assert "RunError: lamp does not decode" in second.err
