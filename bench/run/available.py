@@ -176,10 +176,13 @@ def suites_here(suites: Sequence[Suite], library: Library, *, needed: bool, limi
 
 def _smaller_than(limit: int | None, suites: Sequence[Suite], library: Library) -> list[str]:
     """A note on each data set that has no more samples than the limit asks for."""
-    headlines = {condition.image_set.plain for suite in suites for condition in suite.headline.conditions}
-    counts = {images.dataset: len(library.open(images.dataset, images.split).samples.ids) for images in headlines}
+    if limit is None:
+        return []
+    headlines = {condition for suite in suites for condition in suite.headline.conditions}
+    shown = {condition.image_set.plain for condition in headlines if not absent(condition, library)}
+    counts = {images.dataset: len(library.open(images.dataset, images.split).samples.ids) for images in shown}
     return [
         f"{name} has {count:,} samples here, fewer than the limit of {limit:,}: all are measured."
         for name, count in sorted(counts.items())
-        if limit is not None and count < limit
+        if count < limit
     ]

@@ -1,5 +1,6 @@
 """The plan that was shown is the plan that runs: what it takes is looked up once."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -102,3 +103,12 @@ def test_weights_that_changed_after_the_plan_was_shown_are_not_measured(calls, t
     [failure] = api.carry_out(planned).failures
     assert "have changed since this run was planned" in failure.message
     assert not api.Store(settings.store).keys()
+
+
+def test_a_limit_does_not_ask_for_data_that_are_not_here(calls, imagenet_family, tmp_path):
+    shutil.copytree(imagenet_family["imagenet-c"], tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / "weather" / "fog")
+    places = {"imagenet": str(imagenet_family["imagenet"]), "imagenet-c": str(tmp_path / "c")}
+    planned = api.plan(api.select_suites(["imagenet-c"]), [], api.configure(data=places, limit=100).settings)
+    assert any("conditions left out" in note for note in planned.notes)
+    assert any("imagenet-c has 8 samples here, fewer than the limit of 100" in note for note in planned.notes)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from timm.models import VisionTransformer
 
+import bench
 import bench.checkpoints.zoo as zoo
 from bench import api
 from bench.datasets import Library, subset
@@ -159,7 +160,7 @@ def pictures(side: int) -> tuple[list[Image.Image], np.ndarray]:
     """The test's digits, resized by Pillow, and their labels."""
     samples = Library({}).open("digits", "test").samples
     rows = subset(samples.ids, LIMIT)
-    with np.load(Path(api.__file__).parent / "datasets" / "embedded" / "digits.npz") as file:
+    with np.load(Path(bench.__file__).parent / "datasets" / "embedded" / "digits.npz") as file:
         whole = file[next(name for name in file.files if file[name].ndim >= 3)][rows]
     resized = [Image.fromarray(image).convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for image in whole]
     return resized, samples.labels[rows]
