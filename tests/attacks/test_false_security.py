@@ -48,7 +48,7 @@ def steps(request, monkeypatch):
     """Of the attacks: fewer than usual but in what is marked as slow; of the black box, too."""
     if request.node.get_closest_marker("slow"):
         return None
-    monkeypatch.setattr("bench.measure.signs.QUERIES", 50)
+    monkeypatch.setattr("bench.measure.signs.QUERIES", 100)
     return 10
 
 
@@ -83,7 +83,7 @@ def test_ordinary_checkpoints_show_no_sign(name, norm, loss, count, steps, shipp
     assert not warned(attacked(shipped(name), loader, pace, norm, loss, steps=steps), loader)
 
 
-@sizes(6, 20)
+@sizes(12, 20)
 @pytest.mark.parametrize("mask", list(MASKS))
 def test_a_masked_checkpoint_shows_its_signs(mask, count, steps, shipped, first, pace):
     loader = first(count)
@@ -137,6 +137,7 @@ def test_too_few_steps_are_told(shipped, first, pace):
     assert "not_converged" in warned(columns, loader)
 
 
+@pytest.mark.usefixtures("short_autoattack")
 def test_autoattack_says_what_it_saw_and_square_alone_saw(small, pace):
     module, loader = small
     masked = Masked(module, **MASKS["quantised"])

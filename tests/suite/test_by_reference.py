@@ -54,7 +54,7 @@ def test_what_makes_a_perturbation_has_a_version_of_its_own():
 
 def test_both_are_run_and_tabulated_apart(bench):
     common = ("--suite", "digits-c", "--store", "runs")
-    flags = ("--checkpoint", "digits-resnet", "--limit", 2, "--device", "cpu", "--workers", 0)
+    flags = ("--checkpoint", "digits-resnet", "--limit", 1, "--device", "cpu", "--workers", 0)
     done = bench("run", *common, *flags, "--corruptions", "reference")
     assert done.returncode == 0, done.stderr
     assert "digits-c-by-reference v2" in done.stdout
