@@ -1,5 +1,7 @@
 """The columns of the long table, in their order: what every row says of its suite, its condition and its score."""
 
+from collections.abc import Iterable
+
 HEAD = ("suite", "version", "protocol", "checkpoint", "family", "sam")
 CONDITION = (
     "dataset", "split", "fit", "crop_size", "crop_ratio", "interpolation", "corruption", "severity", "jpeg_quality",
@@ -16,3 +18,16 @@ TYPES = {
     "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
 }  # fmt: skip
 """Columns that are numbers, with pandas' type; all others are text."""
+KEPT = ("checkpoint", *TAIL)
+"""What a published table always has; any other column that says the same in every row stands in its metadata alone."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Columns of a long table in their order: the parameters of measures, by name, between condition and score.
+
+    >>> in_order(["n", "steps", "suite", "eps", "measure"])
+    ['suite', 'measure', 'eps', 'steps', 'n']
+    """
+    given = set(names)
+    parameters = sorted(given.difference(HEAD, CONDITION, TAIL))
+    return [name for name in (*HEAD, *CONDITION, *parameters, *TAIL) if name in given]

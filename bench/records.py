@@ -237,9 +237,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         for name in sorted(self.measure.params.keys() & RESERVED):
-            raise ValueError(
-                f"measure {self.measure.name!r} cannot have this parameter: {name!r} is a column already"
-            )
+            raise ValueError(f"measure {self.measure.name!r} cannot have this parameter: {name!r} is a column already")
 
     def columns(self) -> dict[str, Scalar]:
         """Every parameter under the name of its table column, None where the condition leaves it open."""

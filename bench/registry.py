@@ -10,7 +10,6 @@ import importlib.metadata
 import pkgutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
@@ -18,10 +17,6 @@ from bench.errors import BenchError, UnknownNameError, one_line
 
 GROUP = "bench.plugins"
 OWN_DISTRIBUTION = "rtbench"
-
-
-class ForeignModuleError(BenchError):
-    """Another module was found under a name of ours."""
 
 
 class Named(Protocol):
@@ -108,11 +103,11 @@ def load_plugins() -> None:
         return
     _loading = True  # a plug-in may look something up while it is being imported
     try:
-        found = importlib.metadata.entry_points(group=GROUP)
-        if not any(map(_is_ours, found)):
+        plugins = importlib.metadata.entry_points(group=GROUP)
+        if not any(map(_is_ours, plugins)):
             raise BenchError("rtbench is not installed here, so nothing is registered: run `pip install .` first.")
         # Ours first: a stranger's plug-in may look up what the project registers.
-        for entry in sorted(found, key=lambda e: (not _is_ours(e), e.name, e.value)):
+        for entry in sorted(plugins, key=lambda e: (not _is_ours(e), e.name, e.value)):
             _loaded[entry.value] = _import_plugin(entry)
     except BaseException:
         _loaded.clear()
@@ -130,13 +125,9 @@ def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
     name = entry.value
     try:
         module = importlib.import_module(name)
-        if _is_ours(entry):
-            _check_ours(module)
         for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
             name = f"{entry.value}.{info.name}"
             importlib.import_module(name)
-    except ForeignModuleError:
-        raise
     except Exception as error:
         ours = isinstance(error, BenchError)  # says itself what to do
         reason = str(error) if ours else f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
@@ -144,15 +135,3 @@ def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
             f"the plug-in {entry.name!r} of {package} (module {name}) failed to import: {reason}"
         ) from error
     return module
-
-
-def _check_ours(module: ModuleType) -> None:
-    """`suites` is a common name: another package of that name must not pass for ours."""
-    root = Path(__file__).resolve().parents[1]
-    # A package without __init__.py has no file, only folders.
-    found = Path(module.__file__ or next(iter(module.__path__))).resolve()
-    if root not in found.parents:
-        raise ForeignModuleError(
-            f"`import {module.__name__}` finds {found}, which is not rtbench's (expected under {root}); "
-            "rename that module or run from another folder."
-        )

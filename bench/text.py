@@ -1,31 +1,94 @@
-"""Text for people and from them: aligned and Markdown tables, sizes, and lists of numbers in settings."""
+"""Text for people and from them: tables, lines that fit a width, sizes, and lists of numbers in settings."""
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from bench.errors import BenchError
 
+_N = TypeVar("_N", int, float)
+_APART = "  "
+"""Between two columns."""
+_UNBROKEN = "\ue000"
+"""Stands for a space at which a line is not broken; of the private characters, so that no text has it."""
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns under a ruled heading; columns of numbers are set to the right."""
-    cells = [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells, widths = _cells(headings, rows), _widths(headings, rows)
     right = [all(_is_number(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(headings))]
     lines = [
-        "  ".join(
+        _APART.join(
             text.rjust(width) if to_right else text.ljust(width)
             for text, width, to_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in cells
     ]
-    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+    return "\n".join([lines[0], _APART.join("─" * width for width in widths), *lines[1:]])
+
+
+def fitting(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], width: int, *, always: Sequence[str],
+    others: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """The columns of a table that `render` can lay side by side, in the table's order.
+
+    Args:
+        headings: of the whole table.
+        rows: of the whole table.
+        width: characters.
+        always: headings that stay, also where they alone are wider.
+        others: headings that stay while there is room, the first ones first; one that is too wide makes room for the
+            next.
+
+    >>> rows = [["digits-vit", "97.2", "0.125"]]
+    >>> fitting(["checkpoint", "top-1", "NLL"], rows, 18, always=["checkpoint"], others=["NLL", "top-1"])
+    ['checkpoint', 'NLL']
+    """
+    widths = dict(zip(headings, _widths(headings, rows), strict=True))
+    shown = [name for name in always if name in widths]
+    for name in others:
+        if name not in widths or name in shown:
+            continue
+        if sum(widths[one] + len(_APART) for one in (*shown, name)) - len(_APART) <= width:
+            shown.append(name)
+    return [name for name in headings if name in shown]
+
+
+def wrap(line: str, width: int | None, whole: Sequence[str] = ()) -> str:
+    """A line as several, the later ones indented, where it is longer than a width.
+
+    Args:
+        line: without breaks.
+        width: characters; None breaks nothing.
+        whole: names that are not broken at their spaces; words never are.
+
+    >>> print(wrap("lower is better: NLL, rel. drop", 27, whole=["rel. drop"]))
+    lower is better: NLL,
+      rel. drop
+    """
+    if width is None:
+        return line
+    for name in whole:
+        line = line.replace(name, name.replace(" ", _UNBROKEN))
+    lines = textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(_UNBROKEN, " ")
+
+
+def _cells(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    return [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
+
+
+def _widths(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]:
+    """Characters of the widest text of each column."""
+    return [max(map(len, column)) for column in zip(*_cells(headings, rows), strict=True)]
 
 
 def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; bars in the text are escaped."""
-    cells = [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
+    cells = _cells(headings, rows)
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells]
     rule = "|" + "|".join("---" for _ in headings) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
@@ -42,6 +105,21 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def some(names: Iterable[object], most: int = 4) -> str:
+    """The first few of many, and how many there are beside them.
+
+    Args:
+        names: in the order in which they are to be named.
+        most: how many are named.
+
+    >>> some("abcdef"), some("ab"), some("")
+    ('a, b, c, d and 2 more', 'a, b', '')
+    """
+    every = list(map(str, names))
+    named = ", ".join(every[:most])
+    return f"{named} and {len(every) - most:,} more" if len(every) > most else named
 
 
 def _is_number(text: str) -> bool:
@@ -61,12 +139,56 @@ def whole_numbers(text: str, name: str) -> list[int]:
     >>> whole_numbers("1+5+20", "ks")
     [1, 5, 20]
     """
+    return ascending(text, name, _counted, "whole numbers of at least 1 joined by +, such as 1+5+20")
+
+
+def shares(text: str, name: str) -> list[float]:
+    """Ascending numbers above 0 and at most 1.
+
+    Args:
+        text: such as `0.8+0.9+1.0`.
+        name: of the setting, for messages.
+
+    Raises:
+        BenchError: it is anything else.
+
+    >>> shares("0.8+0.9+1.0", "ratios")
+    [0.8, 0.9, 1.0]
+    """
+    return ascending(text, name, _share, "numbers above 0 and at most 1 joined by +, such as 0.8+0.9+1.0")
+
+
+def ascending(text: str, name: str, read: Callable[[str], _N], wanted: str, marks: str = "+") -> list[_N]:
+    """Ascending numbers of any kind.
+
+    Args:
+        text: numbers, joined by one of the marks.
+        name: of the setting, for messages.
+        read: makes a number of a part, or raises ValueError.
+        wanted: the kind, for messages, with an example.
+        marks: characters that may stand between two.
+
+    Raises:
+        BenchError: one cannot be read, or they do not ascend.
+    """
     try:
-        found = [int(part) for part in text.split("+")]
+        numbers = [read(part) for part in re.split(f"[{marks}]", text)]
     except ValueError:
-        found = []
-    if not found or found[0] < 1 or found != sorted(set(found)):
-        raise BenchError(
-            f"{name} must be ascending whole numbers of at least 1 joined by +, such as 1+5+20, not {text!r}."
-        )
-    return found
+        numbers = []
+    if not numbers or numbers != sorted(set(numbers)):
+        raise BenchError(f"{name} must be ascending {wanted}, not {text!r}.")
+    return numbers
+
+
+def _counted(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError
+    return number

@@ -133,5 +133,5 @@ def _read_text(path: Path) -> str:
 def _syntax_error(message: str, text: str) -> tuple[str, int]:
     """Tomllib's message, whose position is only in its text, as reason and line."""
     reason, _, position = message.rpartition(" (at ")
-    found = re.match(r"line (\d+)", position)
-    return reason, int(found[1]) if found else len(text.splitlines())
+    match = re.match(r"line (\d+)", position)
+    return reason, int(match[1]) if match else len(text.splitlines())

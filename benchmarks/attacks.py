@@ -79,7 +79,7 @@ def ours(module: torch.nn.Module, loader: Loader, norm: str, batch: int = BATCH)
     pace = Pace(batch_size=batch, fixed=False, done=lambda count: None)
     shown = Loader(loader.ids, loader.labels, loader.images_NCHW, batch)
     columns = Attacked("pgd", norm=norm, grid=GRIDS[norm], steps=STEPS).run(module, shown, {}, 0, pace)
-    grid = np.array(parse_grid(GRIDS[norm], norm)[1], dtype=np.float32)
+    grid = np.array(parse_grid(GRIDS[norm], norm).values, dtype=np.float32)
     fooled: Array = columns["smallest_eps"][:, None] <= grid
     return fooled
 
@@ -87,7 +87,7 @@ def ours(module: torch.nn.Module, loader: Loader, norm: str, batch: int = BATCH)
 def foolboxs(module: torch.nn.Module, loader: Loader, norm: str) -> Array:
     """(images, eps): which are fooled, each eps by itself."""
     model = foolbox.PyTorchModel(module, bounds=(0, 1))
-    grid = list(parse_grid(GRIDS[norm], norm)[1])
+    grid = list(parse_grid(GRIDS[norm], norm).values)
     fooled = []
     for batch in loader:
         attack = _from_our_starts(list(batch.ids), norm)(rel_stepsize=2.5 / STEPS, steps=STEPS)

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from _common import claim, clock, in_turn, register_random, register_synthetic, table
 
+from bench.checkpoints.loading import model_digest
 from bench.config import load_config
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
@@ -78,7 +79,7 @@ class Work:
 
     def __init__(self, settings: Settings, library: Library, entries: list[Checkpoint], folder: Path) -> None:
         condition = Condition(data=Data(dataset="synthetic"))
-        cells = [resolve(entry, entry.name, condition, library, settings) for entry in entries]
+        cells = [resolve(entry, model_digest(entry), condition, library, settings) for entry in entries]
         self.sweep = make_sweeps(cells)[0]
         self.settings, self.library, self.folder = settings, library, folder
         self.loading: list[float] = []

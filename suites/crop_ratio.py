@@ -7,8 +7,9 @@ suite `imagenet`, stored once.
 from bench.records import Condition, Data
 from bench.suite import suites
 from bench.suite.sizes import Swept, crop_ratio_suite
-from suites.imagenet import CLEAN
-from suites.imagenet_v2 import VARIANTS
+
+from .imagenet import CLEAN
+from .imagenet_v2 import VARIANTS
 
 OWN = (CLEAN, VARIANTS["matched-frequency"], Condition(data=Data(dataset="imagenet-sketch")))
 """At each checkpoint's own setting."""

@@ -5,7 +5,8 @@ The images have 32 pixels: at other sizes they are resized, and nothing is seen 
 
 from bench.suite import suites
 from bench.suite.sizes import Swept, resolution_suite
-from suites.digits_crop_ratio import OWN
+
+from .digits_crop_ratio import OWN
 
 suites.register(
     resolution_suite(

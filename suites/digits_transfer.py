@@ -6,10 +6,11 @@ After the transfer of Chen, Hsieh & Gong 2022 (arXiv 2106.01548), at small scale
 
 from bench.records import Data, Params, Protocol
 from bench.suite import Suite, suites
-from suites.few_shot import FEW_SHOT
-from suites.fine_tune import FINE_TUNE
-from suites.knn import KNN
-from suites.linear_probe import LINEAR_PROBE
+
+from .few_shot import FEW_SHOT
+from .fine_tune import FINE_TUNE
+from .knn import KNN
+from .linear_probe import LINEAR_PROBE
 
 LETTERS = Data(dataset="letters", fit=("train",))
 CIFAR10 = Data(dataset="cifar10", fit=("train",))

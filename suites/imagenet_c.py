@@ -17,7 +17,8 @@ from bench.records import Condition, Crop, Data, Protocol
 from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
 from bench.suite import Score, Suite, suites
 from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS, SEVERITIES, corrupted, severities
-from suites.imagenet import CLEAN
+
+from .imagenet import CLEAN
 
 ALEXNET = {name: tuple(alexnet_error(name, severity) for severity in SEVERITIES) for name in CORRUPTIONS}
 

@@ -11,7 +11,8 @@ import functools
 from bench.records import Crop, Data, Generated, Protocol
 from bench.suite import Suite, suites
 from bench.suite.scores import severities
-from suites.imagenet_c import scores
+
+from .imagenet_c import scores
 
 JPEG_QUALITY = 85  # of the stored files: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py
 

@@ -8,7 +8,8 @@ the same 200 classes, with the logits cut alike.
 from bench.records import Condition, Data, Measurement, Params, Protocol
 from bench.suite import Suite, suites
 from bench.suite.scores import shift_within
-from suites.imagenet import CLEAN
+
+from .imagenet import CLEAN
 
 SHIFTED = Condition(
     data=Data(dataset="imagenet-r"), measure=Measurement(name="classify", params=Params(subsets="imagenet-r"))

@@ -10,7 +10,8 @@ from bench.datasets.imagenet import real_labels_of
 from bench.metrics.classification import ACCURACY_IN_SETS, TOP1
 from bench.records import Protocol
 from bench.suite import Score, Suite, suites
-from suites.imagenet import CLEAN
+
+from .imagenet import CLEAN
 
 REAL = replace(ACCURACY_IN_SETS.given(sets_of=real_labels_of), name="real_accuracy")
 

@@ -6,7 +6,8 @@
 from bench.records import Condition, Data, Protocol
 from bench.suite import Suite, suites
 from bench.suite.scores import shift
-from suites.imagenet import CLEAN
+
+from .imagenet import CLEAN
 
 suites.register(
     Suite(

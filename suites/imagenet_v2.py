@@ -8,7 +8,8 @@ from bench.metrics.classification import BRIER, ECE, MEAN_PER_CLASS, NLL, TOP1, 
 from bench.metrics.shift import RELATIVE_DROP
 from bench.records import Condition, Data, Protocol
 from bench.suite import Score, Suite, suites
-from suites.imagenet import CLEAN
+
+from .imagenet import CLEAN
 
 VARIANTS = {
     variant: Condition(data=Data(dataset="imagenet-v2", split=variant))

@@ -5,7 +5,8 @@ After Touvron et al. 2019, "Fixing the train-test resolution discrepancy" (arXiv
 
 from bench.suite import suites
 from bench.suite.sizes import Swept, resolution_suite
-from suites.crop_ratio import OWN
+
+from .crop_ratio import OWN
 
 suites.register(
     resolution_suite(

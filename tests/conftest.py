@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -214,3 +215,27 @@ def cold_bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )  # fmt: skip
 
     return _bench
+
+
+WRITE_AND_DIE = """
+import os, pathlib, signal, sys
+from bench.machine.files import replacing
+
+with replacing(pathlib.Path(sys.argv[1])) as half:
+    half.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def killed_while_writing() -> Callable[[Path], Path]:
+    """A function that has a process killed while it writes a file, and gives what it leaves."""
+
+    def _killed(path: Path) -> Path:
+        before = set(path.parent.glob(".*"))
+        done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], timeout=60, check=False)
+        assert done.returncode == -signal.SIGKILL
+        [left] = set(path.parent.glob(".*")) - before
+        return left
+
+    return _killed

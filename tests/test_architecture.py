@@ -143,7 +143,7 @@ def test_no_modules_import_each_other():
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_the_engine_names_no_suite(name):
-    assert "suites" not in {other.split(".")[0] for other in imports(name)}
+    assert not {"suites", "rtbench_suites"} & {other.split(".")[0] for other in imports(name)}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in KERNELS])
@@ -283,6 +283,20 @@ def declared(command: argparse.ArgumentParser, name: str = "") -> dict[str, str]
 
 def test_commands_and_options_are_the_ones_agreed_on():
     assert declared(parser()) == COMMANDS
+
+
+def test_the_list_of_commands_is_grouped_by_what_users_do(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    titles = ("measure", "look", "publish", "look after")
+    blocks = [block for block in capsys.readouterr().out.split("\n\n") if block.startswith(titles)]
+    assert [block.partition(",")[0] for block in blocks] == list(titles)
+    assert sorted(re.findall(r"^  (\w+)", "\n".join(blocks), re.MULTILINE)) == sorted(
+        {name.split()[0] for name in COMMANDS}
+    )
+    for block in blocks:
+        [example] = re.findall("`bench (.*?)`:", block)
+        parser().parse_args(example.split())
 
 
 def test_every_command_explains_itself():

@@ -21,14 +21,14 @@ from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from bench.transfer import knn, logistic, ridge
 from bench.transfer.recipes import recipe_for
 from bench.transfer.split import VALIDATION_SHARE
-from suites.imagenet_c_generated import JPEG_QUALITY
+from rtbench_suites.imagenet_c_generated import JPEG_QUALITY
 
 PAGE = (Path(__file__).parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0]: part.partition("\n")[2] for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)}
 COMMON = SECTIONS["Common rules"]
 HIDDEN = "*CSV only*"
 # What the project registers: others' suites have pages of their own.
-OURS = [suite for suite in suites if suites.origin(suite.name).startswith("suites.")]
+OURS = [suite for suite in suites if suites.origin(suite.name).startswith("rtbench_suites.")]
 
 
 @pytest.fixture(params=OURS, ids=lambda suite: suite.name)
@@ -87,9 +87,9 @@ def test_counts_and_sources_are_the_data_sets(suite: Suite) -> None:
     record = datasets.get(suite.headline.conditions[0].data.dataset)
     split = suite.headline.conditions[0].image_set.split
     if record.source:
-        images, classes = record.expected[split]
-        assert f"{images:,} " in text
-        assert re.search(rf"\b{classes:,} (of the 1,000 )?classes", words(text))
+        whole = record.expected[split]
+        assert f"{whole.images:,} " in text
+        assert re.search(rf"\b{whole.classes:,} (of the 1,000 )?classes", words(text))
     else:
         assert f"{len(record.open(split, None).ids):,} " in text
 

@@ -253,8 +253,8 @@ def _warnings_into(flags: list[str]) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-        found = [_flag(record.getMessage()) for record in heard]
-        flags[:] = list(dict.fromkeys([*before, *found]))
+        complaints = [_flag(record.getMessage()) for record in heard]
+        flags[:] = list(dict.fromkeys([*before, *complaints]))
 
 
 def _flag(message: str) -> str:

@@ -94,28 +94,28 @@ def course(spec: Spec, whole: float, *, afresh: bool) -> Course:
         whole: the eps within which any picture can become any other.
         afresh: whether it is attacked at every eps, whatever fooled it before, and beyond the grid.
     """
-    found = Finding(first=len(spec.grid))
+    finding = Finding(first=len(spec.grid))
     for place, eps in enumerate(spec.grid):
-        counted = found.first == len(spec.grid)
+        counted = finding.first == len(spec.grid)
         if not counted and not afresh:
             break
         ending, steps = yield from _at(spec, eps)
         if counted:
-            found.ending, found.steps = ending, found.steps + steps
-            found.first = place if ending.fooled else found.first
-        if found.flat == NOT_TRIED:
-            found.flat = int(ending.flat)
-        found.fresh.append(int(ending.fooled))
+            finding.ending, finding.steps = ending, finding.steps + steps
+            finding.first = place if ending.fooled else finding.first
+        if finding.flat == NOT_TRIED:
+            finding.flat = int(ending.flat)
+        finding.fresh.append(int(ending.fooled))
         # Of a single gradient nothing is known of the loss after it.
-        found.stuck = int(not ending.fooled and ending.rise <= 0) if spec.steps > 1 else NOT_TRIED
+        finding.stuck = int(not ending.fooled and ending.rise <= 0) if spec.steps > 1 else NOT_TRIED
     if not afresh:
-        found.fresh, found.stuck = [NOT_TRIED] * len(spec.grid), NOT_TRIED
+        finding.fresh, finding.stuck = [NOT_TRIED] * len(spec.grid), NOT_TRIED
     elif spec.iterative:
-        withstood = [eps for eps, fooled in zip(spec.grid, found.fresh, strict=True) if not fooled]
+        withstood = [eps for eps, fooled in zip(spec.grid, finding.fresh, strict=True) if not fooled]
         if withstood:
-            found.longer = int((yield _trial(spec, max(withstood), _LONGER * spec.steps, "longer")).fooled)
-        found.unbounded = int((yield _trial(spec, whole, spec.steps, "unbounded")).fooled)
-    return found
+            finding.longer = int((yield _trial(spec, max(withstood), _LONGER * spec.steps, "longer")).fooled)
+        finding.unbounded = int((yield _trial(spec, whole, spec.steps, "unbounded")).fooled)
+    return finding
 
 
 def _at(spec: Spec, eps: float) -> Generator[Trial, Ending, tuple[Ending, int]]:

@@ -188,12 +188,12 @@ class Engine:
             run.taken, run.refuted = 0, -1
             if run.trial.start:
                 places[run.trial.start].append(place)
-        for start, some in places.items():
-            ids = [group.runs[place].sample_id for place in some]
+        for start, rows in places.items():
+            ids = [group.runs[place].sample_id for place in rows]
             draws = Draws(keys(self.seed, start, ids, at_NCHW.device))
             change_NCHW = self.ball.random(draws, at_NCHW.shape[1:]).to(at_NCHW.dtype)
-            chosen = torch.tensor(some, dtype=torch.int64, device=at_NCHW.device)
-            eps_N = at_NCHW.new_tensor([group.runs[place].trial.eps for place in some])
+            chosen = torch.tensor(rows, dtype=torch.int64, device=at_NCHW.device)
+            eps_N = at_NCHW.new_tensor([group.runs[place].trial.eps for place in rows])
             at_NCHW[chosen] = self._kept(group.images_NCHW[chosen], column(eps_N) * change_NCHW, eps_N)
         return Group(group.runs, group.images_NCHW, at_NCHW, group.labels_N)
 
@@ -229,25 +229,25 @@ class Engine:
     def _gradient(self, group: Group) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the loss, and its gradient, where the images stand."""
         images_NCHW, labels_N = self._filled_up(group.at_NCHW), self._filled_up(group.labels_N)
-        found = self._in_pieces(
+        in_pieces = self._in_pieces(
             len(images_NCHW), lambda piece: _gradient(self.module, self.loss, images_NCHW[piece], labels_N[piece])
         )
-        logits, losses, gradients = (torch.cat(parts)[: len(group)] for parts in zip(*found, strict=True))
+        logits, losses, gradients = (torch.cat(parts)[: len(group)] for parts in zip(*in_pieces, strict=True))
         return logits, losses, gradients
 
     def _in_pieces(self, n: int, function: Callable[[slice], _T]) -> list[_T]:
         """What a function gives for each piece of n images, in their order."""
         count = min(self._threads, n)
-        found: dict[int, _T] = {}
+        results: dict[int, _T] = {}
 
         def work(piece: int) -> None:
-            found[piece] = function(slice(n * piece // count, n * (piece + 1) // count))
+            results[piece] = function(slice(n * piece // count, n * (piece + 1) // count))
 
         in_threads(work, range(count), self._threads)
-        return [found[piece] for piece in range(count)]
+        return [results[piece] for piece in range(count)]
 
     def _moved(self, group: Group, gradient_NCHW: Tensor, places: Sequence[int]) -> Group:
-        """Those at some places after the rule's step."""
+        """Return the images at some places after the rule's step."""
         if len(places) < len(group):
             gradient_NCHW = gradient_NCHW[torch.tensor(places, dtype=torch.int64, device=gradient_NCHW.device)]
         group = group.take(places)

@@ -1,13 +1,16 @@
 """Epsilon as people write it, without letting 4/255 and 4 be mixed up. No torch here: suites and commands parse it."""
 
-import itertools
 import math
+import re
+from dataclasses import dataclass
 
 from bench.errors import BenchError, UnknownNameError
+from bench.text import ascending
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 """By which a change is measured (its largest value; the root of its squares' sum), and as people write it."""
-_JOINT = "+"
+_MARKS = "+,"
+"""Between two values of a grid."""
 
 
 def check_norm(norm: str) -> str:
@@ -56,8 +59,18 @@ def parse_eps(text: str, norm: str) -> float:
     return eps
 
 
-def parse_grid(text: str, norm: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The values of eps of a grid as they are written, and as numbers.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """The values of eps at which an attack is scored, ascending."""
+
+    names: tuple[str, ...]
+    """As they are written, such as `4/255`."""
+    values: tuple[float, ...]
+    """In pixels of [0, 1]."""
+
+
+def parse_grid(text: str, norm: str) -> Grid:
+    """Read a grid.
 
     Args:
         text: values as `parse_eps` takes them, joined by `+` or `,`.
@@ -66,11 +79,9 @@ def parse_grid(text: str, norm: str) -> tuple[tuple[str, ...], tuple[float, ...]
     Raises:
         BenchError: a value is not possible, or they do not ascend.
 
-    >>> parse_grid("1/255+2/255", "linf")[0]
+    >>> parse_grid("1/255+2/255", "linf").names
     ('1/255', '2/255')
     """
-    names = tuple(part.strip() for part in text.replace(",", _JOINT).split(_JOINT))
-    values = tuple(parse_eps(name, norm) for name in names)
-    if any(low >= high for low, high in itertools.pairwise(values)):
-        raise BenchError(f"the values of eps must ascend, not {text!r}; put them in order, each once.")
-    return names, values
+    wanted = "numbers joined by + or a comma, such as 1/255+2/255"
+    values = ascending(text, "the values of eps", lambda part: parse_eps(part.strip(), norm), wanted, _MARKS)
+    return Grid(names=tuple(part.strip() for part in re.split(f"[{_MARKS}]", text)), values=tuple(values))

@@ -70,7 +70,7 @@ class Group:
         return len(self.runs)
 
     def take(self, places: Sequence[int]) -> "Group":
-        """Those at some places."""
+        """Return the members at some places."""
         if len(places) == len(self):
             return self
         chosen = torch.tensor(places, dtype=torch.int64, device=self.at_NCHW.device)

@@ -98,28 +98,28 @@ class Index:
         ]
         with _pool() as pool:
             computed = list(pool.map(lambda group: self._compute(suite_version, group), missing))
-        found: list[list[Estimate | BenchError]] = []
+        estimates: list[list[Estimate | BenchError]] = []
         for named, fresh in zip(names, map(iter, computed), strict=True):
-            found.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
-            for name, result in zip(named, found[-1], strict=True):
+            estimates.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
+            for name, result in zip(named, estimates[-1], strict=True):
                 if name not in known and isinstance(result, Estimate):
                     self._estimates[name] = json.dumps(_as_dict(result))
-        return found
+        return estimates
 
     def _compute(self, suite_version: str, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
         read = functools.cache(self._store.read)
-        found: list[Estimate | BenchError] = []
+        estimates: list[Estimate | BenchError] = []
         for score, keys in group:
             try:
                 estimate = score.metric.function(*map(read, keys))
                 if estimate.n < 1:
                     raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-                found.append(estimate)
+                estimates.append(estimate)
             except DamagedCellError:
                 raise
             except BenchError as error:
-                found.append(error)
-        return found
+                estimates.append(error)
+        return estimates
 
     def estimate(self, suite_version: str, score: Score, keys: Sequence[str]) -> Estimate:
         """One score, as `estimates` gives it.
@@ -128,10 +128,10 @@ class Index:
             BenchError: the score is not defined on these outcomes.
             DamagedCellError: an outcome cannot be read whole.
         """
-        [[found]] = self.estimates(suite_version, [[(score, keys)]])
-        if isinstance(found, BenchError):
-            raise found
-        return found
+        [[estimate]] = self.estimates(suite_version, [[(score, keys)]])
+        if isinstance(estimate, BenchError):
+            raise estimate
+        return estimate
 
     def _known(self, names: Collection[str]) -> dict[str, str]:
         """Estimates by name, of those asked for that have been computed before."""

@@ -48,11 +48,11 @@ def _columns(
 ) -> dict[str, str]:
     headline = suite.headline
     clean = suite.gap_from
-    found = scores.get((checkpoint, headline.column))
-    columns = {suite.name: shown(headline, found)}
+    estimate = scores.get((checkpoint, headline.column))
+    columns = {suite.name: shown(headline, estimate)}
     if clean is not None:
         beside = scores.get((checkpoint, clean.column))
-        gap = f"{100 * (found.value - beside.value):.1f}" if found and beside else "–"
+        gap = f"{100 * (estimate.value - beside.value):.1f}" if estimate and beside else "–"
         columns[f"{suite.name} gap"] = gap
     return columns
 
@@ -62,7 +62,7 @@ def _estimates(board: Board) -> dict[tuple[StoredCheckpoint, str], Estimate]:
 
 
 def _ranks(board: Board) -> dict[StoredCheckpoint, int]:
-    """From 1, of those that have the headline."""
+    """Ranks from 1 of the checkpoints that have the headline."""
     headline = board.suite.headline
     sign = -1 if headline.metric.higher_is_better else 1
     values = {row.checkpoint: sign * row.estimate.value for row in board.rows if row.score is headline}

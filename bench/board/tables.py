@@ -1,9 +1,10 @@
 """Boards as tables: the long one (a row a score) and the wide leaderboard, and the files they are written to.
 
-What is written as CSV reads back equal.
+What is written as CSV reads back equal. A published table leaves out the columns that say the same in every row: its
+metadata, a JSON file beside it, has them.
 """
 
-import re
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +12,18 @@ from pathlib import Path
 import pandas as pd
 
 from bench.board.leaderboard import Board, ScoredRow
-from bench.columns import CONDITION, HEAD, TAIL, TYPES
+from bench.columns import CONDITION, HEAD, KEPT, TAIL, TYPES, in_order
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
-from bench.records import Estimate
+from bench.records import Estimate, Scalar
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
-from bench.suite import Score
+from bench.suite import Score, Suite
 from bench.suite.words import attack_in_words
 
 DIGITS = 6
 """Decimals of values and intervals in the long table."""
+COSTS = ("Mparams", "GMACs", "img/s", "peak GiB")
+"""Columns of a leaderboard that say what a checkpoint costs, so that checkpoints can be compared at a like cost."""
 
 
 def long_table(boards: Sequence[Board]) -> pd.DataFrame:
@@ -54,9 +57,9 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     **({"warnings": warnings[row.checkpoint]} if board.suite.alarms else {}),
                 }
             )
-    extra = sorted({name for row in rows for name in row} - {*HEAD, *CONDITION, *TAIL})
+    columns = in_order([*HEAD, *CONDITION, *TAIL, *(name for row in rows for name in row)])
     # Objects: beside a missing value a whole number would become a float, and its text another.
-    return _typed(pd.DataFrame(rows, columns=[*HEAD, *CONDITION, *extra, *TAIL], dtype=object))
+    return _typed(pd.DataFrame(rows, columns=columns, dtype=object))
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,28 +69,76 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.mask(frame == "")  # an empty text and a missing one are the same in CSV
 
 
+def without_constants(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Scalar]]:
+    """A long table without the columns that say the same in every row, and what these say; None where they are empty.
+
+    The columns of `KEPT` stay, whatever they say.
+    """
+    constant = {
+        str(name): None if pd.isna(column.iloc[0]) else column.to_list()[0]
+        for name, column in frame.items()
+        if name not in KEPT and column.nunique(dropna=False) == 1
+    }
+    return frame.drop(columns=list(constant)), constant
+
+
 def to_csv(frame: pd.DataFrame) -> str:
-    """The long table as CSV."""
+    """A table of numbers as CSV: the long one, whole or without its constants, or the wide one."""
     return frame.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
 
 
+def metadata_of(table: Path) -> Path:
+    """Where the metadata of a published table stands.
+
+    >>> metadata_of(Path("results/digits.csv")).name
+    'digits.meta.json'
+    """
+    return table.with_name(f"{table.stem}.meta.json")
+
+
 def read_csv(path: Path) -> pd.DataFrame:
-    """A long table as `to_csv` wrote it.
+    """A long table as `to_csv` wrote it; what it leaves out is taken from the metadata beside it.
 
     Raises:
-        BenchError: the file is not one.
+        BenchError: the file is not one, or its metadata are not beside it.
+        RunError: it cannot be read, or its metadata cannot.
     """
     try:
         frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is not a readable CSV ({error}).") from error
-    for name in (*HEAD, *CONDITION, *TAIL):
-        if name not in frame.columns:
-            raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
+    if _lacking(frame):
+        frame = _completed(frame, path)
+    for name in _lacking(frame):
+        raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
     try:
         return _typed(frame)
     except (ValueError, TypeError) as error:
         raise BenchError(f"{path} has text where a number belongs ({one_line(error)}); make it anew.") from error
+
+
+def _lacking(frame: pd.DataFrame) -> list[str]:
+    return [name for name in (*HEAD, *CONDITION, *TAIL) if name not in frame.columns]
+
+
+def _completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table with the columns that its metadata have, where there are metadata."""
+    beside = metadata_of(path)
+    if not beside.exists():
+        if set(KEPT) <= set(frame.columns):
+            raise BenchError(
+                f"{path} leaves out the columns that say the same in every row, and {beside.name}, which has them, is "
+                "not beside it; put both into one folder."
+            )
+        return frame
+    try:
+        said = json.loads(beside.read_text(encoding="utf-8")).get("columns", {})
+        left_out = {str(name): value for name, value in said.items() if name not in frame.columns}
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{beside} is damaged ({one_line(error)}); publish the table anew.") from error
+    for name, value in left_out.items():
+        frame[name] = pd.Series(pd.NA if value is None else str(value), index=frame.index, dtype="string")
+    return frame[in_order(frame.columns)]
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -131,52 +182,38 @@ def leaderboard(board: Board) -> pd.DataFrame:
         )
     frame = pd.DataFrame(rows)
     # Columns that say the same of every row: all cells are there, a CPU tells of no peak, an old log of nothing.
-    empty = [name for name in _cost_columns(None) if (frame[name] == "–").all()]
+    empty = [name for name in COSTS if (frame[name] == "–").all()]
     return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
 
 
-_LATEX = str.maketrans(
-    {
-        **{char: f"\\{char}" for char in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
-        "–": "--",
-        "−": "$-$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "≤": r"$\leq$",
-    }
-)
-"""What LaTeX takes for something else, or its default encoding lacks."""
-_NEGATIVE = re.compile(r"^-(?=\d)")
-_WORDS = ("checkpoint", "family", "sam", "warnings")
-"""Columns that are set to the left."""
+def wide_table(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """A leaderboard in numbers: one row a checkpoint, the best first; those without the headline score last.
 
+    Args:
+        frame: long table of the suite alone.
+        suite: whose leaderboard it is.
 
-def latex(frame: pd.DataFrame) -> str:
-    r"""A leaderboard as a LaTeX tabular with the rules of booktabs; `±` is `\pm`.
-
-    >>> print(latex(pd.DataFrame({"checkpoint": ["a_b"], "top-1": ["50.0 ±1.2"]})))
-    \begin{tabular}{lr}
-    \toprule
-    checkpoint & top-1 \\
-    \midrule
-    a\_b & 50.0 $\pm$ 1.2 \\
-    \bottomrule
-    \end{tabular}
+    Returns:
+        Columns rank (empty without the headline), checkpoint, family, sam, each score of the leaderboard by its
+        heading, followed by its `ci_low` and `ci_high` where it has an interval, n of the headline, and warnings
+        where the suite has some. Fractions, not percent, as in the long table.
     """
-    sides = "".join("l" if name in _WORDS else "r" for name in frame.columns)
-    head, *rows = [
-        " & ".join(_NEGATIVE.sub("−", text).replace("±", "± ").translate(_LATEX) for text in row) + r" \\"
-        for row in (list(frame.columns), *frame.astype(str).values.tolist())
-    ]
-    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines)
+    checkpoints = frame.drop_duplicates("checkpoint").set_index("checkpoint")
+    scores = {score.column: frame[frame["score"] == score.column].set_index("checkpoint") for score in suite.board}
+    headline = scores[suite.headline.column].reindex(checkpoints.index)
+    sign = -1 if suite.headline.metric.higher_is_better else 1
+    ranked = (sign * headline["value"]).sort_values(kind="stable", na_position="last").index
+    columns = {"family": checkpoints["family"], "sam": checkpoints["sam"]}
+    for heading, rows in scores.items():
+        columns[heading] = rows["value"]
+        if rows["ci_low"].notna().any():
+            columns |= {f"{heading} {end}": rows[end] for end in ("ci_low", "ci_high")}
+    columns["n"] = headline["n"]
+    columns |= {"warnings": checkpoints["warnings"]} if suite.alarms else {}
+    wide = pd.DataFrame({name: column.reindex(ranked) for name, column in columns.items()}).reset_index()
+    rank = pd.Series(range(1, len(wide) + 1), dtype="Int64").where(wide[suite.headline.column].notna())
+    wide.insert(0, "rank", rank)
+    return wide
 
 
 def _warnings(board: Board) -> dict[StoredCheckpoint, str]:
@@ -207,13 +244,16 @@ def warnings_in_words(board: Board) -> list[str]:
 
 
 def _cost_columns(cost: Cost | None) -> dict[str, str]:
-    """Size, work, speed and memory, so that checkpoints can be compared at a like cost."""
-    return {
-        "Mparams": f"{cost.parameters / 1e6:.1f}" if cost else "–",
-        "GMACs": f"{cost.macs / 1e9:.3g}" if cost else "–",
-        "img/s": _speed(cost.images_per_second) if cost else "–",
-        "peak GiB": f"{cost.peak_memory / 2**30:.2f}" if cost and cost.peak_memory else "–",
-    }
+    """Size, work, speed and memory."""
+    if cost is None:
+        return dict.fromkeys(COSTS, "–")
+    texts = (
+        f"{cost.parameters / 1e6:.1f}",
+        f"{cost.macs / 1e9:.3g}",
+        _speed(cost.images_per_second),
+        f"{cost.peak_memory / 2**30:.2f}" if cost.peak_memory else "–",
+    )
+    return dict(zip(COSTS, texts, strict=True))
 
 
 def _speed(images_per_second: float) -> str:

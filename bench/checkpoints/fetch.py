@@ -9,10 +9,8 @@ locates; `bench run` fetches. Importing this stays free of torch.
 
 import json
 import logging
-import os
 import re
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from typing import BinaryIO, NoReturn, TypeAlias
 
 from bench.checkpoints.weights import is_web_page, weights_digest
 from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.machine.files import replacing, tidy
 from bench.machine.places import user_cache
 from bench.records import Checkpoint
 from bench.text import size
@@ -214,29 +213,16 @@ def _from_hub(checkpoint: Checkpoint) -> Path:
 def _from_web(checkpoint: Checkpoint, note: Note) -> Path:
     path = _kept(checkpoint.weights)
     try:
-        with _beside(path) as temporary:
-            with _opened(checkpoint) as response, temporary.open("wb") as file:
+        tidy(path.parent)
+        with replacing(path) as half:
+            with _opened(checkpoint) as response, half.open("wb") as file:
                 _check_answer(checkpoint, response)
                 _copy(checkpoint, response, file, note)
-            _check_content(checkpoint, temporary)
-            _check_digest(checkpoint, weights_digest(temporary), temporary)
-            os.replace(temporary, path)
+            _check_content(checkpoint, half)
+            _check_digest(checkpoint, weights_digest(half), half)
     except (OSError, HTTPException) as error:
         _failed(checkpoint, error)
     return path
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A file beside `path` to be written and moved there; it is gone whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}~", suffix="~.tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _opened(checkpoint: Checkpoint) -> HTTPResponse:
@@ -350,9 +336,8 @@ def _read(record: Path) -> dict[str, str]:
 
 def _write(record: Path, known: dict[str, str]) -> None:
     try:
-        with _beside(record) as temporary:
-            temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(temporary, record)
+        with replacing(record) as half:
+            half.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(
             f"the digests of weights can't be recorded in {record} ({error.strerror}); set XDG_CACHE_HOME to a folder "

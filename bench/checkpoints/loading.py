@@ -14,12 +14,12 @@ from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
 from bench.records import Checkpoint, digest
+from bench.text import some
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NAMED_AT_MOST = 5
 """Arrays that a message names before it only counts them."""
 
 
@@ -72,7 +72,7 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
 
 
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
-    """As `load`, with the architecture's first values in place of weights: for timing what is not fetched yet."""
+    """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -126,19 +126,19 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
     from torch import nn
 
     make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
-    what = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
+    source = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
     try:
         model = make(**arguments)
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {what} can't be built with {arguments}: {one_line(error)}. "
+            f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments}: {one_line(error)}. "
             "Correct arch_args."
         ) from error
     if not isinstance(model, nn.Module):
         raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {what} must return a torch module, "
+            f"checkpoint {checkpoint.name!r}: {source} must return a torch module, "
             f"not a value of type {type(model).__name__}."
         )
     return model
@@ -201,7 +201,7 @@ def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: 
     own = model.state_dict()
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
     if missing or extra:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unused {_some(extra)}"] * bool(extra)
+        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unused {some(extra)}"] * bool(extra)
         raise _misfit(checkpoint, " and ".join(parts))
     _check_shapes(own, arrays, checkpoint)
     for name, array in arrays.items():
@@ -225,7 +225,7 @@ def _check_shapes(
             "classes that it was trained on."
         )
     shapes = [f"{name} of {_shape(arrays[name])} instead of {_shape(own[name])}" for name in wrong]
-    raise _misfit(checkpoint, f"has {_some(shapes)}")
+    raise _misfit(checkpoint, f"has {some(shapes)}")
 
 
 def _head_size(array: "torch.Tensor", own: "torch.Tensor", classes: int) -> int | None:
@@ -248,9 +248,9 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
 
 def _not_its_own_size(checkpoint: Checkpoint) -> BenchError:
     """The same for every size and checkpoint of an architecture: a suite may ask for many."""
-    what, own = checkpoint.arch or checkpoint.builder, checkpoint.input_size
+    source, own = checkpoint.arch or checkpoint.builder, checkpoint.input_size
     return BenchError(
-        f"architecture {what!r} does not take images of every size asked for, as it is built for {own}x{own} (its "
+        f"architecture {source!r} does not take images of every size asked for, as it is built for {own}x{own} (its "
         "entry's input_size); what needs the others is left out."
     )
 
@@ -274,27 +274,22 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
             f"its entry says input_size {checkpoint.input_size}: run it at that size, or correct the entry."
         ) from error
     wanted = (1, len(checkpoint.class_space.classes))
-    found = tuple(logits_NK.shape) if isinstance(logits_NK, torch.Tensor) else type(logits_NK).__name__
-    if found != wanted:
+    output = tuple(logits_NK.shape) if isinstance(logits_NK, torch.Tensor) else type(logits_NK).__name__
+    if output != wanted:
         raise BenchError(
             f"checkpoint {checkpoint.name!r} must give logits of shape {wanted} for one image, "
-            f"as class space {checkpoint.class_space.name!r} has {wanted[1]} classes; it gives {found}. "
+            f"as class space {checkpoint.class_space.name!r} has {wanted[1]} classes; it gives {output}. "
             "Correct its class space or its architecture."
         )
     return int(counter.get_total_flops()) // 2
 
 
 def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:
-    what = checkpoint.builder or checkpoint.arch
+    source = checkpoint.builder or checkpoint.arch
     return BenchError(
-        f"checkpoint {checkpoint.name!r}: {checkpoint.weights} does not fit {what}: it {how}. "
+        f"checkpoint {checkpoint.name!r}: {checkpoint.weights} does not fit {source}: it {how}. "
         "Correct arch or arch_args, or name the right file."
     )
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shape(array: "torch.Tensor") -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import BenchError, RunError, one_line
+from bench.text import some
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,6 @@ PREFIXES = ("opt/target/", "params/")
 TRAINING_STATE = "opt/state/"
 """Under this `flax.optim` kept momentum and step beside `opt/target/`: no weights, passed over."""
 
-_NAMED_AT_MOST = 5  # arrays in a message
 _BFLOAT16 = np.dtype("V2")  # NumPy has no bfloat16 and writes it as two bytes without a meaning
 _POSITIONS = ("Transformer/posembed_input/pos_embedding", "Transformer/pos_embedding", "pos_embedding")
 _QKV = ("query", "key", "value")
@@ -92,8 +92,7 @@ def _without_prefix(path: Path, arrays: "dict[str, torch.Tensor]", prefix: str) 
     beside = sorted(name for name in arrays if not name.startswith(prefix))
     if beside:
         raise BenchError(
-            f"{path} has unused arrays beside those under {prefix} ({', '.join(beside[:_NAMED_AT_MOST])}"
-            f"{' …' if len(beside) > _NAMED_AT_MOST else ''}); save those under {prefix} alone."
+            f"{path} has unused arrays beside those under {prefix} ({some(beside)}); save those under {prefix} alone."
         )
     return {name.removeprefix(prefix): array for name, array in arrays.items()}
 

@@ -12,6 +12,7 @@ from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
 from bench.datasets import Library, Samples
 from bench.errors import BenchError, UnknownNameError
 from bench.images.decode import decode
+from bench.machine.files import replacing
 from bench.records import Array
 from bench.training.loop import Epoch, save, train
 from bench.training.recipes import Recipe, load_recipes
@@ -61,7 +62,8 @@ def train_recipe(
             )
         save(trained, weights)
         registry = out / f"{name}.toml"
-        registry.write_text(_entry(recipe, weights), encoding="utf-8")
+        with replacing(registry) as half:
+            half.write_text(_entry(recipe, weights), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"{out} cannot be written: {error.strerror or error}. Give another --out.") from error
     return registry
@@ -91,12 +93,12 @@ def _pixels(samples: Samples, index: int) -> Array:
 
 def _reporter(recipe: Recipe, progress: Callable[[str], None]) -> Callable[[Epoch], None]:
     """Tells of the last epoch, and of the others no more often than a reader wants."""
-    told = time.monotonic()
+    last = time.monotonic()
 
     def report(epoch: Epoch) -> None:
-        nonlocal told
-        if epoch.number == recipe.epochs or time.monotonic() - told >= _SECONDS_A_LINE:
-            told = time.monotonic()
+        nonlocal last
+        if epoch.number == recipe.epochs or time.monotonic() - last >= _SECONDS_A_LINE:
+            last = time.monotonic()
             progress(f"{recipe.name}: epoch {epoch.number}/{recipe.epochs}, loss {epoch.loss:.4f}")
 
     return report

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.checkpoints.npz import is_npz, read_npz
 from bench.errors import BenchError, RunError, one_line
+from bench.text import some
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +139,7 @@ def _read_zip(path: Path) -> object:
         raise BenchError(f"{path} is TorchScript, a program and not only weights; {_ADVICE}.")
     if "data.pkl" not in names:
         raise BenchError(
-            f"{path} is a zip archive, but not of torch.save or NumPy (it holds {', '.join(sorted(names)[:3])} …); "
+            f"{path} is a zip archive, but not of torch.save or NumPy (it holds {some(sorted(names))}); "
             "convert the weights to safetensors."
         )
     # Torch can't map what another tool has compressed, and takes a path's suffix for the format.
@@ -177,18 +178,18 @@ def _refused(path: Path, reason: str) -> str:
 
 def _state_dict(path: Path, content: object) -> "dict[str, torch.Tensor]":
     """The state dict in what torch.load gave, checked to be one."""
-    found = _unwrap(path, content)
-    if not isinstance(found, Mapping):
-        raise BenchError(f"a state dict was wanted, but {path} holds {_describe(found)}; {_ADVICE}.")
-    if not found:
+    state = _unwrap(path, content)
+    if not isinstance(state, Mapping):
+        raise BenchError(f"a state dict was wanted, but {path} holds {_describe(state)}; {_ADVICE}.")
+    if not state:
         raise BenchError(f"the state dict in {path} is empty; {_ADVICE}.")
-    for name, array in found.items():
+    for name, array in state.items():
         if not isinstance(name, str) or not _is_array(array):
             raise BenchError(
                 f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} "
                 f"under {name!r}; {_ADVICE}."
             )
-    return dict(found)
+    return dict(state)
 
 
 def _unwrap(path: Path, content: object) -> object:

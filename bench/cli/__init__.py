@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from bench import __version__
@@ -68,34 +70,57 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_GROUPS = {
+    "measure": (
+        "bench run --suite digits-c --limit 100",
+        (run.add_list, run.add_plan, run.add_run, imports.add_import, housekeeping.add_train),
+    ),
+    "look": (
+        "bench table --summary",
+        (
+            tables.add_table,
+            tables.add_outcomes,
+            compare.add_compare,
+            gate.add_gate,
+            curve.add_curve,
+            corrupt.add_corrupt,
+            attack.add_attack,
+        ),
+    ),
+    "publish": ("bench report --out page.html", (report.add_report, publish.add_publish)),
+    "look after": (
+        "bench store verify",
+        (data.add_data, housekeeping.add_store, housekeeping.add_cache, housekeeping.add_doctor),
+    ),
+}
+"""What users do, to an example of it and to what declares its commands."""
+_WIDTH = 100
+"""Characters of a line of help at most; longer ones are hard to read."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command and option; a test holds the list."""
     root = argparse.ArgumentParser(
         prog="bench",
-        description="Robustness and transfer benchmarks for image classifiers.",
+        usage="bench [-h] [--version] COMMAND ...",
         epilog="Settings also come from bench.toml here, or the file that $BENCH_CONFIG names; flags win.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"rtbench {__version__}")
-    commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for add in (
-        run.add_list,
-        run.add_plan,
-        run.add_run,
-        tables.add_table,
-        tables.add_outcomes,
-        compare.add_compare,
-        curve.add_curve,
-        report.add_report,
-        gate.add_gate,
-        publish.add_publish,
-        imports.add_import,
-        data.add_data,
-        corrupt.add_corrupt,
-        attack.add_attack,
-        housekeeping.add_store,
-        housekeeping.add_cache,
-        housekeeping.add_doctor,
-        housekeeping.add_train,
-    ):
-        add(commands)
+    commands = root.add_subparsers(metavar="COMMAND", prog="bench", required=True, help=argparse.SUPPRESS)
+    blocks = ["Robustness and transfer benchmarks for image classifiers. `bench COMMAND --help` says more."]
+    for title, (example, declare) in _GROUPS.items():
+        before = set(commands.choices)
+        for add in declare:
+            add(commands)
+        added = {name: command for name, command in commands.choices.items() if name not in before}
+        blocks.append("\n".join([f"{title}, as in `{example}`:", *map(_described, added, added.values())]))
+    root.description = "\n\n".join(blocks)
     return root
+
+
+def _described(name: str, command: argparse.ArgumentParser) -> str:
+    """A command and what it does, as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, _WIDTH)
+    text = str(command.description).rstrip(".")
+    return textwrap.fill(text, width, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.corrupt import check_stems
-from bench.cli.options import new_command, registry_option, settings_of, writing
+from bench.cli.options import new_command, registry_option, settings_of
+from bench.machine.files import writing
 
 if TYPE_CHECKING:
     from bench.tools.gallery import PictureError

@@ -2,8 +2,7 @@
 
 import argparse
 import json
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.cli.options import (
     cell_options,
@@ -14,18 +13,11 @@ from bench.cli.options import (
     store_option,
     suites_options,
 )
-from bench.cli.tables import stored_boards
+from bench.cli.tables import chosen, note_absent, wanted
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.board.leaderboard import Board
-    from bench.compare.sides import Side
-    from bench.store import Store, StoredCheckpoint
 
 _FLIPS = 5
 """Images shown where nobody says how many."""
-_MODEL = re.compile(r"@[0-9a-f]{6}$")
-"""What tables add to a name that two models bear."""
 
 
 def add_compare(commands: Any) -> None:
@@ -56,10 +48,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     endings = {".csv": "csv", ".md": "md", ".json": "json"}
     style = arguments.format or endings.get(arguments.out.suffix if arguments.out else "", "text")
     if arguments.pair:
-        arguments.checkpoint = []
         text = _pairs(arguments, style)
     elif arguments.line:
-        arguments.suite, arguments.checkpoint = [arguments.line], []
+        arguments.suite = [arguments.line]
         text = _line(arguments, style)
     else:
         text = _two(arguments, style)
@@ -94,88 +85,61 @@ def _given(arguments: argparse.Namespace) -> str:
 
 
 def _two(arguments: argparse.Namespace, style: str) -> str:
+    from bench import api
     from bench.compare import tables
-    from bench.compare.differences import adjusted, differences
-    from bench.compare.flips import flips
     from bench.store import Store
-    from bench.suite.words import condition_scores
 
-    names = arguments.checkpoint
-    arguments.checkpoint = [_MODEL.sub("", name) for name in names]
-    boards, settings = stored_boards(arguments)
-    sides = [_sides(board, Store(settings.store), names) for board in boards]
-    rows, lost = [], []
-    count = _FLIPS if arguments.flips is None else arguments.flips
-    for before, after in sides:
-        suite = before.board.suite
-        rows.append(differences(before, after, [*suite.board, *condition_scores(suite)], seed=settings.seed))
-        lost += flips(before, after, count) if count else []
-        for side in (before, after):
-            side.kept.clear()  # one suite's outcomes at a time
-    every = iter(adjusted([row for some in rows for row in some]))
-    rows = [[next(every) for _ in some] for some in rows]
-    lost = sorted(lost, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:count]
+    want, settings = wanted(arguments)
+    suites, (before, after) = chosen(arguments), arguments.checkpoint
+    compared = api.compare(
+        before,
+        after,
+        suites,
+        Store(settings.store),
+        want=want,
+        flips=_FLIPS if arguments.flips is None else arguments.flips,
+        seed=settings.seed,
+    )
+    note_absent(suites, compared.boards)
     if style in ("csv", "json"):
-        records = tables.difference_records([row for some in rows for row in some], *names)
-        images = tables.flip_records(lost, *names)
+        records = tables.difference_records([row for rows in compared.differences for row in rows], before, after)
+        images = tables.flip_records(compared.flips, before, after)
         if style == "csv":
             return tables.to_csv(images if arguments.flips is not None else records)
         return json.dumps({"differences": records, "flips": images}, indent=1)
-    sections = [tables.between(board, some, *names) for board, some in zip(boards, rows, strict=True) if some]
-    return tables.to_text([*sections, *([tables.flipped(lost, *names)] if lost else [])], style)
-
-
-def _sides(board: "Board", store: "Store", names: list[str]) -> "tuple[Side, Side]":
-    from bench.compare.sides import Side
-
-    first, second = (Side(board=board, checkpoint=_named(board, name), store=store) for name in names)
-    return first, second
-
-
-def _named(board: "Board", name: str) -> "StoredCheckpoint":
-    """The checkpoint of a board that goes by this name in tables."""
-    from bench.board.tables import display_names
-    from bench.compare.sides import CannotCompareError
-
-    shown = display_names(board.checkpoints)
-    found = [checkpoint for checkpoint, text in shown.items() if text == name]
-    if found:
-        return found[0]
-    several = sorted(text for checkpoint, text in shown.items() if checkpoint.name == name)
-    if several:
-        raise BenchError(f"{len(several)} models are stored as {name!r}; name one of them: {', '.join(several)}.")
-    raise CannotCompareError(
-        f"nothing of {board.suite.name} is stored of {name} with {board.choice.text}; "
-        f"`bench run --suite {board.suite.name} --checkpoint {_MODEL.sub('', name)}` measures it."
-    )
+    pairs = zip(compared.boards, compared.differences, strict=True)
+    sections = [tables.between(board, rows, before, after) for board, rows in pairs if rows]
+    sections += [tables.flipped(compared.flips, before, after)] if compared.flips else []
+    return tables.to_text(sections, style)
 
 
 def _pairs(arguments: argparse.Namespace, style: str) -> str:
+    from bench import api
     from bench.compare import tables
-    from bench.compare.pairs import compare_pairs, gains
     from bench.store import Store
 
-    boards, settings = stored_boards(arguments)
-    store = Store(settings.store)
-    compared = compare_pairs(boards, store, arguments.family, seed=settings.seed)
-    gained = gains(boards, store, arguments.family, seed=settings.seed)
+    want, settings = wanted(arguments)
+    suites, store = chosen(arguments), Store(settings.store)
+    pairs = api.compare_pairs(suites, store, family=arguments.family, want=want, seed=settings.seed)
+    note_absent(suites, pairs.boards)
     if style == "csv":
-        return tables.to_csv(tables.pair_records(compared))
+        return tables.to_csv(tables.pair_records(pairs.compared))
     if style == "json":
-        records = {"pairs": tables.pair_records(compared), "gains": tables.gain_records(gained)}
-        return json.dumps({**records, "notes": [*compared.notes, tables.ONE_TRAINING]}, indent=1)
-    return tables.to_text(tables.pair_sections(boards, compared, gained), style)
+        records = {"pairs": tables.pair_records(pairs.compared), "gains": tables.gain_records(pairs.gains)}
+        return json.dumps({**records, "notes": [*pairs.compared.notes, tables.ONE_TRAINING]}, indent=1)
+    return tables.to_text(tables.pair_sections(pairs.boards, pairs.compared, pairs.gains), style)
 
 
 def _line(arguments: argparse.Namespace, style: str) -> str:
+    from bench import api
     from bench.compare import tables
-    from bench.compare.lines import effective_robustness
     from bench.store import Store
 
-    [board], settings = stored_boards(arguments)
-    lined = effective_robustness(board, Store(settings.store))
+    want, settings = wanted(arguments)
+    [suite] = chosen(arguments)
+    line = api.robust_line(suite, Store(settings.store), want=want)
     if style == "csv":
-        return tables.to_csv(tables.line_records(board, lined))
+        return tables.to_csv(tables.line_records(line.board, line.lines))
     if style == "json":
-        return json.dumps(tables.line_records(board, lined), indent=1)
-    return tables.to_text([tables.line_section(board, one) for one in lined], style)
+        return json.dumps(tables.line_records(line.board, line.lines), indent=1)
+    return tables.to_text([tables.line_section(line.board, lined) for lined in line.lines], style)

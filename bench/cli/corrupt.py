@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import corruption_options, names_of, new_command, severities_of, writing
+from bench.cli.options import corruption_options, names_of, new_command, severities_of
 from bench.errors import BenchError
+from bench.machine.files import writing
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,10 +10,10 @@ from bench.cli.options import (
     new_command,
     stored_options,
     suite_settings,
-    writing,
 )
 from bench.cli.tables import stored_boards
 from bench.errors import BenchError
+from bench.machine.files import writing
 
 
 def add_curve(commands: Any) -> None:

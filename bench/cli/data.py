@@ -4,15 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import corruption_options, names_of, new_command, parse_place, severities_of
+from bench.cli.options import corruption_options, names_of, new_command, new_group, parse_place, severities_of
 from bench.errors import BenchError
-
-_SHOWN_AT_MOST = 4  # splits; ImageNet-C has 95
+from bench.text import some
 
 
 def add_data(commands: Any) -> None:
     """Declare `bench data` and its actions."""
-    actions = commands.add_parser("data", help="look after data sets").add_subparsers(metavar="ACTION", required=True)
+    actions = new_group(commands, "data", "look after data sets: list, verify, make-c")
     listing = new_command(actions, "list", _list, "list data sets: what they hold, where to obtain them, what is here")
     verify = new_command(actions, "verify", _verify, "decode every image of a data set and name what is wrong")
     verify.add_argument("data", metavar="NAME[=PATH]", help="a data set, and its place where bench.toml has none")
@@ -35,21 +34,19 @@ def add_data(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.datasets import datasets
-    from bench.datasets.verify import some
 
-    config = api.configure(registry=arguments.registry)
     blocks = []
-    for dataset in datasets:
+    for placed in api.list_data(api.configure(registry=arguments.registry)):
+        dataset = placed.dataset
         rows = {
-            "images": some([f"{images:,} {split}" for split, (images, _) in dataset.expected.items()], _SHOWN_AT_MOST),
+            "images": some(f"{whole.images:,} {split}" for split, whole in dataset.expected.items()),
             "classes": _classes(dataset),
-            "splits": some(dataset.splits, _SHOWN_AT_MOST),
+            "splits": some(dataset.splits),
             "download": dataset.size,
             "licence": dataset.licence,
             "obtain": dataset.source,
             "layout": dataset.layout,
-            "here": _here(dataset, config),
+            "here": placed.here,
         }
         text = [f"  {key:<9} {value}" for key, value in rows.items() if value]
         blocks.append("\n".join([f"{dataset.name}: {dataset.about}", *text]))
@@ -59,43 +56,20 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _classes(dataset: Any) -> str:
     space = dataset.class_space
-    counts = {classes for _, classes in dataset.expected.values()} or {len(space.classes)}
+    counts = {whole.classes for whole in dataset.expected.values()} or {len(space.classes)}
     return f"{max(counts):,}, labelled as in {space.name}"
-
-
-def _here(dataset: Any, config: Any) -> str:
-    """Where the set is, and what stands there."""
-    from bench.datasets import datasets
-    from bench.text import size
-
-    place = config.settings.places.get(dataset.name)
-    if place is None and datasets.origin(dataset.name) == str(config.registry):
-        return f"as {config.registry} says"
-    if place is None and not dataset.source:
-        return "built in"
-    if place is None:
-        return f'no place given: --data {dataset.name}=PATH, or {dataset.name} = "PATH" under [data] in bench.toml'
-    if place.is_dir():
-        try:
-            return f"{place}, a folder of {sum(1 for _ in place.iterdir()):,} entries"
-        except OSError as error:
-            return f"{place}, a folder that can't be read ({error.strerror})"
-    if place.is_file():
-        return f"{place}, a file of {size(place.stat().st_size)}"
-    return f"{place}, but nothing is there: correct it under [data] in bench.toml"
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.datasets import Library, datasets
-    from bench.datasets.verify import lines, verify
+    from bench.datasets import datasets
+    from bench.datasets.verify import lines
     from bench.progress import for_stream
 
     name, given = _named(arguments.data)
     settings = api.configure(registry=arguments.registry, data=given, workers=arguments.workers).settings
-    dataset = datasets.get(name)
-    reports = verify(dataset, Library(settings.places), settings.workers, for_stream())
-    print(f"{name}, {settings.places.get(name) or dataset.source or 'built in'}")
+    reports = api.verify_data(name, settings, for_stream())
+    print(f"{name}, {settings.places.get(name) or datasets.get(name).source or 'built in'}")
     for report in reports:
         print("\n".join(lines(report)))
     return 0 if all(report.ok for report in reports) else 1

@@ -4,20 +4,16 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import cell_options, new_command, registry_option, store_option, suites_options, write
-from bench.cli.tables import asked
-from bench.errors import BenchError, RunError
+from bench.cli.options import by_reference, cell_options, new_command, registry_option, store_option, suites_options
+from bench.cli.tables import chosen, wanted
+from bench.errors import BenchError
+from bench.machine.files import write
 
 if TYPE_CHECKING:
-    from bench.board.leaderboard import Want
     from bench.compare.gate import Report
-    from bench.compare.numbers import Numbers
-    from bench.store import Store
-    from bench.suite import Suite
 
 
 def add_gate(commands: Any) -> None:
@@ -64,90 +60,29 @@ def _gate(arguments: argparse.Namespace) -> int:
         raise BenchError(
             f"--against {arguments.against} is for one checkpoint, not {len(arguments.checkpoint)}; gate them in turn."
         )
-    arguments.checkpoint = list(dict.fromkeys(arguments.checkpoint))
-    report = _report(arguments)
-    return _tell(report, arguments)
+    return _tell(_report(arguments), arguments)
 
 
 def _report(arguments: argparse.Namespace) -> "Report":
-    from bench.board.leaderboard import NothingStoredError
-    from bench.compare.gate import Report, common, judge
-    from bench.compare.sides import CannotCompareError
-
-    place = ", ".join(map(str, arguments.baseline))
-    try:
-        before, after, suites = _sides(arguments, _store_of(arguments.baseline))
-        pairs, notes = common(before, after, arguments.checkpoint, arguments.against)
-        tolerance = None if arguments.tolerance is None else arguments.tolerance / 100
-        return judge(before, after, suites, pairs, alpha=arguments.alpha, tolerance=tolerance, notes=notes)
-    except (CannotCompareError, NothingStoredError, RunError) as error:  # a damaged store is no regression, and no pass
-        return Report(baseline=place, candidate=arguments.store or "", alpha=arguments.alpha, faults=(str(error),))
-
-
-def _store_of(baseline: Sequence[Path]) -> Path | None:
-    """The baseline as a store of outcomes; None where it is files.
-
-    Raises:
-        BenchError: it is neither.
-        CannotCompareError: it is a folder without outcomes.
-    """
-    from bench.compare.sides import CannotCompareError
-
-    for path in baseline:
-        if not path.exists():
-            raise BenchError(f"there is no {path}; the baseline is a published CSV or a store of outcomes.")
-        if path.is_dir() and len(baseline) > 1:
-            raise BenchError(f"{path} is a folder; the baseline is one store of outcomes, or CSV files alone.")
-    if baseline[0].is_dir() and not (baseline[0] / "cells").is_dir():
-        raise CannotCompareError(
-            f"{baseline[0]} holds no outcomes; the baseline is a store that has some, or CSV files."
-        )
-    return baseline[0] if baseline[0].is_dir() else None
-
-
-def _sides(arguments: argparse.Namespace, folder: Path | None) -> "tuple[Numbers, Numbers, list[Suite]]":
-    """The baseline, the candidate, and the suites that are judged."""
     from bench import api
-    from bench.compare.numbers import published
     from bench.store import Store
 
-    if folder is None:
-        before = published(arguments.baseline)
-        if not arguments.suite and arguments.track is None:
-            api.configure(registry=arguments.registry)  # the suites of one's own data sets are known from here on
-            arguments.suite = list(before.frame["suite"].dropna().unique())
-        chosen, want, settings = asked(arguments)
-    else:
-        chosen, want, settings = asked(arguments)
-        if folder.resolve() == settings.store.resolve() and arguments.against is None:
-            raise BenchError(f"the baseline and the candidate are one store, {folder}; name the other with --store.")
-        names = [arguments.against] if arguments.against else arguments.checkpoint
-        before = _stored(chosen, Store(folder), names, want)
-    after = _stored(chosen, Store(settings.store), arguments.checkpoint, want)
-    for name in [] if arguments.against else arguments.checkpoint:
-        if name not in before.names | after.names:
-            raise BenchError(f"neither {before.place} nor {after.place} has a checkpoint {name!r}; mind its spelling.")
-    return before, after, _judged(chosen, before, named=bool(arguments.suite))
-
-
-def _stored(chosen: "Sequence[Suite]", store: "Store", names: Sequence[str], want: "Want") -> "Numbers":
-    """What a store has of those checkpoints that it knows: a run may have failed on the others."""
-    from bench import api
-    from bench.compare.numbers import stored
-
-    known = {checkpoint.name for checkpoint in store.checkpoints()}
-    here = [name for name in names if name in known]
-    return stored([] if names and not here else api.boards(chosen, store, checkpoints=here, want=want), store)
-
-
-def _judged(chosen: "Sequence[Suite]", before: "Numbers", *, named: bool) -> "list[Suite]":
-    """The suites that the baseline has, their stand-ins among them; where suites were named, also those it lacks."""
-    found = {}
-    for suite in chosen:
-        held = [s for s in (suite, suite.stand_in) if s is not None and before.holds(s)]
-        for one in held[:1] or ([suite] if named else []):
-            found[one.name] = one
-    return list(found.values())
+    want, settings = wanted(arguments)
+    meant = bool(arguments.suite) or arguments.track is not None
+    published = not any(path.is_dir() for path in arguments.baseline)
+    if published and not meant and (arguments.set or by_reference(arguments)):
+        raise BenchError("--set and --corruptions reference make other suites: name these with --suite.")
+    return api.gate(
+        arguments.baseline,
+        Store(settings.store),
+        None if published and not meant else chosen(arguments),
+        checkpoints=list(dict.fromkeys(arguments.checkpoint)),
+        against=arguments.against,
+        want=want,
+        alpha=arguments.alpha,
+        tolerance=None if arguments.tolerance is None else arguments.tolerance / 100,
+        needed=bool(arguments.suite),
+    )
 
 
 def _tell(report: "Report", arguments: argparse.Namespace) -> int:

@@ -5,19 +5,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import data_option, new_command, settings_of, store_option
-from bench.errors import BenchError
+from bench.cli.options import data_option, new_command, new_group, settings_of, store_option
 
 if TYPE_CHECKING:
-    from bench.images.cache import CropCache
-    from bench.run.feature_cache import FeatureCache
+    from bench.store import Store
 
 
 def add_store(commands: Any) -> None:
     """Declare `bench store` and its actions."""
-    actions = commands.add_parser("store", help="look after stored outcomes").add_subparsers(
-        metavar="ACTION", required=True
-    )
+    actions = new_group(commands, "store", "look after stored outcomes: ls, verify, merge, rm")
     store_option(new_command(actions, "ls", _store_ls, "list stored cells"))
     store_option(new_command(actions, "verify", _store_verify, "read every file whole and name the damaged"))
     merge = new_command(actions, "merge", _store_merge, "copy what other stores have and this one lacks")
@@ -29,87 +25,57 @@ def add_store(commands: Any) -> None:
     store_option(remove)
 
 
-def _open_store(arguments: argparse.Namespace) -> Any:
+def _store_of(arguments: argparse.Namespace) -> "Store":
     from bench import api
     from bench.store import Store
 
-    store = Store(api.configure(store=arguments.store).settings.store)
-    if not store.root.is_dir():
-        raise BenchError(f"there is no store at {store.root}; give its folder with --store DIR.")
-    return store
+    return Store(api.configure(store=arguments.store).settings.store)
 
 
 def _store_ls(arguments: argparse.Namespace) -> int:
-    from bench.board.index import Index
-    from bench.suite.words import columns_in_words
+    from bench import api
     from bench.text import render
 
-    store = _open_store(arguments)
-    names: dict[str, str] = {}
-    for entry in store.checkpoints():
-        names[entry.model] = f"{names[entry.model]} = {entry.name}" if entry.model in names else entry.name
-    rows = []
-    for cell in Index(store).cells():
-        i = cell.identity
-        condition = columns_in_words(i["condition"])
-        checkpoint = names.get(i["model"], i["model"][:12])
-        rows.append([checkpoint, condition, i["condition"]["measure"], i["n"], i["limit"] or "all",
-                     "–" if i["seed"] is None else i["seed"], f"{i['device']} {i['precision']}", cell.key])  # fmt: skip
-    print(
-        render(
-            ["checkpoint", "condition", "measure", "n", "limit", "seed", "numerics", "key"],
-            sorted(rows, key=str),
-        )
+    cells = api.list_store(_store_of(arguments))
+    texts = cells.astype(object).assign(
+        limit=cells["limit"].astype(object).fillna("all"),
+        seed=cells["seed"].astype(object).fillna("–"),
+        numerics=cells["device"] + " " + cells["precision"],
     )
+    headings = ["checkpoint", "condition", "measure", "n", "limit", "seed", "numerics", "key"]
+    print(render(headings, sorted(texts[headings].values.tolist(), key=str)))
     return 0
 
 
 def _store_verify(arguments: argparse.Namespace) -> int:
-    store = _open_store(arguments)
-    damaged = store.damaged()
-    for _, reason in damaged:
+    from bench import api
+
+    verified = api.verify_store(_store_of(arguments))
+    for reason in verified.damaged:
         print(reason)
-    print(f"{len(store.keys())} cells, {len(damaged)} damaged files")
-    return 1 if damaged else 0
+    print(f"{verified.cells} cells, {len(verified.damaged)} damaged files")
+    return 1 if verified.damaged else 0
 
 
 def _store_merge(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.store import Store
 
-    store = Store(api.configure(store=arguments.store).settings.store)
-    for folder in arguments.source:
-        if not (folder / "cells").is_dir():
-            raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
-        copied, known = store.merge(Store(folder))
-        print(f"{folder}: {copied} cells copied, {known} were here")
+    for source, merged in api.merge_stores(_store_of(arguments), arguments.source).items():
+        print(f"{source}: {merged.copied} cells copied, {merged.known} were here")
     return 0
 
 
 def _store_rm(arguments: argparse.Namespace) -> int:
-    store = _open_store(arguments)
-    if not arguments.key and not arguments.damaged:
-        raise BenchError("name the cells to remove by KEY (`bench store ls` shows them), or give --damaged.")
-    if arguments.damaged:
-        for path, _ in store.damaged():
-            path.unlink(missing_ok=True)
-            print(f"removed {path}")
-    for prefix in arguments.key:
-        matches = [key for key in sorted(store.keys()) if prefix and key.startswith(prefix)]
-        if len(matches) != 1:
-            raise BenchError(
-                f"{len(matches)} stored cells begin with {prefix!r}; give the key of one, as `bench store ls` shows it."
-            )
-        store.remove(matches[0])
-        print(f"removed {matches[0]}")
+    from bench import api
+
+    for removed in api.remove_cells(_store_of(arguments), arguments.key, damaged=arguments.damaged):
+        print(f"removed {removed}")
     return 0
 
 
 def add_cache(commands: Any) -> None:
     """Declare `bench cache` and its actions."""
-    actions = commands.add_parser("cache", help="look after kept crops and features").add_subparsers(
-        metavar="ACTION", required=True
-    )
+    actions = new_group(commands, "cache", "look after kept crops and features: ls, clear")
     for name, run, text in (
         ("ls", _cache_ls, "list kept crops and features, the least recently used first"),
         ("clear", _cache_clear, "remove all kept crops and features"),
@@ -118,39 +84,31 @@ def add_cache(commands: Any) -> None:
         command.add_argument("--cache", metavar="DIR", help="where they are kept (default: ~/.cache/rtbench)")
 
 
-def _open_cache(arguments: argparse.Namespace) -> "tuple[CropCache, FeatureCache]":
-    from bench import api
-    from bench.images.cache import CropCache
-    from bench.run.feature_cache import FeatureCache
-
-    settings = api.configure(cache=arguments.cache).settings
-    if settings.cache is None:
-        raise BenchError("the cache is off; name its folder with --cache DIR.")
-    where = (settings.cache, settings.cache_budget)
-    return CropCache(*where), FeatureCache(*where)
-
-
 def _cache_ls(arguments: argparse.Namespace) -> int:
     import datetime
 
+    from bench import api
     from bench.text import render, size
 
     def when(used: float) -> str:
         return f"{datetime.datetime.fromtimestamp(used):%Y-%m-%d %H:%M}"
 
-    crops, features = _open_cache(arguments)
-    rows = [[e.dataset, e.crop, size(e.bytes), when(e.used), e.folder.name] for e in crops.entries()]
-    rows += [[e.dataset, "features", size(e.bytes), when(e.used), e.path.name] for e in features.entries()]
-    print(f"{crops.root}, budget {size(crops.budget)} of crops, as much again of features")
+    settings = api.configure(cache=arguments.cache).settings
+    rows = [
+        [row["dataset"], row["crop"], size(row["bytes"]), when(row["used"]), row["name"]]
+        for row in api.list_cache(settings).to_dict("records")
+    ]
+    print(f"{settings.cache}, budget {size(settings.cache_budget)} of crops, as much again of features")
     print(render(["dataset", "crop", "size", "last used", "folder or file"], rows))
     return 0
 
 
 def _cache_clear(arguments: argparse.Namespace) -> int:
+    from bench import api
     from bench.text import size
 
-    crops, features = _open_cache(arguments)
-    print(f"{size(crops.clear() + features.clear())} removed from {crops.root}")
+    settings = api.configure(cache=arguments.cache).settings
+    print(f"{size(api.clear_cache(settings))} removed from {settings.cache}")
     return 0
 
 
@@ -160,9 +118,9 @@ def add_doctor(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from bench.tools.doctor import examine
+    from bench import api
 
-    findings = examine()
+    findings = api.doctor()
     for finding in findings:
         print(f"{'ok ' if finding.ok else 'BAD'} {finding.what}: {finding.text}")
     return 0 if all(finding.ok for finding in findings) else 1

@@ -12,7 +12,6 @@ from bench.cli.options import (
     severities_of,
     store_option,
 )
-from bench.errors import BenchError
 
 
 def add_import(commands: Any) -> None:
@@ -37,13 +36,10 @@ def add_import(commands: Any) -> None:
 
 def _import(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.tools.import_rows import import_rows
 
-    if not arguments.checkpoint.strip():
-        raise BenchError("--checkpoint wants a name for the predictions, not a blank one.")
     settings = api.configure(**settings_of(arguments)).settings
     [suite] = api.select_suites([arguments.suite])
-    done = import_rows(
+    done = api.import_predictions(
         arguments.rows,
         suite,
         arguments.checkpoint,

@@ -1,13 +1,16 @@
 """Options and output that several commands share."""
 
 import argparse
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DISK_FULL, BenchError, RunError
+from bench.errors import BenchError
+from bench.machine.files import write
+
+_WIDTH = 120
+"""Characters of a line where nobody says how many there are."""
 
 
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
@@ -15,6 +18,12 @@ def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
     command.set_defaults(command=run, name=command.prog)
     return command
+
+
+def new_group(commands: Any, name: str, help: str) -> Any:
+    """Declare a command that has actions, such as `bench store`, and return what these are declared in."""
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    return command.add_subparsers(metavar="ACTION", required=True)
 
 
 def suites_options(command: Any, default: str = "digits") -> None:
@@ -55,6 +64,16 @@ def suite_settings(arguments: argparse.Namespace) -> dict[str, str]:
             raise BenchError(f"--set says {name} twice, {settings[name]} and {value}; leave one of them out.")
         settings[name] = value
     return settings
+
+
+def selection_of(arguments: argparse.Namespace) -> list[str]:
+    """The choice of suites, where it is more than their names: such a suite's name is none to ask for it by."""
+    if not arguments.set and not by_reference(arguments):
+        return []
+    words = [word for name in arguments.suite for word in ("--suite", name)]
+    words += ["--track", arguments.track] if arguments.track else []
+    words += [word for text in arguments.set for word in ("--set", text)]
+    return words + (["--corruptions", "reference"] if by_reference(arguments) else [])
 
 
 def by_reference(arguments: argparse.Namespace) -> bool:
@@ -199,42 +218,14 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**{name: getattr(arguments, name, None) for name in names}, "data": places}
 
 
+def printed_width() -> int:
+    """Characters of a line that is printed: as COLUMNS or the terminal says; 120 where the output goes elsewhere."""
+    return shutil.get_terminal_size((_WIDTH, 0)).columns
+
+
 def emit(text: str, out: Path | None) -> None:
     """Print, or write to a file."""
     if out is None:
         print(text)
     else:
         write(out, text + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file, making its folder."""
-    with writing(path) as whole:
-        whole.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes its place at `path`, whose folder is made, only once it is whole.
-
-    Raises:
-        BenchError: it cannot be written.
-        RunError: the disk is full.
-    """
-    place = path.resolve()
-    special = place.exists() and not place.is_file()  # /dev/stdout, a pipe: nothing to replace
-    beside = place if special else place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        if not special:
-            os.replace(beside, place)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise RunError(f"{path} cannot be written: {error.strerror}; make room or name another place.") from error
-        reason = f"{place.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror or error
-        raise BenchError(f"{path} cannot be written: {reason}; name another place.") from error
-    finally:
-        if not special:
-            with contextlib.suppress(OSError):
-                beside.unlink()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import new_command, stored_options, write
-from bench.cli.tables import board_text, stored_boards
+from bench.cli.options import new_command, selection_of, stored_options
+from bench.cli.tables import stored_boards
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -27,55 +27,36 @@ def add_publish(commands: Any) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from bench.report.publish import publication
+    from bench import api
     from bench.store import Store
 
     if arguments.source and not arguments.source.startswith(("https://", "http://")):
         raise BenchError(f"--source wants an address such as https://example.org/results, not {arguments.source!r}.")
-    every, settings = stored_boards(arguments)
-    boards = [board for board in every if board.headed]
-    for board in every:
+    boards, settings = stored_boards(arguments)
+    for board in boards:
         if not board.headed:
             print(
                 f"left out, as no checkpoint has its {board.suite.headline.column}: {board.suite.name}", file=sys.stderr
             )
-    if not boards:
-        raise BenchError("no suite has a checkpoint with its headline score, so there is nothing to publish yet.")
-    made = publication(
+    published = api.publish(
         arguments.out,
         boards,
         Store(settings.store),
-        sections={board.suite.name: board_text(board, "md") for board in boards},
-        selection=_selection(arguments),
+        update=arguments.update,
+        selection=selection_of(arguments),
         source=arguments.source,
     )
-    if made.changes:
-        _print_changes(made.changes)
-        if not arguments.update:
-            files = ", ".join(dict.fromkeys(change.file for change in made.changes))
-            raise BenchError(
-                f"{len(made.changes)} published rows of {files} would change, so nothing was written; "
-                "--update publishes the new ones."
-            )
-    fresh = {place: text for place, text in made.files.items() if _read(arguments.out / place) != text}
-    for place, text in fresh.items():
-        write(arguments.out / place, text)
-    print(f"{len(fresh)} of {len(made.files)} files written in {arguments.out}" if fresh else "nothing has changed")
+    if published.changes:
+        _print_changes(published.changes)
+    if published.refused:
+        files = ", ".join(dict.fromkeys(change.file for change in published.changes))
+        raise BenchError(
+            f"{len(published.changes)} published rows of {files} would change, so nothing was written; --update "
+            "publishes the new ones."
+        )
+    count, written = len(published.files), len(published.written)
+    print(f"{written} of {count} files written in {arguments.out}" if written else "nothing has changed")
     return 0
-
-
-def _selection(arguments: argparse.Namespace) -> list[str]:
-    """The choice of suites, where it is more than their names: such a suite's name is none to ask for it by."""
-    if not arguments.set and arguments.corruptions != "reference":
-        return []
-    words = [word for name in arguments.suite for word in ("--suite", name)]
-    words += ["--track", arguments.track] if arguments.track else []
-    words += [word for text in arguments.set for word in ("--set", text)]
-    return words + (["--corruptions", "reference"] if arguments.corruptions == "reference" else [])
-
-
-def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _print_changes(changes: "Sequence[Change]") -> None:

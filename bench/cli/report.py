@@ -11,11 +11,10 @@ from bench.cli.options import (
     new_command,
     parse_place,
     stored_options,
-    write,
-    writing,
 )
-from bench.cli.tables import asked
+from bench.cli.tables import chosen, wanted
 from bench.errors import BenchError
+from bench.machine.files import write, writing
 
 if TYPE_CHECKING:
     from bench.board.leaderboard import Board
@@ -33,32 +32,22 @@ def add_report(commands: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.board.leaderboard import NothingStoredError
     from bench.datasets import Library
-    from bench.report.page import render
     from bench.store import Store
-    from bench.suite import suites as suite_registry
 
     if arguments.out.suffix not in (".html", ".htm"):
         raise BenchError(f"--out must end in .html, not {arguments.out.name!r}.")
     # Also registers what the user brings, before all suites are asked for.
     config = api.configure(registry=arguments.registry, data=dict(map(parse_place, arguments.data)))
-    named = bool(arguments.suite or arguments.track)
-    arguments.suite = arguments.suite if named else [suite.name for suite in suite_registry]
-    suites, want, settings = asked(arguments)
+    score = api.boards
+    if not arguments.suite and not arguments.track:
+        arguments.suite, score = [suite["name"] for suite in api.listing("suites")], api.measured_boards
+    want, settings = wanted(arguments)
     store = Store(settings.store)
-    try:
-        boards = api.boards(suites, store, checkpoints=arguments.checkpoint, want=want)
-    except NothingStoredError:
-        if named:
-            raise
-        raise NothingStoredError(
-            f"{store.root} holds nothing as asked of any suite; `bench run` measures one, and `bench store ls` shows "
-            "what is there."
-        ) from None
-    boards = boards if named else _meant(boards)
+    boards = score(chosen(arguments), store, checkpoints=arguments.checkpoint, want=want)
     write(
-        arguments.out, render(boards, store, Library(config.settings.places, lambda text: print(text, file=sys.stderr)))
+        arguments.out,
+        api.report(boards, store, Library(config.settings.places, lambda text: print(text, file=sys.stderr))),
     )
     print(f"{arguments.out}: {', '.join(board.suite.name for board in boards)}")
     if arguments.plots is not None:
@@ -66,24 +55,12 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _meant(boards: "Sequence[Board]") -> "list[Board]":
-    """Without suites of which only cells are stored that others needed too, such as those of the clean accuracy."""
-    whole = [board for board in boards if _is_whole(board)]
-    held = {cell.key for board in whole for cell in board.cells.values()}
-    return [board for board in boards if _is_whole(board) or {cell.key for cell in board.cells.values()} - held]
-
-
-def _is_whole(board: "Board") -> bool:
-    """Whether some checkpoint has every cell."""
-    return max(map(board.present, board.checkpoints)) == len(board.suite.conditions)
-
-
 def _write_plots(boards: "Sequence[Board]", store: "Store", folder: Path) -> None:
+    from bench import api
     from bench.report.curves import Kind, save
-    from bench.report.plots import figures
 
     kinds: tuple[Kind, ...] = ("png", "svg")
-    for name, figure in figures(boards, store):
+    for name, figure in api.plots(boards, store):
         for kind in kinds:
             with writing(folder / f"{name}.{kind}") as whole:
                 save(figure, whole, kind)

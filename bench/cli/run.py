@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
@@ -15,10 +16,10 @@ from bench.cli.options import (
     data_option,
     new_command,
     registry_option,
+    selection_of,
     settings_of,
     store_option,
     suite_settings,
-    write,
 )
 from bench.cli.tables import print_board
 from bench.errors import BenchError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bench.records import Checkpoint, Settings
     from bench.run.forecast import Forecast
     from bench.run.plan import Plan
-    from bench.suite import Suite
 
 LONG_PLAN = 2_000_000
 """Images shown to models above which a run asks first: an hour or so on a laptop."""
@@ -48,10 +48,9 @@ def add_list(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.cli.listings import LISTINGS
 
     api.configure(registry=arguments.registry)
-    rows = LISTINGS[arguments.kind]()
+    rows = api.listing(arguments.kind)
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
@@ -72,23 +71,20 @@ def add_plan(commands: Any) -> None:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from bench import api, progress
-    from bench.datasets import Library
     from bench.text import render, size
 
     settings = api.configure(**settings_of(arguments)).settings
-    library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
-    suites, checkpoints = _choice(arguments, library, settings)
-    rows = []
-    for suite in suites:
-        part = api.cost(api.plan([suite], checkpoints, settings, library))
-        rows.append([suite.name, part["cells"], part["stored"], f"{part['images']:,}"])
-    planned = api.plan(suites, checkpoints, settings, library)
+    planned = _planned(arguments, settings)
+    parts = {suite.name: api.cost(planned.part(suite)) for suite in planned.suites}
     cost = api.cost(planned)
-    rows.append(["together, shared cells once", cost["cells"], cost["stored"], f"{cost['images']:,}"])
+    rows = [
+        [name, part["cells"], part["stored"], f"{part['images']:,}"]
+        for name, part in {**parts, "together, shared cells once": cost}.items()
+    ]
     print(render(["suite", "cells", "stored", "images to show"], rows))
-    print(f"\n{_count(len(checkpoints), 'checkpoint')}: {', '.join(checkpoint.name for checkpoint in checkpoints)}")
+    print(f"\n{_count(len(planned.checkpoints), 'checkpoint')}: {_names(planned.checkpoints)}")
     if planned.to_fetch:
-        print(f"weights to fetch first: {', '.join(checkpoint.name for checkpoint in planned.to_fetch)}")
+        print(f"weights to fetch first: {_names(planned.to_fetch)}")
     print(
         f"disk: outcomes about {size(cost['outcome_bytes'])} in {settings.store}, "
         f"crops at most {size(cost['crop_bytes'])} in {settings.cache or 'no cache'}"
@@ -96,8 +92,12 @@ def _plan(arguments: argparse.Namespace) -> int:
     for name, reason in planned.unavailable.items():
         print(f"not available: {name}: {reason}")
     if planned.missing:
-        _print_forecast(api.forecast(planned, settings, progress.for_stream(), library), settings)
+        _print_forecast(api.forecast(planned, progress.for_stream()), settings)
     return 0
+
+
+def _names(checkpoints: "Iterable[Checkpoint]") -> str:
+    return ", ".join(checkpoint.name for checkpoint in checkpoints)
 
 
 def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
@@ -124,13 +124,11 @@ def _hours(hours: float) -> str:
     return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
-def _choice(
-    arguments: argparse.Namespace, library: "Library", settings: "Settings"
-) -> "tuple[list[Suite], list[Checkpoint]]":
-    """The suites and checkpoints that were asked for; of a track, those suites whose data are here."""
+def _planned(arguments: argparse.Namespace, settings: "Settings") -> "Plan":
+    """The plan of what was asked for; of a track, of those suites whose data are here."""
     from bench import api
 
-    asked, checkpoints = api.select(
+    suites, checkpoints = api.select(
         arguments.suite,
         arguments.track,
         arguments.checkpoint,
@@ -138,14 +136,21 @@ def _choice(
         reference=by_reference(arguments),
         settings=suite_settings(arguments),
     )
-    suites, left_out, notes = api.suites_here(asked, library, needed=bool(arguments.suite), limit=settings.limit)
-    if left_out:
-        notes.append(
-            f"left out, for want of their data: {', '.join(left_out)} (`bench data list` says where to get them)"
-        )
+    planned = api.plan(suites, checkpoints, settings, _library(settings), needed=bool(arguments.suite))
+    notes = [*planned.notes]
+    if planned.left_out:
+        names = ", ".join(planned.left_out)
+        notes.append(f"left out, for want of their data: {names} (`bench data list` says where to get them)")
     for note in notes:
         print(note, file=sys.stderr)
-    return suites, checkpoints
+    return planned
+
+
+def _library(settings: "Settings") -> "Library":
+    """What opens data sets, and says where that takes a while."""
+    from bench.datasets import Library
+
+    return Library(settings.places, note=functools.partial(print, file=sys.stderr))
 
 
 def add_run(commands: Any) -> None:
@@ -166,25 +171,23 @@ def add_run(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
-    from bench.datasets import Library
     from bench.machine.distributed import is_main
 
     settings = api.configure(**settings_of(arguments)).settings
-    library = Library(settings.places, note=functools.partial(print, file=sys.stderr))
     if not is_main():  # torchrun started several: the first plans, stores and prints
-        api.take_part(settings, library)
+        api.take_part(settings, _library(settings))
         return 0
-    suites, checkpoints = _choice(arguments, library, settings)
+    planned = _planned(arguments, settings)
     if not arguments.yes:
-        _ask(api.plan(suites, checkpoints, settings, library), named=bool(arguments.checkpoint))
-    result = api.run(suites, checkpoints, settings, progress.for_stream(), library)
+        _ask(planned, named=bool(arguments.checkpoint))
+    result = api.carry_out(planned, progress.for_stream())
     measured = len(result.plan.missing) - len(result.failures)
     stored = len(result.plan.stored)
     print(f"{_count(measured, 'cell')} measured, {stored:,} were stored in {settings.store}", file=sys.stderr)
     for board in result.boards:
         print_board(board)
     if result.boards:
-        _write_tables(result, settings)
+        print(f"\nCSV: {api.write_tables(result, selection_of(arguments))}/")
     return _report_failures(result)
 
 
@@ -202,18 +205,6 @@ def _ask(planned: "Plan", *, named: bool) -> None:
     answer = input(f"This run would {what}. Go on? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")
-
-
-def _write_tables(result: "RunResult", settings: "Settings") -> None:
-    """One CSV a suite: all that is stored of it under the run's limit, seed and numerics, not the run's share alone."""
-    from bench import api
-    from bench.board.tables import to_csv
-    from bench.store import Store
-
-    folder = settings.store / "tables"
-    for board in api.boards([board.suite for board in result.boards], Store(settings.store), want=result.want):
-        write(folder / f"{board.suite.name}{board.choice.suffix}.csv", to_csv(api.table([board])))
-    print(f"\nCSV: {folder}/")
 
 
 def _report_failures(result: "RunResult") -> int:

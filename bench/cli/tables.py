@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,14 @@ from bench.cli.options import (
     emit,
     new_command,
     out_option,
+    printed_width,
     stored_options,
     suite_settings,
-    writing,
 )
 from bench.errors import BenchError
+from bench.machine.files import writing
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.board.leaderboard import Board, Want
     from bench.records import Settings
     from bench.suite import Suite
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 _LEADERBOARDS = ("text", "md", "latex")
 """Formats for reading."""
+_CHOICES = ("cost", "all")
+"""What --columns takes for them."""
 
 
 def add_table(commands: Any) -> None:
@@ -37,15 +38,21 @@ def add_table(commands: Any) -> None:
     command.add_argument(
         "--format",
         choices=("text", "csv", "md", "json", "latex"),
-        help="text, md and latex: a leaderboard; csv and json: a row a score (default: by the ending of --out, else "
-        "text)",
+        help="text, md and latex: a leaderboard; csv and json: a row a score, with every column (default: by the "
+        "ending of --out, else text). Printed text leaves out the columns that the terminal has no room for; where "
+        "there is none, that is 120 characters, or $COLUMNS",
     )
     command.add_argument(
         "--summary",
         action="store_true",
         help="one table: a row a checkpoint, a column each suite's headline score, and its gap to the clean score",
     )
-    command.add_argument("--columns", metavar="A,B,…", help="of csv and json: only these")
+    command.add_argument(
+        "--columns",
+        metavar="cost|all|A,B,…",
+        help="of a leaderboard: cost (the headline beside size, work, speed and memory) or all (every column, whatever "
+        "the width); of csv and json: only these",
+    )
     command.add_argument(
         "--published", action="store_true", help="beside the numbers that others published for the same checkpoint"
     )
@@ -54,22 +61,31 @@ def add_table(commands: Any) -> None:
 
 def _table(arguments: argparse.Namespace) -> int:
     style = arguments.format or _style_of(arguments.out)
-    if arguments.columns and style in _LEADERBOARDS:
-        raise BenchError("--columns chooses from a row a score: give --format csv or json with it.")
+    if arguments.columns not in (None, *_CHOICES) and style in _LEADERBOARDS:
+        raise BenchError(
+            "--columns chooses from a row a score: give --format csv or json with it; of a leaderboard it takes cost "
+            "or all."
+        )
     if arguments.summary and (arguments.published or style not in _LEADERBOARDS):
         raise BenchError("--summary is a table for reading: give --format text, md or latex with it, no --published.")
+    if arguments.summary and arguments.columns == "cost":
+        raise BenchError("--summary has no costs: leave --columns cost out, or --summary.")
     if arguments.published and (arguments.columns or style != "text"):
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
     boards, _ = stored_boards(arguments)
     if arguments.published:
-        from bench.board.reference_check import compare, render_comparisons
+        from bench import api
+        from bench.board.reference_check import render_comparisons
 
-        emit(render_comparisons(compare(boards)), arguments.out)
+        emit(render_comparisons(api.published(boards)), arguments.out)
         return 0
+    from bench.board.printed import board_text, summary_text
+
+    width = printed_width() if style == "text" and arguments.out is None else None
     if arguments.summary:
-        text = _summary_text(boards, style)
+        text = summary_text(boards, style, arguments.columns, width)
     elif style in _LEADERBOARDS:
-        text = "\n\n".join(board_text(board, style) for board in boards)
+        text = "\n\n".join(board_text(board, style, arguments.columns, width) for board in boards)
     else:
         text = _long_text(boards, style, arguments.columns)
     emit(text, arguments.out)
@@ -86,20 +102,34 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
     from bench import api
     from bench.store import Store
 
-    suites, want, settings = asked(arguments)
+    want, settings = wanted(arguments)
+    suites = chosen(arguments)
     boards = api.boards(suites, Store(settings.store), checkpoints=arguments.checkpoint, want=want)
+    note_absent(suites, boards)
+    return boards, settings
+
+
+def note_absent(suites: "Iterable[Suite]", boards: "Iterable[Board]") -> None:
+    """Say of which suites nothing is stored, not even of what stands in for them."""
     shown = {board.suite.name for board in boards}
     possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
     absent = sorted(name for name, names in possible.items() if not names & shown)
     if absent:
         print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
-    return boards, settings
 
 
-def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]":
-    """The suites, what their tables are to hold, and where the outcomes are."""
+def chosen(arguments: argparse.Namespace) -> "list[Suite]":
+    """The suites that were asked for; those of the user's own data sets are known once `wanted` was called."""
     from bench import api
-    from bench.board.leaderboard import Want
+
+    return api.select_suites(
+        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
+    )
+
+
+def wanted(arguments: argparse.Namespace) -> "tuple[Want, Settings]":
+    """What tables are to hold, and where the outcomes are; registers what the user brings."""
+    from bench import api
 
     config = api.configure(
         store=arguments.store,
@@ -108,12 +138,9 @@ def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]"
         limit=arguments.limit,
         registry=arguments.registry,
     )
-    suites = api.select_suites(
-        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
-    )
     # Not looked for here: the outcomes may be another machine's.
     device = arguments.device.split(":")[0] if arguments.device else None
-    want = Want(
+    want = api.Want(
         limit=arguments.limit,
         any_limit=arguments.limit is None,
         seed=arguments.seed,
@@ -121,7 +148,7 @@ def asked(arguments: argparse.Namespace) -> "tuple[list[Suite], Want, Settings]"
         precision=config.settings.precision if arguments.precision else None,
         precision_asked=config.settings.precision_asked,
     )
-    return suites, want, config.settings
+    return want, config.settings
 
 
 def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> str:
@@ -129,7 +156,7 @@ def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> st
     from bench.board import tables
 
     frame = api.table(boards)
-    if columns:
+    if columns not in (None, "all"):
         names = [name.strip() for name in columns.split(",")]
         for name in names:
             tables.column(frame, name)
@@ -141,47 +168,9 @@ def _long_text(boards: "Sequence[Board]", style: str, columns: str | None) -> st
 
 def print_board(board: "Board") -> None:
     """Print a leaderboard."""
-    print("\n" + board_text(board, "text"))
+    from bench.board.printed import board_text
 
-
-def board_text(board: "Board", style: str) -> str:
-    """A leaderboard with its protocol and notes, as text, Markdown or LaTeX."""
-    from bench.board.tables import leaderboard, warnings_in_words
-
-    head = f"{board.suite.name} v{board.suite.version}: {board.suite.title}"
-    lower = [score.column for score in board.suite.board if not score.metric.higher_is_better]
-    about = [
-        board.protocol,
-        f"{board.choice.text}; fractions in percent, ± half the 95% interval"
-        + (f"; lower is better: {', '.join(lower)}" if lower else ""),
-    ]
-    return _laid_out(head, about, leaderboard(board), [*warnings_in_words(board), *board.notes], style)
-
-
-def _summary_text(boards: "Sequence[Board]", style: str) -> str:
-    from bench.board.summary import summarise
-
-    summary = summarise(boards)
-    about = "headline scores in percent, ± half the 95% interval; gap: to the clean score, in points; by mean rank"
-    return _laid_out(
-        f"{len(boards)} suites, {len(summary.frame)} checkpoints", [about], summary.frame, summary.notes, style
-    )
-
-
-def _laid_out(head: str, about: "Sequence[str]", frame: "pd.DataFrame", notes: "Sequence[str]", style: str) -> str:
-    """A heading, lines about the table, the table, and notes below it."""
-    from bench.board.tables import latex
-    from bench.text import render, render_markdown
-
-    if style == "latex":
-        comments = [f"% {' '.join(line.split())}" for line in (head, *about)]
-        return "\n".join([*comments, latex(frame), *(f"% {' '.join(line.split())}" for line in notes)])
-    rows = frame.astype(str).values.tolist()
-    body = (render if style == "text" else render_markdown)(list(frame.columns), rows)
-    apart = "\n" if style == "text" else "; "  # Markdown would run two lines together
-    title = head if style == "text" else f"### {head}"
-    listed = "".join(f"\n{'' if style == 'text' else '- '}{line}" for line in notes)
-    return f"{title}\n{apart.join(about)}\n\n{body}" + (f"\n{listed}" if listed else "")
+    print("\n" + board_text(board, "text", width=printed_width()))
 
 
 def add_outcomes(commands: Any) -> None:

@@ -77,7 +77,7 @@ def differences(before: Side, after: Side, scores: Iterable[Score], *, seed: int
         CannotCompareError: a cell is missing, or the sides were not measured alike.
     """
     check_alike(before, after)
-    return [found for score in scores if (found := _difference(before, after, score, seed)) is not None]
+    return [difference for score in scores if (difference := _difference(before, after, score, seed)) is not None]
 
 
 def _difference(before: Side, after: Side, score: Score, seed: int) -> Difference | None:
@@ -88,7 +88,7 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
         raise
     except BenchError:  # as in the leaderboard, which notes it
         return None
-    found = Difference(
+    difference = Difference(
         suite=before.board.suite.name,
         score=score,
         before=estimates[0],
@@ -97,52 +97,54 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
         ci_high=None,
         p=None,
     )
-    key = f"{found.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
-    return _tested(found, score.metric.parts(sides[0]), score.metric.parts(sides[1]), seed, key)
+    key = f"{difference.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
+    return _tested(difference, score.metric.parts(sides[0]), score.metric.parts(sides[1]), seed, key)
 
 
-def _tested(found: Difference, first: ByImage | None, second: ByImage | None, seed: int, key: str) -> Difference:
-    """With the interval and p of what the same images give, where they give anything.
+def _tested(difference: Difference, first: ByImage | None, second: ByImage | None, seed: int, key: str) -> Difference:
+    """Add the interval and p of what the same images give, where they give anything.
 
     Raises:
         CannotCompareError: the images are not the same.
     """
     match first, second:
         case Parts(), Parts():
-            return _by_parts(found, first, second, seed, key)
+            return _by_parts(difference, first, second, seed, key)
         case MeanOfSets(), MeanOfSets():
             pairs = enumerate(zip(first.sets, second.sets, strict=True))
-            return _by_data_set(found, [_tested(found, *pair, seed, f"{key}/{i}") for i, pair in pairs])
+            return _by_data_set(difference, [_tested(difference, *pair, seed, f"{key}/{i}") for i, pair in pairs])
         case DropBetweenSets(), DropBetweenSets():
-            return _by_two_sets(found, first, second)
-    return replace(found, untested=f"{found.score.metric.name} is made by no means over images")
+            return _by_two_sets(difference, first, second)
+    return replace(difference, untested=f"{difference.score.metric.name} is made by no means over images")
 
 
-def _by_parts(found: Difference, first: Parts, second: Parts, seed: int, key: str) -> Difference:
-    first_NC, second_NC = _same_images(found, first, second)
+def _by_parts(difference: Difference, first: Parts, second: Parts, seed: int, key: str) -> Difference:
+    first_NC, second_NC = _same_images(difference, first, second)
     if first.score is None and _binary(first_NC) and _binary(second_NC):
-        return _by_mcnemar(found, first_NC[:, 0] > 0, second_NC[:, 0] > 0)
+        return _by_mcnemar(difference, first_NC[:, 0] > 0, second_NC[:, 0] > 0)
     try:
-        return _by_resampling(found, first, first_NC, second_NC, seed, key)
+        return _by_resampling(difference, first, first_NC, second_NC, seed, key)
     except BenchError as error:  # too few images, or a ratio that some resamples lack: the difference stands alone
-        return replace(found, untested=str(error))
+        return replace(difference, untested=str(error))
 
 
-def _same_images(found: Difference, parts: Parts, others: Parts) -> tuple[Array, Array]:
+def _same_images(difference: Difference, parts: Parts, others: Parts) -> tuple[Array, Array]:
     try:
-        return aligned(parts, others, found.score.metric.name)
+        return aligned(parts, others, difference.score.metric.name)
     except BenchError as error:
-        raise CannotCompareError(f"{found.suite}: the two did not see the same images ({error})") from error
+        raise CannotCompareError(f"{difference.suite}: the two did not see the same images ({error})") from error
 
 
 def _binary(values_NC: Array) -> bool:
     return bool(np.isin(values_NC, (0.0, 1.0)).all())
 
 
-def _by_mcnemar(found: Difference, first_N: Array, second_N: Array) -> Difference:
+def _by_mcnemar(difference: Difference, first_N: Array, second_N: Array) -> Difference:
     lost, gained = int((first_N & ~second_N).sum()), int((~first_N & second_N).sum())
     low, high = paired_interval(lost, gained, len(first_N))
-    return replace(found, ci_low=low, ci_high=high, p=mcnemar(lost, gained), lost=lost, gained=gained, how="McNemar")
+    return replace(
+        difference, ci_low=low, ci_high=high, p=mcnemar(lost, gained), lost=lost, gained=gained, how="McNemar"
+    )
 
 
 def _by_resampling(
@@ -170,33 +172,33 @@ def _by_resampling(
     return replace(found, ci_low=interval[0], ci_high=interval[1], p=p, how="by image")
 
 
-def _by_data_set(found: Difference, sets: Sequence[Difference]) -> Difference:
+def _by_data_set(difference: Difference, sets: Sequence[Difference]) -> Difference:
     """The mean over data sets that share no image: the squares of their standard errors add up."""
-    intervals = [(one.ci_low, one.ci_high) for one in sets if one.ci_low is not None and one.ci_high is not None]
+    intervals = [(part.ci_low, part.ci_high) for part in sets if part.ci_low is not None and part.ci_high is not None]
     if len(intervals) < len(sets):
-        without = next(one for one in sets if one.ci_low is None)
-        return replace(found, untested=without.untested or "the images of one data set all say the same")
-    (low, high), p = independent_mean(found.value, len(sets), intervals)
-    return replace(found, ci_low=low, ci_high=high, p=p, how="by data set")
+        without = next(part for part in sets if part.ci_low is None)
+        return replace(difference, untested=without.untested or "the images of one data set all say the same")
+    (low, high), p = independent_mean(difference.value, len(sets), intervals)
+    return replace(difference, ci_low=low, ci_high=high, p=p, how="by data set")
 
 
-def _by_two_sets(found: Difference, first: DropBetweenSets, second: DropBetweenSets) -> Difference:
-    """Of relative drops between different images, by the delta method: each set is paired, and their variances add."""
+def _by_two_sets(difference: Difference, first: DropBetweenSets, second: DropBetweenSets) -> Difference:
+    """Test relative drops between different images by the delta method: each set is paired, and their variances add."""
     (clean_N, other_clean_N), (shifted_M, other_shifted_M) = (
-        [values_NC[:, 0] for values_NC in _same_images(found, *both)]
+        [values_NC[:, 0] for values_NC in _same_images(difference, *both)]
         for both in ((first.clean, second.clean), (first.shifted, second.shifted))
     )
     if min(len(clean_N), len(shifted_M)) < 2:
-        return replace(found, untested="a single image shows no spread")
+        return replace(difference, untested="a single image shows no spread")
     mean, other = clean_N.mean(), other_clean_N.mean()  # above 0, or the drop is not defined
     kept, other_kept = shifted_M.mean() / mean, other_shifted_M.mean() / other
     by_clean = clustered_standard_error(other_kept * other_clean_N / other - kept * clean_N / mean)
     by_shifted = clustered_standard_error(shifted_M / mean - other_shifted_M / other)
     se = math.hypot(by_clean, by_shifted)
     if se < ROUNDING:  # nothing differs
-        return replace(found, p=1.0, how="by data set")
-    low, high = normal_interval(found.value, se)
-    return replace(found, ci_low=low, ci_high=high, p=normal_p(found.value, se), how="by data set")
+        return replace(difference, p=1.0, how="by data set")
+    low, high = normal_interval(difference.value, se)
+    return replace(difference, ci_low=low, ci_high=high, p=normal_p(difference.value, se), how="by data set")
 
 
 def adjusted(rows: Sequence[Difference]) -> list[Difference]:

@@ -69,8 +69,8 @@ def flips(before: Side, after: Side, count: int) -> list[Flip]:
         if group is None:
             groups.append(group := [])
         group.append((condition, outcomes[0], outcomes[1]))
-    found = [flip for seen in groups for flip in _of_images(before.board.suite.name, seen, count)]
-    return sorted(found, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:count]
+    every = [flip for seen in groups for flip in _of_images(before.board.suite.name, seen, count)]
+    return sorted(every, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:count]
 
 
 def _same_images(first: Array, second: Array) -> bool:
@@ -81,7 +81,7 @@ def _same_images(first: Array, second: Array) -> bool:
 
 
 def _of_images(suite: str, seen: Sequence[_Seen], count: int) -> list[Flip]:
-    """Of the conditions that show the same images."""
+    """Find the flips of the conditions that show the same images."""
     images = seen[0][1]
     try:
         right_NC = correct_by_condition([outcome for _, *both in seen for outcome in both], "flipped images") > 0
@@ -91,12 +91,12 @@ def _of_images(suite: str, seen: Sequence[_Seen], count: int) -> list[Flip]:
     gained_NC = ~right_NC[:, ::2] & right_NC[:, 1::2]
     lost_N, gained_N = lost_NC.sum(axis=1), gained_NC.sum(axis=1)
     order = np.lexsort((images.ids, gained_N, -lost_N))[:count]
-    found = []
+    flipped = []
     for row in order[lost_N[order] > 0].tolist():
         condition, first, second = seen[int(np.argmax(lost_NC[row]))]
         names = class_names(condition.data.dataset)
         image = str(images.ids[row])
-        found.append(
+        flipped.append(
             Flip(
                 suite=suite,
                 dataset=condition.data.dataset,
@@ -110,7 +110,7 @@ def _of_images(suite: str, seen: Sequence[_Seen], count: int) -> list[Flip]:
                 after=_named(names, _prediction(second, image)),
             )
         )
-    return found
+    return flipped
 
 
 def _prediction(outcome: Outcome, image: str) -> Array:

@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.metrics.classification import TOP1
 from bench.suite import Score, Suite
 from bench.suite.words import apart_in_words
+from bench.text import some
 
 Verdict: TypeAlias = Literal["no worse", "within tolerance", "not significant", "GOT WORSE", "cannot compare"]
 
@@ -150,14 +151,14 @@ def _difference(before: Numbers, after: Numbers, row: Row) -> Difference:
     if old is None or new is None:
         return _by_value(before, after, row, new)
     headline = old.board.suite.headline
-    found = differences(old, new, [headline])
-    if not found:
+    compared = differences(old, new, [headline])
+    if not compared:
         raise CannotCompareError(f"{row.suite.name}, {headline.column}, is not defined for {row.checkpoint}.")
-    return _one_sided(found[0])
+    return _one_sided(compared[0])
 
 
 def _by_value(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Difference:
-    """From published numbers: those of the baseline, and the candidate's as they would be published."""
+    """Compare published numbers: those of the baseline, and the candidate's as they would be published."""
     headline = new.board.suite.headline if new is not None else row.suite.headline
     if new is not None and what_of(headline) not in after.scores(row.suite, row.checkpoint):
         new.outcomes(headline)  # says which cells are missing
@@ -200,14 +201,14 @@ def _apart(protocol: str, other: str) -> str:
     return terms_beyond(protocol, other) or "all samples and nothing more"
 
 
-def _one_sided(found: Difference) -> Difference:
+def _one_sided(difference: Difference) -> Difference:
     """The difference with the p-value of a drop alone: half the two-sided one where it got worse, else 1."""
-    if found.p is None:  # the report says so, and why
-        return _two_samples(found)
-    return replace(found, p=found.p / 2 if found.worse > 0 else 1.0)
+    if difference.p is None:  # the report says so, and why
+        return _two_samples(difference)
+    return replace(difference, p=difference.p / 2 if difference.worse > 0 else 1.0)
 
 
-def _two_samples(found: Difference) -> Difference:
+def _two_samples(difference: Difference) -> Difference:
     """The difference of two scores of which only intervals are known, as if they came from different images.
 
     Each bound is as far away as the bounds of both are together, sqrt(a² + b²) (Newcombe 1998, method 10, for two
@@ -217,37 +218,37 @@ def _two_samples(found: Difference) -> Difference:
     Raises:
         CannotCompareError: a score has no interval.
     """
-    first, second = found.before, found.after
+    first, second = difference.before, difference.after
     if first.ci_low is None or first.ci_high is None or second.ci_low is None or second.ci_high is None:
         raise CannotCompareError(
-            f"{found.suite}, {found.score.column}, has no interval that a test could go by; give a store of outcomes "
-            "as the baseline."
+            f"{difference.suite}, {difference.score.column}, has no interval that a test could go by; give a store "
+            "of outcomes as the baseline."
         )
     down = math.hypot(first.ci_high - first.value, second.value - second.ci_low)
     up = math.hypot(first.value - first.ci_low, second.ci_high - second.value)
-    against = up if found.score.metric.higher_is_better else down
+    against = up if difference.score.metric.higher_is_better else down
     p = 1.0
-    if found.worse > 0:
-        z = found.worse / against * NormalDist().inv_cdf(0.975) if against else math.inf
+    if difference.worse > 0:
+        z = difference.worse / against * NormalDist().inv_cdf(0.975) if against else math.inf
         p = math.erfc(z / math.sqrt(2)) / 2
-    return replace(found, ci_low=found.value - down, ci_high=found.value + up, p=p, how="two samples")
+    return replace(difference, ci_low=difference.value - down, ci_high=difference.value + up, p=p, how="two samples")
 
 
 def _decided(rows: Sequence[Row], alpha: float) -> list[Row]:
     """The rows with their verdicts, once Holm's adjustment has seen all of them."""
-    found = iter(adjusted([row.difference for row in rows if row.difference]))
-    return [_with_verdict(row, next(found), alpha) if row.difference else row for row in rows]
+    decided = iter(adjusted([row.difference for row in rows if row.difference]))
+    return [_with_verdict(row, next(decided), alpha) if row.difference else row for row in rows]
 
 
-def _with_verdict(row: Row, found: Difference, alpha: float) -> Row:
+def _with_verdict(row: Row, difference: Difference, alpha: float) -> Row:
     verdict: Verdict = "GOT WORSE"
-    if found.worse <= 0:
+    if difference.worse <= 0:
         verdict = "no worse"
-    elif found.worse <= row.tolerance + 1e-9:  # rounding must not fail a drop as large as the tolerance
+    elif difference.worse <= row.tolerance + 1e-9:  # rounding must not fail a drop as large as the tolerance
         verdict = "within tolerance"
-    elif found.p_adjusted is None or found.p_adjusted > alpha:
+    elif difference.p_adjusted is None or difference.p_adjusted > alpha:
         verdict = "not significant"
-    return replace(row, difference=found, verdict=verdict)
+    return replace(row, difference=difference, verdict=verdict)
 
 
 # -- what got worse, and where --------------------------------------------------------------------------------
@@ -268,17 +269,17 @@ def _explained(before: Numbers, after: Numbers, row: Row) -> Row:
 def _worst(before: Numbers, after: Numbers, row: Row) -> list[Change]:
     """The score under each of its conditions alone, where these are several and have rows; largest falls first."""
     first, second = before.scores(row.suite, row.against), after.scores(row.suite, row.checkpoint)
-    found: dict[str, tuple[float, Change]] = {}  # by condition: a score may stand under two headings
+    changes: dict[str, tuple[float, Change]] = {}  # by condition: a score may stand under two headings
     for score in row.suite.scores:
         alone = len(score.conditions) == 1 < len(row.score.conditions) and score.conditions[0] in row.score.conditions
         same = score.at == row.score.at and score.metric.name in (TOP1.name, row.score.metric.name)
-        what = what_of(score)
-        if alone and same and what in first and what in second:
+        identity = what_of(score)
+        if alone and same and identity in first and identity in second:
             sign = 1 if score.metric.higher_is_better else -1
             words = apart_in_words(score.conditions[0], row.score.conditions)
-            change = Change(condition=words, before=first[what].value, after=second[what].value)
-            found[words] = (sign * (change.after - change.before), change)
-    return [change for fall, change in sorted(found.values(), key=lambda pair: pair[0]) if fall < 0]
+            change = Change(condition=words, before=first[identity].value, after=second[identity].value)
+            changes[words] = (sign * (change.after - change.before), change)
+    return [change for fall, change in sorted(changes.values(), key=lambda pair: pair[0]) if fall < 0]
 
 
 def _flipped(before: Side | None, after: Side | None, score: Score) -> list[Flip]:
@@ -311,18 +312,14 @@ def common(
                 f"--against {against} is for one candidate, not {len(candidates)}; name it with --checkpoint NAME."
             )
         return [(against, candidates[0])], []
-    found = list(names) or sorted(before.names)  # what the candidate lacks of them cannot be compared
+    judged = list(names) or sorted(before.names)  # what the candidate lacks of them cannot be compared
     if not names and not before.names & after.names:
         raise CannotCompareError(
-            f"no checkpoint is in both {before.place} ({_some(before.names)}) and {after.place} "
-            f"({_some(after.names)}); compare two names with --checkpoint NAME --against NAME OF THE BASELINE."
+            f"no checkpoint is in both {before.place} ({some(sorted(before.names)) or 'none'}) and {after.place} "
+            f"({some(sorted(after.names)) or 'none'}); compare two names with --checkpoint NAME --against NAME OF THE "
+            "BASELINE."
         )
     notes = [
-        f"not judged, as only {after.place} has it: {name}" for name in sorted(after.names - set(found)) if not names
+        f"not judged, as only {after.place} has it: {name}" for name in sorted(after.names - set(judged)) if not names
     ]
-    return [(name, name) for name in found], notes
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:4]
-    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if shown else "none"
+    return [(name, name) for name in judged], notes

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 from bench import __version__
 from bench.compare.differences import Difference
 from bench.compare.gate import Report, Row
+from bench.compare.texts import interval, p_value, signed
 from bench.records import Estimate
 from bench.text import render, render_markdown
 
@@ -19,6 +20,8 @@ _HEADINGS = (
     "suite", "checkpoint", "score", "before", "after", "difference", "95% interval", "p", "tolerance", "n", "test",
     "verdict",
 )  # fmt: skip
+_DIGITS, _P_DIGITS = 2, 4
+"""Behind the point: more than in tables, as a drop is held against a tolerance, and p against an alpha of any size."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold even escaped."""
 
@@ -121,9 +124,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.score.column,
         f"{scale * found.before.value:.2f}",
         f"{scale * found.after.value:.2f}",
-        f"{scale * found.value:+.2f}",
-        _interval(found, scale),
-        _p(found.p_adjusted),
+        signed(found.value, scale, _DIGITS),
+        interval(found.ci_low, found.ci_high, scale, _DIGITS),
+        p_value(found.p_adjusted, _P_DIGITS),
         f"{scale * row.tolerance:g}",
         f"{found.after.n:,}",
         found.how + ("" if found.lost is None else f" −{found.lost} +{found.gained}"),
@@ -131,21 +134,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _interval(found: Difference, scale: int) -> str:
-    if found.ci_low is None or found.ci_high is None:
-        return "–"
-    return f"{scale * found.ci_low:+.2f} … {scale * found.ci_high:+.2f}"
-
-
 def _title(row: Row) -> str:
     """What got worse, in a line."""
     found, scale = row.difference, _scale(row)
     if found is None:
         return f"{row.suite.name}, {_named(row)}"
-    unit = " points" if scale == 100 else ""
+    change = signed(found.value, scale, _DIGITS) + (" points" if scale == 100 else "")
     return (
         f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * found.before.value:.2f} → "
-        f"{scale * found.after.value:.2f} ({scale * found.value:+.2f}{unit}, p {_p(found.p_adjusted)} by Holm)"
+        f"{scale * found.after.value:.2f} ({change}, p {p_value(found.p_adjusted, _P_DIGITS)} by Holm)"
     )
 
 
@@ -232,12 +229,6 @@ def _named(row: Row) -> str:
 
 def _scale(row: Row) -> int:
     return 100 if row.score.metric.unit == "fraction" else 1
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return f"{p:.2g}" if p >= 0.0001 else "<0.0001"
 
 
 def _xml(text: str) -> str:

@@ -3,7 +3,7 @@
 Taori et al. 2020, arXiv 2007.00644; see `bench.metrics.line`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.board.leaderboard import Board
@@ -15,6 +15,14 @@ from bench.records import Estimate
 from bench.reference import published
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracies:
+    """Of one model."""
+
+    clean: Estimate
+    shifted: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,68 +79,71 @@ def effective_robustness(board: Board, store: Store) -> list[Lined]:
             f"effective robustness needs a clean accuracy beside a shifted one, which suite {suite.name!r} lacks; "
             "imagenet-r, imagenet-c and digits-c are suites that have both."
         )
-    found = []
+    lines = []
     points = _accuracies(board, store, clean, shifted)
-    if len({one.value for _, one, _ in points}) > 2:
-        fit = Fit(name=f"the {len(points)} checkpoints of this table", line=_fit([(c, s) for _, c, s in points]))
-        found.append(_lined(fit, clean, shifted, points))
+    if len({each.clean.value for each in points.values()}) > 2:
+        fit = Fit(name=f"the {len(points)} checkpoints of this table", line=_fit(points.values()))
+        lines.append(_lined(fit, clean, shifted, points))
     whole = Score(metric=TOP1, conditions=clean.conditions, column=f"clean {clean.conditions[0].data.dataset}")
     accuracies = published_accuracies(suite.name, shifted.column)
     if len(accuracies) > 2:
         fit = Fit(name=f"{len(accuracies)} published models of the registry (timm, GSAM)", line=_fit(accuracies))
-        found.append(_lined(fit, whole, shifted, _accuracies(board, store, whole, shifted)))
-    if not found:
+        lines.append(_lined(fit, whole, shifted, _accuracies(board, store, whole, shifted)))
+    if not lines:
         raise BenchError(
             f"a line through {suite.name} needs at least three checkpoints of different clean accuracy, and "
             f"{len(points)} are stored whole; `bench run --suite {suite.name}` measures more."
         )
-    return found
+    return lines
 
 
-def published_accuracies(suite: str, heading: str) -> list[tuple[Estimate, Estimate]]:
+def published_accuracies(suite: str, heading: str) -> list[Accuracies]:
     """Clean and shifted accuracy of the registry's checkpoints, each from one source, at their own crop."""
-    found = []
+    accuracies = []
     for entry in checkpoints:
         for name in entry.published:
             numbers = [number for number in published(name) if number.crop in (None, entry.crop)]
             by_score = {(n.suite, n.score): Estimate(value=n.value, n=n.images) for n in numbers}
             clean, shifted = by_score.get(("imagenet", "top-1")), by_score.get((suite, heading))
             if clean is not None and shifted is not None:
-                found.append((clean, shifted))
+                accuracies.append(Accuracies(clean=clean, shifted=shifted))
                 break
-    return found
+    return accuracies
 
 
-def _accuracies(
-    board: Board, store: Store, clean: Score, shifted: Score
-) -> list[tuple[StoredCheckpoint, Estimate, Estimate]]:
-    """Of the checkpoints that have both."""
-    shown = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
-    found = []
-    for checkpoint, estimate in shown.items():
+def _accuracies(board: Board, store: Store, clean: Score, shifted: Score) -> dict[StoredCheckpoint, Accuracies]:
+    """Both accuracies of the checkpoints that have them."""
+    estimates = {row.checkpoint: row.estimate for row in board.rows if row.score is shifted}
+    accuracies = {}
+    for checkpoint, estimate in estimates.items():
         cells = [board.cells.get((checkpoint.model, condition)) for condition in clean.conditions]
         outcomes = [store.read(cell.key) for cell in cells if cell is not None]
         if len(outcomes) == len(cells):
-            found.append((checkpoint, clean.metric.function(*outcomes), estimate))
-    return found
+            accuracies[checkpoint] = Accuracies(clean=clean.metric.function(*outcomes), shifted=estimate)
+    return accuracies
 
 
-def _fit(accuracies: Sequence[tuple[Estimate, Estimate]]) -> LogitLine:
+def _fit(accuracies: Collection[Accuracies]) -> LogitLine:
     return fit_line(
-        [clean.value for clean, _ in accuracies],
-        [shifted.value for _, shifted in accuracies],
-        clip=1 / (2 * min(min(clean.n, shifted.n) for clean, shifted in accuracies)),  # half an image
+        [each.clean.value for each in accuracies],
+        [each.shifted.value for each in accuracies],
+        clip=1 / (2 * min(min(each.clean.n, each.shifted.n) for each in accuracies)),  # half an image
     )
 
 
-def _lined(
-    fit: Fit, clean: Score, shifted: Score, accuracies: Sequence[tuple[StoredCheckpoint, Estimate, Estimate]]
-) -> Lined:
-    xs = [one.value for _, one, _ in accuracies]
+def _lined(fit: Fit, clean: Score, shifted: Score, accuracies: Mapping[StoredCheckpoint, Accuracies]) -> Lined:
+    xs = [each.clean.value for each in accuracies.values()]
     expected, (low, high) = fit.line.expected(xs).tolist(), fit.line.band(xs)
     points = [
-        Point(checkpoint=checkpoint, clean=one, shifted=other, expected=value, low=float(bottom), high=float(top))
-        for (checkpoint, one, other), value, bottom, top in zip(accuracies, expected, low, high, strict=True)
+        Point(
+            checkpoint=checkpoint,
+            clean=each.clean,
+            shifted=each.shifted,
+            expected=value,
+            low=float(bottom),
+            high=float(top),
+        )
+        for (checkpoint, each), value, bottom, top in zip(accuracies.items(), expected, low, high, strict=True)
     ]
     ordered = sorted(points, key=lambda point: (-point.effective_robustness, point.checkpoint.name))
     return Lined(fit=fit, clean=clean.column, shifted=shifted.column, points=ordered)

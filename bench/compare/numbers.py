@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from bench.board.leaderboard import Board
-from bench.board.tables import long_table, read_csv
+from bench.board.tables import long_table, metadata_of, read_csv
 from bench.compare.sides import CannotCompareError, Side
 from bench.errors import one_line
 from bench.records import Estimate, Scalar
@@ -131,7 +131,8 @@ def published(paths: Sequence[Path]) -> Numbers:
     """Numbers from files that `bench table --format csv`, `bench run` or `bench publish` wrote.
 
     Raises:
-        BenchError: a file is not such a table.
+        BenchError: a file is not such a table, or the metadata that it needs are not beside it.
+        RunError: these are damaged.
         CannotCompareError: what `bench publish` wrote beside it is damaged.
     """
     frames = [read_csv(path) for path in paths]
@@ -144,7 +145,7 @@ def published(paths: Sequence[Path]) -> Numbers:
 
 def _fingerprints(table: Path) -> tuple[str, Mapping[str, str]] | None:
     """The suite of a table and the fingerprints of its data, if they stand in a file beside it."""
-    path = table.with_name(f"{table.stem}.meta.json")
+    path = metadata_of(table)
     if not path.exists():
         return None
     try:

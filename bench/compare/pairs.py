@@ -4,7 +4,6 @@ Chen, Hsieh & Gong 2022 (arXiv 2106.01548) hold that ViT and MLP-Mixer gain more
 ResNet does, and more on corrupted than on clean images. Shapes: N images.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,26 +59,22 @@ class Compared:
     notes: Sequence[str]
 
 
-def pairs(board: Board, store: Store, family: str | None = None) -> list[Pair]:
-    """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner."""
-    found = [
-        Pair(before=before, after=after, differs=_differs(store, after))
+def pairs(board: Board, family: str | None = None) -> list[Pair]:
+    """The pairs of a board that differ in SAM, by family and name; either may name the other as its partner.
+
+    Args:
+        board: with the checkpoints.
+        family: only pairs of a family.
+    """
+    every = [
+        Pair(before=before, after=after, differs=after.pair_differs)
         for after in board.checkpoints
         for before in board.checkpoints
         if before.sam == "none" != after.sam
         and (after.pairs_with == before.name or before.pairs_with == after.name)
         and family in (None, after.family)
     ]
-    return sorted(found, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
-
-
-def _differs(store: Store, checkpoint: StoredCheckpoint) -> str:
-    """`pair_differs` of the registry entry as it is stored."""
-    for path in sorted(store.root.glob("checkpoints/*.json")):
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        if (entry["name"], entry["model"]) == (checkpoint.name, checkpoint.model):
-            return str(entry.get("pair_differs", ""))
-    return ""
+    return sorted(every, key=lambda pair: (pair.after.family, pair.after.name, pair.after.model, pair.before.model))
 
 
 # -- what SAM gains ------------------------------------------------------------------------------------------------
@@ -102,15 +97,15 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
     notes: list[str] = []
     for board in boards:
         headline, accuracy = board.suite.headline, board.suite.accuracy
-        for pair in pairs(board, store, family):
+        for pair in pairs(board, family):
             sides = sides_of(pair, board, store)
             try:
-                found = differences(*sides, [headline], seed=seed)
-                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else found
+                headlines = differences(*sides, [headline], seed=seed)
+                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else headlines
             except CannotCompareError as error:
                 notes.append(f"left out: {error}")
                 continue
-            rows += [(pair, one) for one in found]
+            rows += [(pair, one) for one in headlines]
             gains.setdefault(pair, []).extend(some if accuracy else [])
     if not rows:
         names = ", ".join(board.suite.name for board in boards)
@@ -142,12 +137,12 @@ def _overall(pair: Pair, rows: Sequence[Difference]) -> Overall:
 
 
 def _adjusted(rows: Sequence[tuple[Pair, Difference]], overall: Sequence[Overall], notes: Sequence[str]) -> Compared:
-    """With p adjusted for the rows of suites and the overall ones together."""
-    known = [p for p in (*(row.p for _, row in rows), *(one.p for one in overall)) if p is not None]
+    """Adjust p for the rows of suites and the overall ones together."""
+    known = [p for p in (*(row.p for _, row in rows), *(mean.p for mean in overall)) if p is not None]
     values = iter(holm(known).tolist())
     return Compared(
         rows=[(pair, row if row.p is None else replace(row, p_adjusted=next(values))) for pair, row in rows],
-        overall=[one if one.p is None else replace(one, p_adjusted=next(values)) for one in overall],
+        overall=[mean if mean.p is None else replace(mean, p_adjusted=next(values)) for mean in overall],
         notes=notes,
     )
 
@@ -196,54 +191,61 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
         family: only this one, and `BASELINE`.
         seed: of the bootstrap.
     """
-    found = []
+    gained = []
     for board in boards:
-        scores = (board.suite.clean, board.suite.accuracy)
-        if scores[0] is None or scores[1] is None:
+        if board.suite.clean is None or board.suite.accuracy is None:
             continue
-        by_family: dict[str, list[tuple[_ByImage, _ByImage]]] = {}
-        for pair in pairs(board, store):
-            changes = _changes(sides_of(pair, board, store), (scores[0], scores[1]))
-            if changes is not None and (family in (None, pair.after.family) or pair.after.family == BASELINE):
-                by_family.setdefault(pair.after.family, []).append(changes)
-        means = {name: _mean_change(some) for name, some in by_family.items()}
+        by_family: dict[str, list[_Changes]] = {}
+        for pair in pairs(board):
+            sides = sides_of(pair, board, store)
+            clean, shifted = _change(sides, board.suite.clean), _change(sides, board.suite.accuracy)
+            if clean and shifted and (family in (None, pair.after.family) or pair.after.family == BASELINE):
+                by_family.setdefault(pair.after.family, []).append(_Changes(clean=clean, shifted=shifted))
+        means = {
+            name: _Changes(clean=_mean([each.clean for each in some]), shifted=_mean([each.shifted for each in some]))
+            for name, some in by_family.items()
+        }
         base = means.get(BASELINE)
-        for name, (clean, shifted) in means.items():
+        for name, mean in means.items():
             key = f"gains/{board.suite.name}"
             beyond = None if base is None or name == BASELINE else base
-            found.append(
+            gained.append(
                 Gains(
                     suite=board.suite.name,
                     family=name,
                     pairs=len(by_family[name]),
-                    clean=_contrast(clean, seed, key),
-                    shifted=_contrast(shifted, seed, key),
-                    more=_contrast(_less(shifted, clean), seed, key),
-                    clean_beyond=_contrast(_less(clean, beyond[0]), seed, key) if beyond else None,
-                    shifted_beyond=_contrast(_less(shifted, beyond[1]), seed, key) if beyond else None,
+                    clean=_contrast(mean.clean, seed, key),
+                    shifted=_contrast(mean.shifted, seed, key),
+                    more=_contrast(_less(mean.shifted, mean.clean), seed, key),
+                    clean_beyond=_contrast(_less(mean.clean, beyond.clean), seed, key) if beyond else None,
+                    shifted_beyond=_contrast(_less(mean.shifted, beyond.shifted), seed, key) if beyond else None,
                 )
             )
-    return found
+    return gained
 
 
-def _changes(sides: tuple[Side, Side], scores: tuple[Score, Score]) -> tuple[_ByImage, _ByImage] | None:
-    """What each image gains under each of two scores; None where a cell is missing or a score is not by image."""
-    found = []
-    for score in scores:
-        try:
-            first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
-        except CannotCompareError:
-            return None
-        if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
-            return None
-        first_NC, second_NC = aligned(first, second, score.metric.name)
-        found.append({digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]})
-    return found[0], found[1]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Changes:
+    """What images gain."""
+
+    clean: _ByImage
+    shifted: _ByImage
 
 
-def _mean_change(changes: Sequence[tuple[_ByImage, _ByImage]]) -> tuple[_ByImage, _ByImage]:
-    clean, shifted = (_summed([(1 / len(changes), change[i]) for change in changes]) for i in (0, 1))
-    return clean, shifted
+def _change(sides: tuple[Side, Side], score: Score) -> _ByImage | None:
+    """What each image gains under a score; None where a cell is missing or the score is not by image."""
+    try:
+        first, second = (score.metric.parts(side.outcomes(score)) for side in sides)
+    except CannotCompareError:
+        return None
+    if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
+        return None
+    first_NC, second_NC = aligned(first, second, score.metric.name)
+    return {digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]}
+
+
+def _mean(changes: Sequence[_ByImage]) -> _ByImage:
+    return _summed([(1 / len(changes), change) for change in changes])
 
 
 def _less(first: _ByImage, second: _ByImage) -> _ByImage:
@@ -251,11 +253,11 @@ def _less(first: _ByImage, second: _ByImage) -> _ByImage:
 
 
 def _summed(terms: Iterable[tuple[float, _ByImage]]) -> _ByImage:
-    found: dict[str, Array] = {}
+    sums: dict[str, Array] = {}
     for weight, values in terms:
         for images, values_N in values.items():
-            found[images] = found.get(images, np.zeros(len(values_N))) + weight * values_N
-    return found
+            sums[images] = sums.get(images, np.zeros(len(values_N))) + weight * values_N
+    return sums
 
 
 def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
@@ -265,7 +267,7 @@ def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
 
 
 def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Interval | None:
-    """By bootstrap where all is of the same images, else from the sum of the variances; None where nothing changes."""
+    """The interval, by bootstrap where all is of the same images, else by variances; None where nothing changes."""
     if min(map(len, parts)) < 2 or not any(np.any(values_N) for values_N in parts):
         return None
     if len(parts) == 1 and np.count_nonzero(parts[0]) >= FEW:
@@ -278,7 +280,7 @@ def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Inte
 
 
 def _alone(change_N: Array) -> Interval:
-    """Of the mean change of one set of images."""
+    """The interval of the mean change of one set of images."""
     if not np.any(change_N):
         return 0.0, 0.0
     if np.count_nonzero(change_N) < FEW:

@@ -27,7 +27,7 @@ class Side:
     """What was read, by key: a suite's scores share their cells (96 of ImageNet-C, some 0.5 GB)."""
 
     def outcomes(self, score: Score) -> list[Outcome]:
-        """Of the score's conditions.
+        """The outcomes of the score's conditions.
 
         Raises:
             CannotCompareError: a cell is not stored.
@@ -42,7 +42,7 @@ class Side:
         return [self._read(cell.key) for cell in cells if cell is not None]
 
     def stored(self, condition: Condition) -> Outcome | None:
-        """Of a condition; None where the cell is not stored."""
+        """The outcome of a condition; None where the cell is not stored."""
         cell = self.board.cells.get((self.checkpoint.model, condition))
         return None if cell is None else self._read(cell.key)
 

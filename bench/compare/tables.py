@@ -12,6 +12,7 @@ from bench.compare.differences import Difference
 from bench.compare.flips import Flip
 from bench.compare.lines import Lined
 from bench.compare.pairs import Compared, Contrast, Gains, Pair
+from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
 from bench.records import Scalar
 from bench.suite.words import where
 from bench.text import render, render_markdown
@@ -82,9 +83,9 @@ def between(board: Board, rows: Sequence[Difference], before: str, after: str) -
     cells = [
         [
             where(row.score),
-            _value(row, row.before.value),
-            _value(row, row.after.value),
-            *_tested(row),
+            value(row, row.before.value),
+            value(row, row.after.value),
+            *tested(row),
             *("–" if count is None else str(count) for count in (row.lost, row.gained)),
         ]
         for row in rows
@@ -183,13 +184,7 @@ def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[G
     for one in gains:
         by_suite.setdefault(one.suite, []).append(one)
     found += [_question(suite, some) for suite, some in by_suite.items()]
-    everyone = dict.fromkeys([pair for pair, _ in compared.rows])
-    differs = [
-        f"{pair.after.name} differs from {pair.before.name} in more than SAM: {pair.differs}."
-        for pair in everyone
-        if pair.differs
-    ]
-    notes = [*differs, *compared.notes, ONE_TRAINING]
+    notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, ONE_TRAINING]
     last = found[-1]
     found[-1] = Section(
         title=last.title, about=last.about, headings=last.headings, rows=last.rows, notes=[*last.notes, *notes]
@@ -222,9 +217,9 @@ def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
             [
                 names[pair.after],
                 pair.after.family,
-                _value(row, row.before.value),
-                _value(row, row.after.value),
-                *_tested(row),
+                value(row, row.before.value),
+                value(row, row.after.value),
+                *tested(row),
                 *_mark(pair)[:marked],
             ]
             for pair, row in rows
@@ -244,10 +239,7 @@ def _overall(compared: Compared) -> Section:
                 one.pair.after.name,
                 one.pair.after.family,
                 str(one.suites),
-                _points(one.value),
-                _between(one.ci_low, one.ci_high),
-                _p(one.p),
-                _p(one.p_adjusted),
+                *tested_overall(one),
                 *_mark(one.pair)[:marked],
             ]
             for one in compared.overall
@@ -288,8 +280,8 @@ def _shown(contrast: Contrast | None) -> str:
     if contrast is None:
         return "–"
     if contrast.ci_low is None or contrast.ci_high is None:
-        return _points(contrast.value)
-    return f"{_points(contrast.value)} {_between(contrast.ci_low, contrast.ci_high)}"
+        return signed(contrast.value)
+    return f"{signed(contrast.value)} {interval(contrast.ci_low, contrast.ci_high)}"
 
 
 def pair_records(compared: Compared) -> list[Record]:
@@ -368,7 +360,7 @@ def line_section(board: Board, lined: Lined) -> Section:
                 f"{100 * point.shifted.value:.1f}",
                 f"{100 * point.expected:.1f}",
                 f"{100 * point.low:.1f} to {100 * point.high:.1f}",
-                _points(point.effective_robustness),
+                signed(point.effective_robustness),
             ]
             for point in lined.points
         ],
@@ -402,38 +394,6 @@ def line_records(board: Board, every: Sequence[Lined]) -> list[Record]:
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
-
-
-def _tested(row: Difference) -> list[str]:
-    fraction = row.score.metric.unit == "fraction"
-    return [
-        _points(row.value, fraction),
-        _between(row.ci_low, row.ci_high, fraction),
-        _p(row.p),
-        _p(row.p_adjusted),
-    ]
-
-
-def _value(row: Difference, value: float) -> str:
-    if row.score.metric.unit == "pixels":
-        return f"{value:.0f}"
-    return f"{100 * value:.1f}" if row.score.metric.unit == "fraction" else f"{value:.3f}"
-
-
-def _points(value: float, fraction: bool = True) -> str:
-    """With a sign, but for nothing."""
-    text = f"{100 * value:+.1f}" if fraction else f"{value:+.3f}"
-    return text if float(text) else text[1:]
-
-
-def _between(low: float | None, high: float | None, fraction: bool = True) -> str:
-    return "–" if low is None or high is None else f"[{_points(low, fraction)}, {_points(high, fraction)}]"
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def _digits(value: float | None) -> float | None:

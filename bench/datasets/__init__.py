@@ -33,6 +33,14 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """What the whole of a split has."""
+
+    images: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """A registered data set; opening it is left until it is needed."""
 
@@ -46,8 +54,8 @@ class Dataset:
     keeps the set out of these suites."""
     metric: Literal["top1", "mean_per_class_accuracy"] = "top1"
     """What its authors score it by."""
-    expected: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Split to the images and the classes that the whole of it has, where that is known."""
+    expected: Mapping[str, Whole] = field(default_factory=dict)
+    """By split, where that is known."""
     about: str = ""
     """One sentence: what it is, how many images."""
     licence: str = ""
@@ -142,10 +150,10 @@ class Library:
                 self._opened[name, split] = self._open(name, split)
             except AbsentError as error:
                 self._opened[name, split] = error
-        found = self._opened[name, split]
-        if isinstance(found, AbsentError):
-            raise found
-        return found
+        opened = self._opened[name, split]
+        if isinstance(opened, AbsentError):
+            raise opened
+        return opened
 
     def _announce(self, name: str) -> None:
         splits = len(datasets.get(name).splits)

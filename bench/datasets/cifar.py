@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets import Dataset, Samples, datasets
+from bench.datasets import Dataset, Samples, Whole, datasets
 from bench.datasets.readers.columns import class_places
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
 from bench.datasets.spaces import CIFAR10, CIFAR100
@@ -83,7 +83,7 @@ class CifarSamples:
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def stamp(self, index: int) -> int:
-        """From the pixels themselves: they are at hand."""
+        """A hash of the pixels themselves, which are at hand."""
         return int.from_bytes(hashlib.blake2b(self._planes[index].tobytes(), digest_size=8).digest())
 
 
@@ -127,19 +127,19 @@ def _open_python(version: _Version, split: str, folder: Path) -> CifarSamples:
     batches = [_unpickle(folder / file) for file in version.files[split]]
     labels, planes = [], []
     for batch, file in zip(batches, version.files[split], strict=True):
-        data, found = batch.get(b"data"), batch.get(version.labels_key)
+        data, numbers = batch.get(b"data"), batch.get(version.labels_key)
         if (
             not isinstance(data, np.ndarray)
             or data.dtype != np.uint8
-            or data.shape != (len(found or ()), _PIXELS)
-            or not all(isinstance(label, int) for label in found or ())
+            or data.shape != (len(numbers or ()), _PIXELS)
+            or not all(isinstance(label, int) for label in numbers or ())
         ):
             raise BenchError(
                 f"{folder / file} is not a batch of {version.class_space.name}: `data` (n, {_PIXELS}) of uint8 and n "
                 f"numbers in `{version.labels_key.decode()}` were wanted; obtain it again."
             )
         planes.append(data)
-        labels.append(np.array(found, dtype=np.int64))
+        labels.append(np.array(numbers, dtype=np.int64))
     return CifarSamples(split, _checked(np.concatenate(labels), version, folder), np.concatenate(planes))
 
 
@@ -239,7 +239,9 @@ def _dataset(name: str, version: _Version, title: str, size: str) -> Dataset:
         open=functools.partial(_open, version, name),
         splits=("test", "train"),
         fit=("train",),
-        expected={"test": (10_000, classes), "train": (50_000, classes)},
+        expected={
+            split: Whole(images=images, classes=classes) for split, images in (("test", 10_000), ("train", 50_000))
+        },
         about=f"{title}: 10,000 test and 50,000 training photographs at 32×32 in {classes} classes (Krizhevsky 2009).",
         licence="none stated by its authors",
         source=_SOURCES[name],

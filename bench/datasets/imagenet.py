@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
-from bench.datasets import Dataset, Samples, datasets
+from bench.datasets import Dataset, Samples, Whole, datasets
 from bench.datasets.readers.folder import FolderSamples, class_folders, existing_folder
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
 from bench.errors import AbsentError, BenchError
@@ -37,8 +37,8 @@ def real_labels() -> Mapping[str, tuple[int, ...]]:
 
 def real_labels_of(sample_id: str) -> tuple[int, ...] | None:
     """The reassessed labels of a sample, found by its file's name; None where that is not a validation file's."""
-    found = _VAL_NAME.search(sample_id)
-    return real_labels().get(found[1]) if found else None
+    match = _VAL_NAME.search(sample_id)
+    return real_labels().get(match[1]) if match else None
 
 
 def _absent(name: str) -> AbsentError:
@@ -123,10 +123,12 @@ def _variant_folder(place: Path, variant: str) -> Path:
     place = place.absolute()  # `.` has no name
     if _is_variant(place.name, variant):
         return place
-    found = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
-    if found:
+    folders = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
+    if folders:
         # Some archives unpack to a folder of the same name within.
-        return _below(found[0], tuple(inner.name for inner in found[0].iterdir() if _is_variant(inner.name, variant)))
+        return _below(
+            folders[0], tuple(inner.name for inner in folders[0].iterdir() if _is_variant(inner.name, variant))
+        )
     if not any(_is_variant(p.name, v) for p in (place, *place.iterdir()) for v in V2_VARIANTS):
         raise BenchError(
             f"imagenet-v2 was given as {place}, but neither its name nor that of a folder in it says which of "
@@ -160,23 +162,23 @@ def _open_c(split: str, place: Path | None) -> Samples:
     corruption, _, severity = split.partition("/")
     group = next(group for group, names in GROUPS.items() if corruption in names)
     root = existing_folder(place, "imagenet-c")
-    found = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
-    if not (found and (found[0] / severity).is_dir()) and (root / MADE_HERE).exists():
+    folders = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
+    if not (folders and (folders[0] / severity).is_dir()) and (root / MADE_HERE).exists():
         raise AbsentError(
             f"imagenet-c at {root} lacks severity {severity} of {corruption}: it was generated, so make that too "
             f"(bench data make-c imagenet=… --out {root} --corruption {corruption} --severity {severity})."
         )
-    if not found:
+    if not folders:
         _check_looks_like_c(root)
         raise AbsentError(
             f"imagenet-c at {root} lacks {corruption}: unpack {group}.tar of {datasets.get('imagenet-c').source} there."
         )
-    if not (found[0] / severity).is_dir():
+    if not (folders[0] / severity).is_dir():
         raise AbsentError(
             f"imagenet-c at {root} lacks severity {severity} of {corruption}: unpack {group}.tar of "
             f"{datasets.get('imagenet-c').source} there again."
         )
-    samples = class_folders(found[0] / severity, IMAGENET, "imagenet-c")
+    samples = class_folders(folders[0] / severity, IMAGENET, "imagenet-c")
     _check_count(f"imagenet-c under one severity of {corruption}", 50_000)(samples)
     return samples
 
@@ -202,7 +204,7 @@ _register(
         name="imagenet",
         class_space=IMAGENET,
         open=_open_folders("imagenet", IMAGENET, ("val", "validation"), _check_validation_set),
-        expected={"test": (50_000, 1000)},
+        expected={"test": Whole(images=50_000, classes=1000)},
         about="ImageNet-1k's validation set (Russakovsky et al. 2015, arXiv 1409.0575), 50,000 photographs.",
         licence="image-net.org's terms of access: non-commercial research",
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
@@ -216,7 +218,7 @@ _register(
         class_space=IMAGENET,
         open=_open_v2,
         splits=V2_VARIANTS,
-        expected=dict.fromkeys(V2_VARIANTS, (10_000, 1000)),
+        expected=dict.fromkeys(V2_VARIANTS, Whole(images=10_000, classes=1000)),
         about="A new test set, made as ImageNet's was (Recht et al. 2019, arXiv 1902.10811), 3 × 10,000 photographs.",
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://huggingface.co/datasets/vaishaal/ImageNetV2",
@@ -229,7 +231,7 @@ _register(
         name="imagenet-r",
         class_space=IMAGENET,
         open=_open_folders("imagenet-r", IMAGENET_R, ("imagenet-r",), _check_count("imagenet-r", 30_000)),
-        expected={"test": (30_000, 200)},
+        expected={"test": Whole(images=30_000, classes=200)},
         about="Renditions of 200 classes (Hendrycks et al. 2021, arXiv 2006.16241), 30,000 pictures.",
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
@@ -242,7 +244,7 @@ _register(
         name="imagenet-a",
         class_space=IMAGENET,
         open=_open_folders("imagenet-a", IMAGENET_A, ("imagenet-a",), _check_count("imagenet-a", 7_500)),
-        expected={"test": (7_500, 200)},
+        expected={"test": Whole(images=7_500, classes=200)},
         about="Photographs that a ResNet-50 got wrong, 200 classes (Hendrycks et al. 2021, arXiv 1907.07174), 7,500.",
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
@@ -255,7 +257,7 @@ _register(
         name="imagenet-sketch",
         class_space=IMAGENET,
         open=_open_folders("imagenet-sketch", IMAGENET, ("sketch",), _check_count("imagenet-sketch", 50_889)),
-        expected={"test": (50_889, 1000)},
+        expected={"test": Whole(images=50_889, classes=1000)},
         about="Sketches of the 1000 classes (Wang et al. 2019, arXiv 1905.13549), 50,889 pictures, some of them black.",
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://huggingface.co/datasets/songweig/imagenet_sketch",
@@ -270,7 +272,7 @@ _register(
         open=_open_c,
         splits=tuple(f"{name}/{severity}" for names in GROUPS.values() for name in names for severity in range(1, 6)),
         expected={
-            f"{name}/{severity}": (50_000, 1000)
+            f"{name}/{severity}": Whole(images=50_000, classes=1000)
             for names in GROUPS.values()
             for name in names
             for severity in range(1, 6)

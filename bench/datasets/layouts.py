@@ -39,7 +39,7 @@ class Layout:
         names = [name for several in self.files.values() for name in several]
         return next((root for root in roots if any((root / name).is_file() for name in names)), None)
 
-    def samples(self, root: Path, split: str, space: ClassSpace, what: str) -> FolderSamples:
+    def samples(self, root: Path, split: str, space: ClassSpace, subject: str) -> FolderSamples:
         """The images of a split, in the order of their ids `CLASS/FILE`, as class folders of them would have.
 
         Raises:
@@ -47,16 +47,16 @@ class Layout:
             BenchError: it is not as it must be, or names a class that there is not.
             RunError: it is damaged, or images that it lists are missing.
         """
-        found = next((root / name for name in self.files[split] if (root / name).is_file()), None)
-        if found is None:
+        file = next((root / name for name in self.files[split] if (root / name).is_file()), None)
+        if file is None:
             raise AbsentError(
-                f"split {split!r} of {what} is not at {root}: {' or '.join(self.files[split])} was looked for there; "
-                "unpack it there too."
+                f"split {split!r} of {subject} is not at {root}: {' or '.join(self.files[split])} was looked for "
+                "there; unpack it there too."
             )
-        listing = self.read(root, found, split, space)
+        listing = self.read(root, file, split, space)
         if not listing:
-            raise BenchError(f"{found} lists no images; obtain it again.")
-        return _listed(root, listing, space, found)
+            raise BenchError(f"{file} lists no images; obtain it again.")
+        return _listed(root, listing, space, file)
 
 
 def _listed(root: Path, listing: Listing, space: ClassSpace, source: Path) -> FolderSamples:
@@ -92,7 +92,7 @@ def folded(name: str) -> str:
 
 
 def label_by_name(space: ClassSpace) -> Callable[[str], int | None]:
-    """From a class's name, however it is spelt, to its index in the class space; None where it is no class."""
+    """The index in the class space of a class's name, however it is spelt; None where it is no class."""
     labels = {folded(name): index for index, name in enumerate(space.classes)}
     return lambda name: labels.get(folded(name))
 

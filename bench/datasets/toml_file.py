@@ -185,7 +185,7 @@ def _open_shards(entry: Entry, space: ClassSpace, split: str, place: Path | None
 
 
 def _place(entry: Entry, form: str, split: str, place: Path | None) -> Path:
-    """Of a form whose splits are places; the one that the user gave is of what is scored.
+    """The place of a split, of a form whose splits are places; the one that the user gave is of what is scored.
 
     Raises:
         BenchError: the splits have files in common.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from bench.datasets import Dataset, Samples, datasets, layouts
+from bench.datasets import Dataset, Samples, Whole, datasets, layouts
 from bench.datasets.layouts import Layout, label_by_name
 from bench.datasets.readers.folder import class_folders
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
@@ -79,7 +79,7 @@ def _register(
             splits=("test", *(split for split in images if split != "test")),
             fit=tuple(split for split in images if split != "test"),
             metric=metric,
-            expected={split: (count, len(space.classes)) for split, count in images.items()},
+            expected={split: Whole(images=count, classes=len(space.classes)) for split, count in images.items()},
             about=about,
             licence=licence,
             source=source,

@@ -1,30 +1,27 @@
 """What is wrong with data, before a number comes from it: counts, files that do not decode, odd and doubled images."""
 
+import functools
 import hashlib
 import io
-import multiprocessing
-import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from bench.datasets import Dataset, Library, OpenedSplit, Samples
-from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.datasets import Dataset, Library, OpenedSplit, Samples, Whole
+from bench.errors import AbsentError, BenchError, one_line
 from bench.images.decode import decode
+from bench.machine.processes import in_processes
 from bench.progress import Progress
 from bench.records import Array
+from bench.text import some
 
 _CHUNK = 64  # samples that a process looks at between two reports
 _UPRIGHT = 1  # of EXIF's eight orientations
 _NAMED_AT_MOST = 20
-_CLASSES_AT_MOST = 5
-_SPLITS_AT_MOST = 6
 _MODES = {
     "1": "grey",
     "L": "grey",
@@ -120,7 +117,7 @@ def verify(dataset: Dataset, library: Library, workers: int, progress: Progress)
         reports.append(Report(split=split, findings=(Finding(text=f"cannot be opened: {error}", ok=False),)))
     if absent:
         text = f"not here: {next(iter(absent.values()))}"
-        reports.append(Report(split=some(list(absent), _SPLITS_AT_MOST), findings=(Finding(text=text),)))
+        reports.append(Report(split=some(absent), findings=(Finding(text=text),)))
     return reports
 
 
@@ -135,16 +132,12 @@ def _open(dataset: Dataset, library: Library) -> tuple[dict[str, OpenedSplit], d
     return opened, errors
 
 
-def some(names: Sequence[str], count: int) -> str:
-    """The first `count` names, and how many there are beside them."""
-    shown = ", ".join(names[:count])
-    return f"{shown} and {len(names) - count:,} more" if len(names) > count else shown
-
-
 def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
     samples = opened.samples
     looks: list[Look] = []
-    for chunk in _looks(samples, workers):
+    n = len(samples.ids)
+    chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
+    for chunk in in_processes(functools.partial(_look_at, samples), chunks, workers, doing="decodes images"):
         looks += chunk
         progress.advance(len(chunk), f"{opened.dataset.name}, {opened.split}")
     ids = samples.ids.tolist()
@@ -155,38 +148,7 @@ def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
     return Report(split=opened.split, digest=content.hexdigest(), findings=tuple(findings))
 
 
-# -- looking at samples, in processes -------------------------------------------------------------------------
-
-
-def _looks(samples: Samples, workers: int) -> Iterator[list[Look]]:
-    n = len(samples.ids)
-    chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
-    if workers == 0:
-        yield from (_look_at(samples, chunk) for chunk in chunks)
-        return
-    # Spawned, not forked: a fork would copy the threads of the progress bar and of Arrow half-alive.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (samples,))
-    try:
-        yield from pool.map(_look_at_own, chunks)
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"a process that decodes images died ({one_line(error)}), mostly for want of memory; give fewer --workers."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_own: list[Samples] = []
-"""What a process looks at."""
-
-
-def _begin(samples: Samples) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
-    _own.append(samples)
-
-
-def _look_at_own(indices: Sequence[int]) -> list[Look]:
-    return _look_at(_own[0], indices)
+# -- looking at samples -------------------------------------------------------------------------
 
 
 def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
@@ -237,17 +199,20 @@ def _counts(opened: OpenedSplit) -> Iterator[Finding]:
     classes = opened.dataset.class_space.classes
     there = set(opened.samples.labels.tolist())
     n, k = len(opened.samples.ids), len(there)
-    images, whole = opened.dataset.expected.get(opened.split, (None, len(classes)))
-    if images is None:
+    whole = opened.dataset.expected.get(opened.split)
+    if whole is None:
         yield Finding(text=f"{n:,} images, {k:,} of {len(classes):,} classes")
     else:
-        yield _against(n, k, images, whole)
+        yield _against(n, k, whole)
     absent = [name for index, name in enumerate(classes) if index not in there]
-    if absent and whole == len(classes):  # where a set has part of the classes, which ones is not recorded
-        yield Finding(text=f"classes without images: {len(absent):,} ({some(absent, _CLASSES_AT_MOST)})")
+    if absent and (
+        whole is None or whole.classes == len(classes)
+    ):  # where a set has part of the classes, which ones is not recorded
+        yield Finding(text=f"classes without images: {len(absent):,} ({some(absent)})")
 
 
-def _against(n: int, k: int, images: int, classes: int) -> Finding:
+def _against(n: int, k: int, whole: Whole) -> Finding:
+    images, classes = whole.images, whole.classes
     if (n, k) == (images, classes):
         return Finding(text=f"{n:,} images, {k:,} classes: all of it")
     text = f"{n:,} of {images:,} images, {k:,} of {classes:,} classes"

@@ -147,7 +147,7 @@ def _from_blocks(blocks: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _quantise(blocks: Tensor, counts: list[int], quality: int) -> None:
-    """In place, from 8 times the coefficients to the nearest multiples of the steps, halves away from 0; jcdctmgr.c.
+    """Round 8 times the coefficients in place to the nearest multiples of the steps, halves away from 0 (jcdctmgr.c).
 
     libjpeg-turbo multiplies by reciprocals instead of dividing, which comes to the same.
     """

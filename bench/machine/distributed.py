@@ -163,5 +163,5 @@ def gather_rows(columns: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _number(variable: str, alone: int) -> int:
-    """Of the environment; clusters set some of these without torchrun, so all must be there."""
+    """A number of the environment; clusters set some of these without torchrun, so all must be there."""
     return int(os.environ[variable]) if all(name in os.environ for name in _VARIABLES) else alone

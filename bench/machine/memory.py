@@ -1,8 +1,47 @@
 """Running out of memory: how it is told from other faults, and how many images are tried next."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
 import torch
 
 from bench.errors import RunError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made(Generic[_T]):
+    """What was made of images, piece after piece."""
+
+    parts: list[_T]
+    at_once: int
+    """Images to take at once from now on."""
+
+
+def in_pieces(make: Callable[..., _T], *batch: Any, at_once: int, fixed: bool = False) -> Made[_T]:
+    """Make something of a batch in pieces; what memory has no room for is made again in halves.
+
+    Args:
+        make: takes a piece of each of `batch`.
+        batch: tensors or sequences with a row an image.
+        at_once: images that are tried at once.
+        fixed: whether the user chose that number: running out of memory is then an error.
+
+    Raises:
+        RunError: a single image does not fit. What `make` raises otherwise passes through.
+    """
+    parts: list[_T] = []
+    done, n = 0, len(batch[0])
+    while done < n:
+        end = min(done + at_once, n)
+        try:
+            parts.append(make(*(rows[done:end] for rows in batch)))
+            done = end
+        except Exception as error:
+            at_once = fewer(end - done, error, fixed=fixed)
+    return Made(parts=parts, at_once=at_once)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -27,7 +66,9 @@ def fewer(tried: int, error: Exception, *, fixed: bool) -> int:
     """
     if not is_out_of_memory(error):
         raise error
-    if fixed or tried == 1:
+    if tried == 1:
+        raise RunError("out of memory with 1 image at once; free some of the device's.") from error
+    if fixed:
         raise RunError(f"out of memory with {tried} images at once; use a smaller --batch-size, or auto.") from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -238,6 +238,6 @@ _A_GRADIENT = 3
 
 
 def _passes(attack: Attack, params: Params) -> int:
-    """Of an image that withstands the whole grid."""
+    """Forward passes that an image costs which withstands the whole grid."""
     steps, restarts = (int(params.get(name) or own) for name, own in (("steps", attack.steps), ("restarts", 1)))
     return _A_GRADIENT * steps * restarts * (str(params["grid"]).count("+") + 1)

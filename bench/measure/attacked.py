@@ -52,7 +52,7 @@ class Attacked:
             name=attack,
             norm=norm,
             loss=loss,
-            grid=parse_grid(grid, norm)[1],
+            grid=parse_grid(grid, norm).values,
             steps=entry.steps if steps is None else steps,
             restarts=restarts,
             step_size=entry.step_size if step_size is None else step_size,
@@ -92,8 +92,8 @@ class Attacked:
             fixed=pace.fixed,
             done=pace.done,
         )
-        found = engine.run(pictures(loader))
-        results = [found[row] for row in range(len(loader.ids))]
+        attacked = engine.run(pictures(loader))
+        results = [attacked[row] for row in range(len(loader.ids))]
         columns = {**outcome_columns(results, self.spec.grid), **sign_columns(results, len(self.spec.grid))}
         if self.spec.iterative:
             columns |= square_column(module, loader, self.spec, columns, seed)

@@ -57,11 +57,11 @@ class AutoAttacked:
         n = len(loader.ids)
         columns = _empty(n)
         for rows in np.split(nested_order(loader.ids), range(self.block, n, self.block)):
-            told = 0
+            reported = 0
 
             def fooled(count: int) -> None:
-                nonlocal told
-                told += count
+                nonlocal reported
+                reported += count
                 pace.done(count)
 
             batches = list(loader.at(rows))
@@ -79,11 +79,11 @@ class AutoAttacked:
             )
             for name, values in self._columns(images_NCHW, labels_N, result).items():
                 columns[name][rows] = values
-            pace.done(len(rows) - told)
+            pace.done(len(rows) - reported)
         return columns | self._signs(module, loader, seed, pace)
 
     def _columns(self, images_NCHW: Tensor, labels_N: Tensor, result: BlockResult) -> dict[str, Array]:
-        """Of one block."""
+        """The columns of one block."""
         change_N = ball_of(self.norm).size(result.perturbed_NCHW - images_NCHW)
         correct = np.array(result.predictions) == labels_N.cpu().numpy()
         by = np.array(result.fooled_by, dtype=object)
@@ -103,10 +103,10 @@ class AutoAttacked:
     def _signs(self, module: torch.nn.Module, loader: Loader, seed: int, pace: Pace) -> dict[str, Array]:
         """Found by PGD at and below eps, on the images that are attacked afresh; the other rows are not tried."""
         rows = afresh_rows(loader.ids)
-        found = self._probe.run(module, loader.at(rows), {}, seed, replace(pace, done=lambda count: None))
+        signs = self._probe.run(module, loader.at(rows), {}, seed, replace(pace, done=lambda count: None))
         columns = {}
         for name in COLUMNS:
-            values = found[name]
+            values = signs[name]
             absent = math.nan if values.dtype.kind == "f" else NOT_TRIED
             columns[name] = np.full((len(loader.ids), *values.shape[1:]), absent, dtype=values.dtype)
             columns[name][rows] = values

@@ -48,15 +48,15 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
 
 
 def versions(condition: Condition) -> Params:
-    """Of the code that makes an outcome under a condition, as it is today."""
+    """Versions of the code that makes an outcome under a condition, as it is today."""
     measure = measures.get(condition.measure.name)
-    found: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
+    named: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
     if measure.engine:
-        found["engine"] = measure.engine
+        named["engine"] = measure.engine
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
-        found["corruption"] = corruption_of(perturbation).version
-    return Params(found)
+        named["corruption"] = corruption_of(perturbation).version
+    return Params(named)
 
 
 def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:

@@ -47,7 +47,7 @@ class Classify:
 
 
 def _describe_cut(logits_NK: torch.Tensor, labels_N: torch.Tensor, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-    """As `describe`, for the logits of some classes; classes keep their numbers.
+    """Describe, as `describe` does, the logits of some classes; classes keep their numbers.
 
     Rows whose label is none of them have rank -1 and a loss and Brier score of NaN: they have no score there.
     """

@@ -59,7 +59,7 @@ class FineTuned:
         recipe = replace(recipe_for(self._recipe, len(learnt.ids)), **self._changes)
         steps, length = recipe.steps_of(len(learnt.ids)), f"steps of {recipe.batch_size} images"
         pace.note(f"fine-tune: recipe {recipe.name}, {steps:,} {length}, {steps * recipe.batch_size:,} in all")
-        told = _Told(pace, len(loader.ids))
+        reporter = _Told(pace, len(loader.ids))
         tuned = fine_tune(
             module,
             together(lambda: _pictures(learnt, held_out)),
@@ -74,7 +74,7 @@ class FineTuned:
                 workers=pace.workers,
                 state=pace.state,
                 note=pace.note,
-                done=told.done,
+                done=reporter.done,
             ),
         )
         columns = evaluate(tuned.module, Classify().rows, _Own(loader), at_once=pace.batch_size, fixed=pace.fixed)
@@ -98,18 +98,18 @@ def _learnt_and_held_out(fit: Mapping[str, PictureLoader]) -> tuple[PictureLoade
 
 def _pictures(learnt: PictureLoader, held_out: Loader) -> Pictures:
     # The size that the model is shown, which is not the crop's where a condition sets another.
-    shown = next(iter(held_out.at(np.arange(1))))
+    batch = next(iter(held_out.at(np.arange(1))))
     return Pictures(
         ids=learnt.ids,
         labels=learnt.labels,
         picture=_Picture(learnt),
-        size=shown.images_NCHW.shape[-1],
+        size=batch.images_NCHW.shape[-1],
         interpolation=learnt.source.crop.interpolation,
     )
 
 
 class _Picture:
-    """From a row of a loader to its uncropped picture; unlike the loader, it may be copied to worker processes."""
+    """Turns a row of a loader into its uncropped picture; unlike the loader, it may be copied to worker processes."""
 
     def __init__(self, loader: PictureLoader) -> None:
         self._source, self._indices = loader.source, loader.indices

@@ -139,8 +139,8 @@ class FewShot:
         """See `bench.measure.FeatureMeasure`. Nothing is chosen, so validation samples may be drawn too."""
         every = joined(train, validation)
         rows = shot_rows(every.ids, every.labels_N.cpu().numpy(), self.shots, seed=seed, draw=self.draw)
-        some = torch.from_numpy(rows).to(every.labels_N.device)
-        probe = ridge.fit(every.features_ND[some], every.labels_N[some], classes, self.l2)
+        shots = torch.from_numpy(rows).to(every.labels_N.device)
+        probe = ridge.fit(every.features_ND[shots], every.labels_N[shots], classes, self.l2)
         return Predicted(scores_NK=probe.scores(test_ND), logits=False, chosen={})
 
 

@@ -42,11 +42,11 @@ def sign_columns(results: Sequence[Result], grid: int) -> dict[str, Array]:
         int8: whether the first gradient was all zero, `fresh` (n, grid) int8: whether the attack afresh at each eps
         fools, `stuck`, `longer`, `unbounded` (n,) int8, see `bench.attacks.course.Finding`.
     """
-    found = [result.finding for result in results]
+    findings = [result.finding for result in results]
     columns: dict[str, Array] = {"unsteady": np.array([result.unsteady for result in results], dtype=np.float32)}
     for name in ("flat", "stuck", "longer", "unbounded"):
-        columns[name] = np.array([getattr(f, name) if f else NOT_TRIED for f in found], dtype=np.int8)
-    columns["fresh"] = np.array([f.fresh if f else [NOT_TRIED] * grid for f in found], dtype=np.int8)
+        columns[name] = np.array([getattr(f, name) if f else NOT_TRIED for f in findings], dtype=np.int8)
+    columns["fresh"] = np.array([f.fresh if f else [NOT_TRIED] * grid for f in findings], dtype=np.int8)
     return columns
 
 

@@ -59,7 +59,7 @@ def classify_column(outcome: Outcome, name: str, score: str) -> Array:
         BenchError: it is not there, or it has no rows.
         RunError: it, or the logits that it comes from, are not finite.
     """
-    found = column(
+    values_N = column(
         outcome, name, score, given_by="the measure 'classify' gives", advice="Score a condition with that measure."
     )
     # A NaN among the logits leaves no trace in `correct` or `rank`, but always one in `log_sum_exp`.
@@ -70,7 +70,7 @@ def classify_column(outcome: Outcome, name: str, score: str) -> Array:
                 f"{score} needs finite numbers, but {bad} in the column {checked!r} are NaN or infinite: "
                 "look at the checkpoint's weights and precision."
             )
-    return found
+    return values_N
 
 
 def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:

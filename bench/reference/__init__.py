@@ -144,24 +144,24 @@ _CROP = re.compile(r"\[img_size=(\d+);crop_pct=([\d.]+);interp=(\w+)\]$")
 
 
 def _crop(source: str) -> Crop | None:
-    found = _CROP.search(source)
-    if found is None:
+    match = _CROP.search(source)
+    if match is None:
         return None
-    return Crop(size=int(found[1]), ratio=float(found[2]), interpolation=found[3])  # type: ignore[arg-type]
+    return Crop(size=int(match[1]), ratio=float(match[2]), interpolation=match[3])  # type: ignore[arg-type]
 
 
 def _is_padded(row: Mapping[str, str]) -> bool:
     """Whether the crop was larger than the resized image (volo_d4_448 and volo_d5_448), as ours never are."""
-    found = _CROP.search(row["source"])
-    return found is not None and float(found[2]) > 1
+    match = _CROP.search(row["source"])
+    return match is not None and float(match[2]) > 1
 
 
 @functools.cache
 def _by_checkpoint(file: str) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
+    rows_of: dict[str, list[dict[str, str]]] = {}
     for row in _rows(file):
-        found.setdefault(row["checkpoint"], []).append(row)
-    return found
+        rows_of.setdefault(row["checkpoint"], []).append(row)
+    return rows_of
 
 
 def _rows(file: str) -> Iterator[dict[str, str]]:
@@ -202,9 +202,9 @@ def alexnet_error(corruption: str, severity: int) -> float:
 
 @functools.cache
 def _alexnet() -> dict[tuple[str, int], float]:
-    found = {}
+    errors = {}
     for row in _rows("alexnet_imagenet_c.csv"):
         if row["metric"] == "top1_error" and row["dataset"].count("/") == 2:
             _, corruption, severity = row["dataset"].split("/")
-            found[corruption, int(severity)] = float(row["value"])
-    return found
+            errors[corruption, int(severity)] = float(row["value"])
+    return errors

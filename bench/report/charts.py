@@ -107,34 +107,34 @@ class Frame:
         return wide and self.top <= other.top and other.bottom <= self.bottom
 
 
-def dots(found: Scatter, names: Names, looks: Looks) -> Markup:
+def dots(scatter: Scatter, names: Names, looks: Looks) -> Markup:
     """Shifted against clean accuracy on logit axes, where the fit is a straight line."""
-    across = _logit_scale([dot.clean for dot in found.dots], found.clip, LEFT, RIGHT)
-    up = _logit_scale([dot.shifted for dot in found.dots], found.clip, BOTTOM, TOP)
+    across = _logit_scale([dot.clean for dot in scatter.dots], scatter.clip, LEFT, RIGHT)
+    up = _logit_scale([dot.shifted for dot in scatter.dots], scatter.clip, BOTTOM, TOP)
     parts = [
         axes(
             _percent_ticks(across, LEFT, RIGHT, room=34),
             _percent_ticks(up, TOP, BOTTOM, room=16),
-            f"{found.clean}, % (logit scale)",
-            f"{found.shifted}, % (logit scale)",
+            f"{scatter.clean}, % (logit scale)",
+            f"{scatter.shifted}, % (logit scale)",
         )
     ]
-    if found.line is not None:
-        parts.append(_straight(found.line, across, up))
-    places = [(across(dot.clean.value), up(dot.shifted.value)) for dot in found.dots]
-    labels = place_labels([names[dot.checkpoint] for dot in found.dots], places, Frame(LEFT, TOP, RIGHT, BOTTOM))
-    for dot, place, label in zip(found.dots, places, labels, strict=True):
+    if scatter.line is not None:
+        parts.append(_straight(scatter.line, across, up))
+    places = [(across(dot.clean.value), up(dot.shifted.value)) for dot in scatter.dots]
+    labels = place_labels([names[dot.checkpoint] for dot in scatter.dots], places, Frame(LEFT, TOP, RIGHT, BOTTOM))
+    for dot, place, label in zip(scatter.dots, places, labels, strict=True):
         who, look = names[dot.checkpoint], looks[dot.checkpoint]
-        said = f"{who}: {found.clean} {percent(dot.clean)}; {found.shifted} {percent(dot.shifted)}"
+        said = f"{who}: {scatter.clean} {percent(dot.clean)}; {scatter.shifted} {percent(dot.shifted)}"
         drawn = [_whiskers(dot, place, across, up), mark(look, *place, said)]
         if label is not None:
             drawn.append(Markup('<text class="name" x="{:.1f}" y="{:.1f}">{}</text>').format(*label, who))
         parts.append(group(dot.checkpoint, look, drawn))
-    return chart(parts, f"{found.shifted} against {found.clean} accuracy")
+    return chart(parts, f"{scatter.shifted} against {scatter.clean} accuracy")
 
 
 def _logit_scale(estimates: Sequence[Estimate], clip: float, start: float, end: float) -> Scale:
-    """From accuracies, with room around the intervals."""
+    """The logit scale of some accuracies, with room around the intervals."""
 
     def logit(value: float) -> float:
         kept = min(max(value, clip), 1 - clip)
@@ -175,7 +175,7 @@ def place_labels(
 ) -> list[tuple[float, float] | None]:
     """Where each point's label begins, so that none covers another label or point; None where there is no room."""
     taken = [Frame(x - 5, y - 5, x + 5, y + 5) for x, y in places]
-    found: list[tuple[float, float] | None] = []
+    chosen: list[tuple[float, float] | None] = []
     for text, (x, y) in zip(texts, places, strict=True):
         width = _LETTER * len(text)
         starts = [
@@ -185,6 +185,6 @@ def place_labels(
         ]  # fmt: skip
         boxes = [(start, Frame(start[0], start[1] - _LINE + 3, start[0] + width, start[1] + 3)) for start in starts]
         free = next(((s, box) for s, box in boxes if inner.holds(box) and not any(map(box.meets, taken))), None)
-        found.append(free[0] if free else None)
+        chosen.append(free[0] if free else None)
         taken += [free[1]] if free else []
-    return found
+    return chosen

@@ -113,14 +113,14 @@ def panels(board: Board) -> list[Panel]:
 
 def _places(suite: Suite) -> dict[Score, tuple[str, float]]:
     """The scores that are points, with panel and place there: of attacks, all of a norm together, not each alone."""
-    found: dict[tuple[str, float], Score] = {}
+    places: dict[tuple[str, float], Score] = {}
     for score in suite.scores:
         columns = score.columns()
         if columns.get(suite.curve) is not None and score.metric.name == suite.headline.metric.name:
             place = _place(suite.curve, columns)
-            if place not in found or len(score.conditions) > len(found[place].conditions):
-                found[place] = score
-    return {score: place for place, score in found.items()}
+            if place not in places or len(score.conditions) > len(places[place].conditions):
+                places[place] = score
+    return {score: place for place, score in places.items()}
 
 
 def _place(curve: str, columns: Mapping[str, Scalar]) -> tuple[str, float]:
@@ -149,7 +149,7 @@ def _line(
 
 
 def _own_setting(curve: str, name: str) -> float | None:
-    """Of a registered checkpoint, the parameter's value in its entry; of eps none at all, which is 0."""
+    """The parameter's value in the entry of a registered checkpoint; of eps none at all, which is 0."""
     if curve == "eps":
         return 0.0
     return getattr(checkpoint_registry.get(name), curve, None) if name in checkpoint_registry else None
@@ -254,7 +254,7 @@ def _legend(board: Board, looks: Mapping[StoredCheckpoint, Mapping[str, Any]], *
 
 
 def _columns(handles: Sequence[Line2D], width: float) -> int:
-    """Of the legend: as few rows as fit, filled alike."""
+    """Columns of the legend: as few rows as fit, filled alike."""
     widest = max(len(str(handle.get_label())) for handle in handles) * _LETTER + 0.6  # beside its line
     rows = math.ceil(len(handles) / max(1, int(width / widest)))
     return math.ceil(len(handles) / rows)

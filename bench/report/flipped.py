@@ -44,7 +44,7 @@ class Flipped:
 
 
 def flipped(board: Board, pair: Pair, names: tuple[str, str], store: Store, thumbnails: Thumbnails) -> Flipped | None:
-    """Those that flipped under most conditions; None where none did, or the two cannot be compared.
+    """The images that flipped under most conditions; None where none did, or the two cannot be compared.
 
     Args:
         board: of the suite.
@@ -83,7 +83,7 @@ def _picture(flip: Flip, side: Side, thumbnails: Thumbnails, predictions: Sequen
 
 
 def _key(flip: Flip, side: Side, thumbnails: Thumbnails) -> str:
-    """Of the picture under the condition that the flip names, but for corruptions that a run computes."""
+    """Where the picture stands under the condition that the flip names, but for corruptions that a run computes."""
     for condition in side.board.suite.conditions:
         cell = side.board.cells.get((side.checkpoint.model, condition))
         if cell is not None and condition.data.dataset == flip.dataset and condition_in_words(condition) == flip.where:

@@ -57,12 +57,12 @@ class Look:
 
     @property
     def classes(self) -> str:
-        """Of the style sheet."""
+        """Names of the style sheet's classes."""
         return f"c{self.number % _COLOURS}" + " hollow" * self.hollow
 
     @property
     def dashes(self) -> str:
-        """Of a line."""
+        """How a line is dashed."""
         return _DASHES[self.number % len(_DASHES)]
 
 
@@ -104,7 +104,7 @@ def linear(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def apart(values: Sequence[float], scale: Scale, room: float) -> list[float]:
-    """Of ascending values those whose places are not closer than this, from the first."""
+    """Those of some ascending values whose places are not closer than `room`, from the first."""
     kept: list[float] = []
     for value in values:
         if not kept or abs(scale(value) - scale(kept[-1])) >= room:

@@ -16,6 +16,7 @@ from bench.board.tables import display_names
 from bench.compare.differences import Difference
 from bench.compare.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
 from bench.compare.tables import GAINS, ONE_TRAINING
+from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
 from bench.datasets import Library
 from bench.errors import BenchError
 from bench.report.flipped import Flipped, flipped
@@ -78,7 +79,7 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
         cells=len(cells),
         measured=measured(log, sorted(cells)),
         pairs=list(_pair_rows(boards, compared, log)) if compared else [],
-        differing=_differing(compared) if compared else [],
+        differing=beyond_sam(pair for pair, _ in compared.rows) if compared else [],
         pair_notes=[ONE_TRAINING, *compared.notes] if compared else missing,
         gains=[_gains_row(one) for one in gains(boards, store)] if compared else [],
         gains_about=GAINS,
@@ -100,7 +101,7 @@ def embedded_json(value: object) -> Markup:
 
 def _compared(boards: Sequence[Board], store: Store) -> tuple[Compared | None, list[str]]:
     """What SAM changes; where there are pairs that cannot be compared, why."""
-    some = [board for board in boards if pairs(board, store)]
+    some = [board for board in boards if pairs(board)]
     if not some:
         return None, []
     try:
@@ -124,7 +125,6 @@ def _pair_rows(boards: Sequence[Board], compared: Compared, log: Log) -> Iterato
 
 def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
     before, after = _names(board, pair)
-    times, digits = (100, 1) if found.score.metric.unit == "fraction" else (1, 3)
     models = (pair.before.model, pair.after.model)
     told = measured(
         log, [board.cells[model, condition].key for model in models for condition in found.score.conditions]
@@ -136,18 +136,17 @@ def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
         suite=board.suite.name,
         score=found.score.column,
         values=(
-            f"{times * found.before.value:.{digits}f}",
-            f"{times * found.after.value:.{digits}f}",
-            f"{times * found.value:+.{digits}f}",
-            _interval(found.ci_low, found.ci_high, times, digits),
-            _p(found.p),
-            _p(found.p_adjusted),
+            value(found, found.before.value),
+            value(found, found.after.value),
+            *tested(found),
             _verdict(found.p_adjusted, -found.worse),
             "–" if found.lost is None else f"{found.lost} / {found.gained}",
             f"{found.after.n:,}",
-            found.how or "–",
+            found.how or "no paired test",
         ),
-        about=(f"{_differs(pair)} " if pair.differs else "") + f"{board.suite.protocol.name}; {board.choice.text}; "
+        about="".join(f"{sentence} " for sentence in beyond_sam([pair]))
+        + (f"No interval and no p: {found.untested.rstrip('.')}. " if found.untested else "")
+        + f"{board.suite.protocol.name}; {board.choice.text}; "
         f"suite {board.suite.name} version {board.suite.version}; "
         f"measured {told.dates or 'on a day that the log does not tell'}; "
         f"{told.versions or 'versions are not in the log'}",
@@ -164,10 +163,7 @@ def _overall_row(found: Overall) -> PairRow:
         values=(
             "–",
             "–",
-            f"{100 * found.value:+.1f}",
-            _interval(found.ci_low, found.ci_high, 100, 1),
-            _p(found.p),
-            _p(found.p_adjusted),
+            *tested_overall(found),
             _verdict(found.p_adjusted, found.value),
             "–",
             "–",
@@ -183,23 +179,6 @@ def _verdict(p: float | None, better: float) -> str:
     return "–" if p is None or p > 0.05 or not better else "better" if better > 0 else "worse"
 
 
-def _interval(low: float | None, high: float | None, times: float, digits: int) -> str:
-    return "–" if low is None or high is None else f"{times * low:+.{digits}f} to {times * high:+.{digits}f}"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
-
-
-def _differing(compared: Compared) -> list[str]:
-    """A sentence for each pair that differs in more than SAM."""
-    return [_differs(pair) for pair in dict.fromkeys(pair for pair, _ in compared.rows) if pair.differs]
-
-
-def _differs(pair: Pair) -> str:
-    return f"{pair.after.name} differs from {pair.before.name} in more than SAM: {pair.differs}."
-
-
 def _gains_row(found: Gains) -> dict[str, object]:
     contrasts = (found.clean, found.shifted, found.more, found.clean_beyond, found.shifted_beyond)
     return {
@@ -212,12 +191,12 @@ def _gains_row(found: Gains) -> dict[str, object]:
 
 def _contrast(found: Contrast | None) -> tuple[str, str]:
     """A gain, and its interval."""
-    return ("–", "") if found is None else (f"{100 * found.value:+.1f}", _interval(found.ci_low, found.ci_high, 100, 1))
+    return ("–", "") if found is None else (signed(found.value), interval(found.ci_low, found.ci_high))
 
 
 def _flips(boards: Sequence[Board], store: Store, thumbnails: Thumbnails) -> Iterator[Flipped]:
     for board in boards:
-        for pair in pairs(board, store):
+        for pair in pairs(board):
             found = flipped(board, pair, _names(board, pair), store, thumbnails)
             if found is not None:
                 yield found

@@ -41,59 +41,61 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
         if board.suite.curve:
             with contextlib.suppress(BenchError):  # no point is stored yet
                 yield f"{name}-curve", draw(board)
-        for number, found in enumerate(scatters(board, store)):
-            yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(found, board)
+        for number, scatter in enumerate(scatters(board, store)):
+            yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(scatter, board)
         if heat(board):
             yield f"{name}-heat", heat_figure(board)
-    some = [board for board in boards if pairs(board, store)]
-    if some:
+    paired = [board for board in boards if pairs(board)]
+    if paired:
         with contextlib.suppress(BenchError):  # none has both its sides
-            yield "pairs-sam", pairs_figure(some, store)
+            yield "pairs-sam", pairs_figure(paired, store)
 
 
-def scatter_figure(found: Scatter, board: Board) -> Figure:
+def scatter_figure(scatter: Scatter, board: Board) -> Figure:
     """Clean against shifted accuracy on logit axes, with the line; a marker a family, filled with SAM."""
-    families = sorted({dot.checkpoint.family for dot in found.dots})
+    families = sorted({dot.checkpoint.family for dot in scatter.dots})
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("logit")
     axes.set_yscale("logit")
-    for dot in found.dots:
+    for dot in scatter.dots:
         number = families.index(dot.checkpoint.family)
         colour = COLOURS[number % len(COLOURS)]
-        x, y = _kept(dot.clean, found.clip), _kept(dot.shifted, found.clip)
+        x, y = _kept(dot.clean, scatter.clip), _kept(dot.shifted, scatter.clip)
         axes.errorbar(
-            x, y, xerr=_errors(x, dot.clean, found.clip), yerr=_errors(y, dot.shifted, found.clip),
+            x, y, xerr=_errors(x, dot.clean, scatter.clip), yerr=_errors(y, dot.shifted, scatter.clip),
             color=colour, marker=MARKERS[number % len(MARKERS)], markersize=6, elinewidth=0.7,
             markerfacecolor="white" if dot.checkpoint.sam == "none" else colour,
         )  # fmt: skip
-    if found.line is not None:
+    if scatter.line is not None:
         ends = axes.get_xlim()
-        axes.plot(ends, found.line.expected(ends), color="#222222", linestyle="--", linewidth=1, zorder=0)
+        axes.plot(ends, scatter.line.expected(ends), color="#222222", linestyle="--", linewidth=1, zorder=0)
         axes.set_xlim(ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator([tick / 100 for tick in _TICKS]))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    axes.set_xlabel(f"{found.clean}, %")
-    axes.set_ylabel(f"{found.shifted}, %")
+    axes.set_xlabel(f"{scatter.clean}, %")
+    axes.set_ylabel(f"{scatter.shifted}, %")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
         f"{_plain(board.suite.title)}\n{board.choice.text}; filled: with SAM; bars: 95% intervals", fontsize=9
     )
     names = display_names(board.checkpoints)
-    _label(figure, axes, found, [_plain(names[dot.checkpoint]) for dot in found.dots])
+    _label(figure, axes, scatter, [_plain(names[dot.checkpoint]) for dot in scatter.dots])
     return figure
 
 
-def _label(figure: Figure, axes: Axes, found: Scatter, names: Sequence[str]) -> None:
+def _label(figure: Figure, axes: Axes, scatter: Scatter, names: Sequence[str]) -> None:
     """Beside the points, so that none covers another; where there is no room, none."""
     figure.draw_without_rendering()  # settles where things lie
     unit = _LABEL * figure.dpi / 72  # pixels of the figure to one of the page's
     frame = axes.get_window_extent()
     inner = Frame(frame.x0 / unit, -frame.y1 / unit, frame.x1 / unit, -frame.y0 / unit)
-    dots = [axes.transData.transform((_kept(d.clean, found.clip), _kept(d.shifted, found.clip))) for d in found.dots]
+    dots = [
+        axes.transData.transform((_kept(d.clean, scatter.clip), _kept(d.shifted, scatter.clip))) for d in scatter.dots
+    ]
     places = place_labels(names, [(x / unit, -y / unit) for x, y in dots], inner)
     for name, place in zip(names, places, strict=True):
         if place is not None:

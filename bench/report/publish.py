@@ -1,4 +1,4 @@
-"""A folder of published results: a CSV a suite, what is to be known of each, tables for its README, model cards.
+"""A folder of published results: tables of each suite, what is to be known of them, a README, model cards.
 
 All of it follows from the store, and from what the folder holds of other suites: no clock, no path of a machine.
 """
@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench import __version__
 from bench.board.leaderboard import IMPORTED, Board
-from bench.board.tables import display_names, long_table, read_csv, to_csv
+from bench.board.tables import display_names, long_table, metadata_of, read_csv, to_csv, wide_table, without_constants
 from bench.errors import BenchError
 from bench.records import digest
 from bench.store import Store
@@ -73,19 +73,50 @@ def publication(
     files: dict[str, str] = {}
     texts: dict[str, str] = {}
     for board in boards:
-        name = f"{board.suite.name}{board.choice.suffix}"
+        name = _stem(board)
         frame, meta = long_table([board]), _meta(board, store, selection, source)
         if (folder / f"{name}.csv").exists():
             changes += _changes(f"{name}.csv", read_csv(folder / f"{name}.csv"), frame)
         tables[name] = (frame, meta)
-        files[f"{name}.csv"] = to_csv(frame)
-        files[f"{name}{_META}"] = json.dumps(meta, indent=1, ensure_ascii=False) + "\n"
+        written = _table_files(board, frame, meta)
         section = sections[board.suite.name].replace("<", "&lt;")  # a checkpoint named as one of our marks is a name
-        texts[name] = f"{section}\n\n[{name}.csv]({name}.csv), [{name}{_META}]({name}{_META})\n"
+        texts[name] = f"{section}\n\n{', '.join(f'[{file}]({file})' for file in written)}\n"
+        files |= written
     files["README.md"] = _readme(folder / "README.md", texts)
     for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
         files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables)
     return Publication(files=files, changes=tuple(changes))
+
+
+def table_files(board: Board, store: Store, selection: Sequence[str] = ()) -> dict[str, str]:
+    """The tables of a suite and what is to be known of them: name of a file to its text.
+
+    Args:
+        board: the scores.
+        store: where their outcomes are.
+        selection: as `publication` takes it.
+
+    Returns:
+        NAME.csv, a row a score, without the columns that say the same in every row; NAME.board.csv, a row a checkpoint;
+        NAME.meta.json, which has those columns.
+    """
+    return _table_files(board, long_table([board]), _meta(board, store, selection, source=""))
+
+
+def _table_files(board: Board, frame: pd.DataFrame, meta: Mapping[str, Any]) -> dict[str, str]:
+    name = Path(f"{_stem(board)}.csv")
+    rows, constants = without_constants(frame)
+    known = {**meta, "columns": constants}
+    return {
+        name.name: to_csv(rows),
+        f"{name.stem}.board.csv": to_csv(wide_table(frame, board.suite)),
+        metadata_of(name).name: json.dumps(known, indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def _stem(board: Board) -> str:
+    """The name of a board's files."""
+    return f"{board.suite.name}{board.choice.suffix}"
 
 
 def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:

@@ -46,23 +46,23 @@ def scatters(board: Board, store: Store) -> list[Scatter]:
     try:
         lined = effective_robustness(board, store)
     except BenchError as error:
-        found = {(row.checkpoint, row.score): row.estimate for row in board.rows}
+        estimates = {(row.checkpoint, row.score): row.estimate for row in board.rows}
         dots = [
-            Dot(checkpoint=c, clean=found[c, clean], shifted=found[c, shifted])
+            Dot(checkpoint=c, clean=estimates[c, clean], shifted=estimates[c, shifted])
             for c in board.ranking
-            if (c, clean) in found and (c, shifted) in found
+            if (c, clean) in estimates and (c, shifted) in estimates
         ]
         return [_scatter(clean.column, shifted.column, dots, None, f"No line: {error}")] if dots else []
     return [
         _scatter(
-            one.clean,
-            one.shifted,
-            [Dot(checkpoint=p.checkpoint, clean=p.clean, shifted=p.shifted) for p in one.points],
-            one.fit.line,
-            _in_words(one.fit.line, one.fit.name),
+            line.clean,
+            line.shifted,
+            [Dot(checkpoint=p.checkpoint, clean=p.clean, shifted=p.shifted) for p in line.points],
+            line.fit.line,
+            _in_words(line.fit.line, line.fit.name),
         )
-        for one in lined
-        if one.points
+        for line in lined
+        if line.points
     ]
 
 

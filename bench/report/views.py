@@ -138,7 +138,10 @@ def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) ->
         notes=board.notes,
         warnings=tuple(warnings_in_words(board)),
         heat_maps=tuple(_heat_maps(board, names)),
-        charts=(*_curves(board, names), *(_scatter(one, board, names, families) for one in scatters(board, store))),
+        charts=(
+            *_curves(board, names),
+            *(_scatter(scatter, board, names, families) for scatter in scatters(board, store)),
+        ),
     )
 
 
@@ -235,13 +238,13 @@ def _detail(score: Score, estimate: Estimate, keys: Sequence[str], log: Log) -> 
 
 def heat(board: Board) -> dict[StoredCheckpoint, dict[str, dict[int, Estimate]]]:
     """Checkpoint to corruption to severity to accuracy, in the suite's order; empty for a suite without."""
-    found: dict[StoredCheckpoint, dict[str, dict[int, Estimate]]] = defaultdict(lambda: defaultdict(dict))
+    grids: dict[StoredCheckpoint, dict[str, dict[int, Estimate]]] = defaultdict(lambda: defaultdict(dict))
     for row in board.rows:
         columns = row.score.columns()
         corruption, severity = columns["corruption"], columns["severity"]
         if row.score.metric.name == "top1" and isinstance(corruption, str) and isinstance(severity, int):
-            found[row.checkpoint][corruption][severity] = row.estimate
-    return {checkpoint: found[checkpoint] for checkpoint in board.ranking if checkpoint in found}
+            grids[row.checkpoint][corruption][severity] = row.estimate
+    return {checkpoint: grids[checkpoint] for checkpoint in board.ranking if checkpoint in grids}
 
 
 def _heat_maps(board: Board, names: Mapping[StoredCheckpoint, str]) -> list[HeatMap]:
@@ -293,23 +296,23 @@ def _curves(board: Board, names: Mapping[StoredCheckpoint, str]) -> list[Chart]:
     ]
 
 
-def family_looks(found: Scatter, families: Sequence[str]) -> dict[StoredCheckpoint, Look]:
+def family_looks(scatter: Scatter, families: Sequence[str]) -> dict[StoredCheckpoint, Look]:
     """Shape and colour by family, filled with SAM, hollow without."""
     return {
         dot.checkpoint: Look(number=families.index(dot.checkpoint.family), hollow=dot.checkpoint.sam == "none")
-        for dot in found.dots
+        for dot in scatter.dots
     }
 
 
-def _scatter(found: Scatter, board: Board, names: Mapping[StoredCheckpoint, str], families: Sequence[str]) -> Chart:
-    looks = family_looks(found, families)
-    seen = {(dot.checkpoint.family, dot.checkpoint.sam): looks[dot.checkpoint] for dot in found.dots}
+def _scatter(scatter: Scatter, board: Board, names: Mapping[StoredCheckpoint, str], families: Sequence[str]) -> Chart:
+    looks = family_looks(scatter, families)
+    seen = {(dot.checkpoint.family, dot.checkpoint.sam): looks[dot.checkpoint] for dot in scatter.dots}
     return Chart(
-        title=f"{found.shifted} against {found.clean}",
-        drawing=charts.dots(found, names, looks),
+        title=f"{scatter.shifted} against {scatter.clean}",
+        drawing=charts.dots(scatter, names, looks),
         legend=tuple(
             (f"{family}, {'no SAM' if sam == 'none' else sam}", family, sam, key(seen[family, sam], line=False))
             for family, sam in sorted(seen)
         ),
-        caption=f"{found.about} {board.suite.protocol.name}; {board.choice.text}. Whiskers: 95% intervals.",
+        caption=f"{scatter.about} {board.suite.protocol.name}; {board.choice.text}. Whiskers: 95% intervals.",
     )

@@ -72,7 +72,7 @@ def _words(k0: Any, k1: Any, first: int, stream: Any, even: Array, odd: Array) -
 
 @compiled
 def _to_unit(words: Array) -> None:
-    """In place, as bits of float32: multiples of 2^-24 in [0, 1)."""
+    """Turn words in place into bits of float32: multiples of 2^-24 in [0, 1)."""
     values = words.view(float32)
     for i in range(words.shape[0]):
         values[i] = float32(int32(words[i]) >> int32(8)) * float32(2.0**-24) + float32(0.5)
@@ -80,7 +80,7 @@ def _to_unit(words: Array) -> None:
 
 @compiled
 def _to_normal(even: Array, odd: Array) -> None:
-    """In place, as bits of float32: see `bench.rng.normal`, of which each line here is one there."""
+    """Turn words in place into bits of float32 as `bench.rng.normal` does: each line here is one there."""
     cosine, sine = even.view(float32), odd.view(float32)
     for i in range(even.shape[0]):
         mark = (float32(int32(even[i] & uint32(0x7FFFFFFF))) + float32(0.5)) * float32(2.0**-31)

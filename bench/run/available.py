@@ -1,13 +1,25 @@
 """Which suites can be measured with the data that are here."""
 
 from collections import Counter
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import NamedTuple
 
 from bench.datasets import Library
 from bench.errors import AbsentError, BenchError
 from bench.measure.cells import made_here
 from bench.records import Condition
 from bench.suite import Suite
+
+
+class Available(NamedTuple):
+    """What is left of suites that were asked for."""
+
+    suites: list[Suite]
+    """Those whose data are here, some in place of others."""
+    left_out: Mapping[str, str]
+    """Name of a suite that cannot be measured here to the reason."""
+    notes: list[str]
+    """What was replaced, which conditions lack data, which data sets are smaller than the limit."""
 
 
 def with_data(
@@ -140,9 +152,7 @@ def absent(condition: Condition, library: Library) -> str:
     return ""
 
 
-def suites_here(
-    suites: Sequence[Suite], library: Library, *, needed: bool, limit: int | None = None
-) -> tuple[list[Suite], dict[str, str], list[str]]:
+def suites_here(suites: Sequence[Suite], library: Library, *, needed: bool, limit: int | None = None) -> Available:
     """Those suites whose data are here.
 
     Args:
@@ -151,21 +161,17 @@ def suites_here(
         needed: whether a suite without its data is an error.
         limit: of the run; sets that are smaller are named in the notes.
 
-    Returns:
-        The suites, some replaced by their fallback; the names of those left out, with the reason; notes on what was
-        replaced and on conditions without data.
-
     Raises:
         AbsentError: nothing is left, or a suite that is needed lacks its data.
     """
     left_out: dict[str, str] = {}
-    found, notes = with_data(suites, library, None if needed else left_out)
-    notes += _smaller_than(limit, found, library)
-    if not found:
+    here, notes = with_data(suites, library, None if needed else left_out)
+    notes += _smaller_than(limit, here, library)
+    if left_out and not here:
         raise AbsentError(
             f"none of the suites {', '.join(left_out)} can be measured here; the first: {next(iter(left_out.values()))}"
         )
-    return found, left_out, notes
+    return Available(here, left_out, notes)
 
 
 def _smaller_than(limit: int | None, suites: Sequence[Suite], library: Library) -> list[str]:

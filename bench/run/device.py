@@ -9,9 +9,9 @@ from typing import TypeAlias
 import torch
 
 from bench.checkpoints.fetch import locate
-from bench.checkpoints.loading import load
+from bench.checkpoints.loading import load, model_digest
 from bench.errors import BenchError, RunError, one_line
-from bench.machine.memory import fewer, is_out_of_memory
+from bench.machine.memory import in_pieces
 from bench.measure import BatchMeasure
 from bench.records import Cell, Checkpoint, Precision
 
@@ -100,6 +100,13 @@ def load_models(
 
 
 def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
+    """The model of a cell.
+
+    Raises:
+        BenchError: it does not load, or is another one than when the run was planned.
+    """
+    if model_digest(cell.checkpoint) != cell.model_digest:  # outcomes would be stored under another model's name
+        raise BenchError("its weights have changed since this run was planned; run the same command again.")
     size = cell.condition.model.input_size
     module = load(cell.checkpoint, device, input_size=size)
     module.to(memory_format=torch.channels_last)
@@ -187,21 +194,19 @@ def run_in_chunks(
     Raises:
         RunError: a single image does not fit, the module itself fails, or the measure's rows do not join.
     """
-    parts: list[dict[str, torch.Tensor]] = []
-    done = 0
-    while done < len(images_NCHW):
-        chunk = slice(done, done + model.chunk)
-        try:
-            images = to_unit_range(images_NCHW[chunk], device)
-            rows = measure.rows(model.module, images, labels_N[chunk].to(device, non_blocking=True))
-            parts.append({name: _storable(column) for name, column in rows.items()})
-            done += len(images)
-        except BenchError:
-            raise
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
-            model.chunk = fewer(min(model.chunk, len(images_NCHW)), error, fixed=fixed)
+
+    def rows_of(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> dict[str, torch.Tensor]:
+        images_NCHW = to_unit_range(images_NCHW, device)
+        rows = measure.rows(model.module, images_NCHW, labels_N.to(device, non_blocking=True))
+        return {name: _storable(column) for name, column in rows.items()}
+
+    try:
+        made = in_pieces(rows_of, images_NCHW, labels_N, at_once=model.chunk, fixed=fixed)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
+    model.chunk, parts = made.at_once, made.parts
     try:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     except (RuntimeError, KeyError) as error:

@@ -7,8 +7,6 @@ checksum. Nothing here imports torch: plans count what is kept.
 import contextlib
 import os
 import re
-import time
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +16,7 @@ from xxhash import xxh3_64
 
 from bench import images
 from bench.errors import DISK_FULL, RunError
+from bench.machine import files
 from bench.records import Array, Cell, Crop, digest
 from bench.text import size
 from bench.transfer import FEATURES_VERSION
@@ -153,10 +152,7 @@ class FeatureCache:
 
     def _tidy(self) -> None:
         """Remove what killed runs left half-written, and what is over the budget."""
-        for path in self._folder.glob(".*.tmp"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED:
-                    path.unlink()
+        files.tidy(self._folder)
         entries = self.entries()
         excess = sum(entry.bytes for entry in entries) - self._budget
         for entry in entries:
@@ -178,8 +174,6 @@ def can_write(root: Path) -> bool:
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9.+-]")
 _SUFFIX = ".features"
 _CHECKSUM_BYTES = 8
-_ABANDONED = 3600.0
-"""Seconds without a row, after which whoever wrote a file is taken to be dead."""
 
 
 class FeatureFile:
@@ -193,7 +187,7 @@ class FeatureFile:
 
     def __init__(self, path: Path, n: int, most: int) -> None:
         self._path, self._n, self._most = path, n, most
-        self._beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        self._writing = contextlib.ExitStack()
         self._file: BinaryIO | None = None
         self._rows = 0
         self._hash = xxh3_64()
@@ -212,8 +206,8 @@ class FeatureFile:
             )
         try:
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._beside.open("wb")
+                half = self._writing.enter_context(files.replacing(self._path))
+                self._file = self._writing.enter_context(half.open("wb"))
                 head = {"descr": "<f4", "fortran_order": False, "shape": (self._n, features_BD.shape[1])}
                 np.lib.format.write_array_header_1_0(self._file, head)
             data = np.ascontiguousarray(features_BD, dtype="<f4").data
@@ -231,10 +225,7 @@ class FeatureFile:
         """Bring the file into place if it has all of its rows, and the disk takes its end; else remove it."""
         if self._file is None:
             return
-        with contextlib.suppress(OSError), self._file:
-            if self._rows == self._n:
-                self._file.write(self._hash.digest())
-                self._file.close()
-                os.replace(self._beside, self._path)
-        with contextlib.suppress(OSError):
-            self._beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, EOFError), self._writing:
+            if self._rows < self._n:
+                raise EOFError("rows are lacking: the file is not brought into place")
+            self._file.write(self._hash.digest())

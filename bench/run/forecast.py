@@ -56,21 +56,20 @@ class Forecast:
         return max(device, crops) if self.beside and self.workers else device + crops
 
 
-def forecast(planned: Plan, settings: Settings, library: Library, note: Callable[[str], None]) -> Forecast:
+def forecast(planned: Plan, note: Callable[[str], None]) -> Forecast:
     """Time a few images of every set and through every model of a plan.
 
     Checkpoints whose weights are not fetched are timed with their architecture alone. Measures that own their loop are
     timed by forward passes, where it is known how many they take.
 
     Args:
-        planned: its missing cells are timed.
-        settings: device, precision and workers of the run.
-        library: opens the data sets.
+        planned: its missing cells are timed, with the device, precision and workers of its settings.
         note: told what is being timed.
 
     Raises:
         BenchError: torch cannot use the device.
     """
+    settings = planned.settings
     check_device(settings.device)
     models: dict[str, float] = defaultdict(float)
     images: dict[str, float] = defaultdict(float)
@@ -81,7 +80,7 @@ def forecast(planned: Plan, settings: Settings, library: Library, note: Callable
     for sweep in make_sweeps(cells):
         note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
         _time_models(sweep.cells, settings, seconds, models, unknown)
-        _time_images(sweep, settings, library, images, prepared, unknown)
+        _time_images(sweep, settings, planned.library, images, prepared, unknown)
     return Forecast(
         models=_longest_first(models),
         prepared=_longest_first(prepared),

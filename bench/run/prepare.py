@@ -1,5 +1,6 @@
 """From crops to what models are shown: corrupted, saved as JPEG and resized, once for all models, on their device."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -9,7 +10,7 @@ from bench.corruptions.makers import corruption_of
 from bench.errors import BenchError, RunError, one_line
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
-from bench.machine.memory import is_out_of_memory
+from bench.machine.memory import in_pieces, is_out_of_memory
 from bench.records import Perturbation
 
 
@@ -52,7 +53,7 @@ class Preparer:
     def __init__(self, device: str, seed: int) -> None:
         self._device = device if device.startswith("cuda") else "cpu"
         self._seed = seed
-        self._most: int | None = None
+        self._at_once = sys.maxsize  # the whole batch
 
     def __call__(
         self,
@@ -76,38 +77,21 @@ class Preparer:
         Raises:
             RunError: the corruption fails, or a single image does not fit.
         """
-        sizes, n = sorted(set(sizes)), len(crops_NCHW)
+        sizes = sorted(set(sizes))
         if perturbation is None and sizes == [crops_NCHW.shape[2]]:
             return {sizes[0]: crops_NCHW}  # brought to the device as models take it, piece by piece
-        parts: list[dict[int, torch.Tensor]] = []
-        done = 0
-        while done < n:
-            piece = slice(done, done + (self._most or n))
-            part = self._try(crops_NCHW[piece], perturbation, ids[piece], sizes)
-            if part is not None:
-                parts.append(part)
-                done += len(part[sizes[0]])
-                continue
-            tried = min(self._most or n, n - done)
-            if tried == 1:
-                raise RunError("out of memory with 1 image at once; free some of the device's.")
-            self._most = tried // 2
-            if self._device.startswith("cuda"):
-                torch.cuda.empty_cache()
-        return parts[0] if len(parts) == 1 else {size: torch.cat([part[size] for part in parts]) for size in sizes}
 
-    def _try(
-        self, crops_NCHW: torch.Tensor, perturbation: Perturbation | None, ids: Sequence[str], sizes: Sequence[int]
-    ) -> dict[int, torch.Tensor] | None:
-        """None where the memory does not hold it."""
-        try:
+        def prepare(crops_NCHW: torch.Tensor, ids: Sequence[str]) -> dict[int, torch.Tensor]:
             images_NCHW = crops_NCHW.to(self._device, non_blocking=True)
             if perturbation is not None:
                 images_NCHW = perturb(images_NCHW, perturbation, seed=self._seed, ids=ids)
             return {size: resize(images_NCHW, size) for size in sizes}
+
+        try:
+            made = in_pieces(prepare, crops_NCHW, ids, at_once=self._at_once)
         except BenchError:
             raise
         except Exception as error:
-            if is_out_of_memory(error):
-                return None
             raise RunError(f"preparing images failed: {type(error).__name__}: {one_line(error)}") from error
+        self._at_once, parts = made.at_once, made.parts
+        return parts[0] if len(parts) == 1 else {size: torch.cat([part[size] for part in parts]) for size in sizes}

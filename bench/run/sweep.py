@@ -190,8 +190,8 @@ class SweepRun:
             if measures.get(measurement.name).parallel:
                 together(lambda: None)  # the others have loaded the checkpoint
             with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
-                measure, loader, fit = self._made_ready(cell, model)
-                rows = measure.run(model.module, loader, fit, self.settings.seed, pace)
+                ready = self._made_ready(cell, model)
+                rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
             check_rows(measurement.name, rows, cell.n)
             columns = {name: np.asarray(column) for name, column in rows.items()}
         except BenchError as error:
@@ -202,22 +202,20 @@ class SweepRun:
         else:
             seconds = time.perf_counter() - start
             # Learning takes most of the time where there is any: that is not the model's speed.
-            cost = {} if fit else cost_of(model, peak, cell.n, seconds)
+            cost = {} if ready.fit else cost_of(model, peak, cell.n, seconds)
             self.work.write(cell, part, columns, seconds, cost)
             shutil.rmtree(self._state(cell), ignore_errors=True)
             told.done(cell.n - told.count)
 
-    def _made_ready(self, cell: Cell, model: Model) -> tuple[Any, SplitLoader, dict[str, SplitLoader]]:
-        """A cell's measure, the split that it is shown, and those that it may learn from."""
-
-        def make() -> tuple[Any, SplitLoader, dict[str, SplitLoader]]:
+    def _made_ready(self, cell: Cell, model: Model) -> "_Ready":
+        def make() -> _Ready:
             images, part = cell.condition.image_set, self._part(cell.condition.image_set)
             loader = SplitLoader(part, images, self.work, model.size)
             fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
             if fit:
                 classes = part.opened.dataset.class_space.classes
                 check_labels([one.labels for one in fit.values()], loader.labels, classes, images.dataset)
-            return entry.make(cell.condition.measure.params), loader, fit
+            return _Ready(measure=entry.make(cell.condition.measure.params), loader=loader, fit=fit)
 
         entry = measures.get(cell.condition.measure.name)
         return together(make) if entry.parallel else make()
@@ -234,9 +232,9 @@ class SweepRun:
 
         model = together(loaded)
         with numerics(self.settings.device, cell.numerics.precision):
-            measure, loader, fit = self._made_ready(cell, model)
+            ready = self._made_ready(cell, model)
             pace = replace(self._pace(cell, _Told(self.progress, cell.checkpoint.name)), state=None)
-            measure.run(model.module, loader, fit, self.settings.seed, pace)
+            ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
 
     def _pace(self, cell: Cell, told: "_Told") -> Pace:
         return Pace(
@@ -259,6 +257,17 @@ class SweepRun:
     def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
         """Note a fault of some cells, of which `done` samples each have been counted."""
         self.work.fail(cells, message, left=sum(cell.n - done for cell in cells))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ready:
+    """What a cell is measured with."""
+
+    measure: Any
+    loader: SplitLoader
+    """The split that it is shown."""
+    fit: dict[str, SplitLoader]
+    """Those that it may learn from."""
 
 
 class _Told:

@@ -16,10 +16,7 @@ import functools
 import hashlib
 import json
 import os
-import socket
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import RunError, one_line
+from bench.machine import files
 from bench.records import Array, Cell, Checkpoint, Outcome, digest
 from bench.store.columns import StoredColumns, StoredOutcome, column_digest, columns_digest, to_arrow, to_numpy
 
@@ -37,8 +35,6 @@ FORMAT = 1
 _META = b"bench"
 _READ_AT_ONCE = 2**18
 """Bytes of a file below which to read all of its columns takes hardly longer than one."""
-_LONGEST_WRITE = 3600.0
-"""Seconds; process numbers come round again, above all in containers, so being alive is not enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +63,16 @@ class StoredCheckpoint:
     family: str
     sam: str
     pairs_with: str
+    pair_differs: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """Cells of another store."""
+
+    copied: int
+    known: int
+    """Those that were here already."""
 
 
 class DamagedCellError(RunError):
@@ -199,6 +205,7 @@ class Store:
     def _checkpoint(self, path: Path) -> StoredCheckpoint:
         with self._reading(path):
             entry = json.loads(path.read_text(encoding="utf-8"))
+            entry.setdefault("pair_differs", "")  # older stores lack it
             stored = StoredCheckpoint(**{f.name: entry[f.name] for f in fields(StoredCheckpoint)})
             if path != self._checkpoint_path(stored.model, stored.name):
                 raise ValueError("its name does not match its contents")
@@ -245,13 +252,13 @@ class Store:
             "digests": [[name, column_digest(name, column)] for name, column in columns.items()],
         }
         arrays = {name: to_arrow(column) for name, column in columns.items()}
-        return self._publish_table(self._cell_path(cell.key), pa.table(arrays), meta)
+        return self._create_table(self._cell_path(cell.key), pa.table(arrays), meta)
 
     def record_samples(self, ids: Array, labels: Array) -> str:
         """Keep the ids (n,) and labels (n,) that cells refer to; their digest."""
         name = samples_digest(ids, labels)
         rows = pa.table({"id": pa.array(ids.tolist()), "label": labels})
-        self._publish_table(self._samples_path(name), rows, {})
+        self._create_table(self._samples_path(name), rows, {})
         return name
 
     def record_checkpoint(self, model_digest: str, checkpoint: Checkpoint) -> None:
@@ -260,7 +267,8 @@ class Store:
         path = self._checkpoint_path(model_digest, checkpoint.name)
         text = json.dumps(entry, indent=1, sort_keys=True)
         if not _says_the_same(path, text):
-            self._publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), replace=True)
+            with _writing(self.root), files.replacing(path, sync=True) as half:
+                half.write_text(text, encoding="utf-8")
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl`, in one call: runs at once do not write into each other's lines."""
@@ -290,20 +298,14 @@ class Store:
 
     def tidy(self) -> None:
         """Remove what killed runs left half-written, as far as this user may."""
-        for temporary in self.root.glob("*/**/.*~.tmp"):
-            with contextlib.suppress(OSError):  # another run removes it too
-                if _is_abandoned(temporary):
-                    temporary.unlink()
+        files.tidy(self.root)
 
     def remove(self, key: str) -> None:
         """Delete a stored cell."""
         self._cell_path(key).unlink(missing_ok=True)
 
-    def merge(self, other: "Store") -> tuple[int, int]:
+    def merge(self, other: "Store") -> Merged:
         """Copy what `other` has and this store lacks.
-
-        Returns:
-            Cells copied, cells that were here already.
 
         Raises:
             DamagedCellError: a file of `other` cannot be read whole; those before it are copied.
@@ -321,11 +323,11 @@ class Store:
             other._checkpoint(path)
             self._copy(other, self.root / "checkpoints" / path.name)
         self._merge_log(other)
-        return copied, len(theirs) - copied
+        return Merged(copied=copied, known=len(theirs) - copied)
 
     def _copy(self, other: "Store", path: Path) -> bool:
         source = other.root / path.relative_to(self.root)
-        return self._publish(path, lambda temporary: temporary.write_bytes(source.read_bytes()))
+        return self._create(path, lambda half: half.write_bytes(source.read_bytes()))
 
     def _merge_log(self, other: "Store") -> None:
         theirs, ours = other.root / "log.jsonl", self.root / "log.jsonl"
@@ -334,33 +336,18 @@ class Store:
             if line not in known and line.endswith("}"):  # not half a line, from a full disk
                 self.log(json.loads(line))
 
-    def _publish_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
+    def _create_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
         text = json.dumps(meta, sort_keys=True)
         table = table.replace_schema_metadata({_META: text.encode()})
-        return self._publish(
+        return self._create(
             path,
-            lambda temporary: pq.write_table(
-                table, temporary, compression="zstd", write_page_checksum=True, store_schema=True
-            ),
+            lambda half: pq.write_table(table, half, compression="zstd", write_page_checksum=True, store_schema=True),
         )
 
-    def _publish(self, path: Path, write: Any, *, replace: bool = False) -> bool:
-        """Write a file beside its place and bring it in whole; False where the place is taken and not replaced."""
-        if path.exists() and not replace:
-            return False
-        unique = f".{path.stem}~{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex}~.tmp"
-        temporary = path.parent / unique
+    def _create(self, path: Path, write: Callable[[Path], object]) -> bool:
+        """Write a file where there is none; False where there is one."""
         with _writing(self.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                write(temporary)
-                _sync(temporary)
-                if replace:
-                    os.replace(temporary, path)
-                    return True
-                return _link(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            return files.create(path, write)
 
     def _cell_path(self, key: str) -> Path:
         return self.root / "cells" / key[:2] / f"{key}.parquet"
@@ -395,46 +382,9 @@ def _stored_cell(key: str, meta: Mapping[str, Any]) -> StoredCell:
     return StoredCell(key=key, identity=meta["identity"], samples=meta["samples"])
 
 
-def _link(temporary: Path, path: Path) -> bool:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # A file system without hard links; two first writers would replace each other's equal bytes.
-        os.replace(temporary, path)
-    return True
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _ends_in_half_a_line(fd: int) -> bool:
     size = os.fstat(fd).st_size
     return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-
-
-def _is_abandoned(temporary: Path) -> bool:
-    """Whether its writer is gone: not alive on this host, or silent for longer than any file takes."""
-    _, host, pid, *_ = temporary.name.split("~")
-    if time.time() - temporary.stat().st_mtime > _LONGEST_WRITE:
-        return True
-    return host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError) as error:
-        return isinstance(error, PermissionError)  # another user's
-    return True
 
 
 @contextlib.contextmanager

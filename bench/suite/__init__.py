@@ -196,7 +196,7 @@ suites: Registry[Suite] = Registry("suite")
 
 def tracks() -> dict[str, list[Suite]]:
     """Track name to its suites, both sorted by name."""
-    found: dict[str, list[Suite]] = {}
+    by_track: dict[str, list[Suite]] = {}
     for suite in suites:
-        found.setdefault(suite.track, []).append(suite)
-    return dict(sorted(found.items()))
+        by_track.setdefault(suite.track, []).append(suite)
+    return dict(sorted(by_track.items()))

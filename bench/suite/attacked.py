@@ -108,47 +108,48 @@ def _robust(conditions: tuple[Condition, ...], eps: str, norm: str, column: str 
 # -- FGSM and PGD ------------------------------------------------------------------------------------------------
 
 
-def pgd_suite(what: Attacked, *, l2_grid: str, linf_grid: str = LINF_GRID) -> Suite:
+def pgd_suite(attacked: Attacked, *, l2_grid: str, linf_grid: str = LINF_GRID) -> Suite:
     """FGSM, and PGD with two losses, over a grid of eps in each norm.
 
     Args:
-        what: the suite's data, and the eps of its columns, each one of a grid.
+        attacked: the suite's data, and the eps of its columns, each one of a grid.
         l2_grid: ascending, joined by `+`.
         linf_grid: likewise.
     """
     defaults = Params(attack="pgd", steps=20, restarts=1, step_size=2.5, eps=linf_grid, eps_l2=l2_grid)
-    return _pgd(what, defaults)
+    return _pgd(attacked, defaults)
 
 
-def _pgd(what: Attacked, settings: Params) -> Suite:
+def _pgd(attacked: Attacked, settings: Params) -> Suite:
     for name in ("steps", "restarts", "step_size"):
         if not 0 < float(settings[name] or 0) < float("inf"):
-            raise BenchError(f"{name} of suite {what.name!r} must be more than 0, not {settings[name]}.")
+            raise BenchError(f"{name} of suite {attacked.name!r} must be more than 0, not {settings[name]}.")
     attack = attacks.get(str(settings["attack"])).name if settings["attack"] != "pgd" else "pgd"
     numbers = Params({name: settings[name] for name in ("steps", "restarts", "step_size")})
-    grids = {"linf": parse_grid(str(settings["eps"]), "linf")[0], "l2": parse_grid(str(settings["eps_l2"]), "l2")[0]}
-    fgsm = _condition(what, "fgsm", Params(norm="linf", grid="+".join(grids["linf"]), loss="ce"))
+    grids = {norm: parse_grid(str(settings[name]), norm).names for norm, name in (("linf", "eps"), ("l2", "eps_l2"))}
+    fgsm = _condition(attacked, "fgsm", Params(norm="linf", grid="+".join(grids["linf"]), loss="ce"))
     pgd = {
         norm: tuple(
-            _condition(what, attack, Params(numbers, norm=norm, grid="+".join(grid), loss=loss)) for loss in _LOSSES
+            _condition(attacked, attack, Params(numbers, norm=norm, grid="+".join(grid), loss=loss)) for loss in _LOSSES
         )
         for norm, grid in grids.items()
     }
     every = {"linf": (fgsm, *pgd["linf"]), "l2": pgd["l2"]}
     shown = {
-        norm: eps if eps in grids[norm] else grids[norm][-1] for norm, eps in (("linf", what.linf), ("l2", what.l2))
+        norm: eps if eps in grids[norm] else grids[norm][-1]
+        for norm, eps in (("linf", attacked.linf), ("l2", attacked.l2))
     }
     restarts = f"{settings['restarts']} random start{'s' * (settings['restarts'] != 1)}"
     return Suite(
-        name=what.name,
-        version=what.version,
-        title=what.title,
+        name=attacked.name,
+        version=attacked.version,
+        title=attacked.title,
         tolerance=TOLERANCE,
         paper="Madry et al. 2018, arXiv 1706.06083; Goodfellow et al. 2015, arXiv 1412.6572",
-        track=what.track,
+        track=attacked.track,
         protocol=Protocol(
             terms=(
-                f"{what.classes}-way",
+                f"{attacked.classes}-way",
                 f"Linf {'+'.join(grids['linf'])} and L2 {'+'.join(grids['l2'])} in pixels of [0, 1]",
                 f"FGSM and {attack.upper()} of {settings['steps']} steps of {settings['step_size']:g} eps / steps from "
                 f"{restarts}",
@@ -170,23 +171,23 @@ def _pgd(what: Attacked, settings: Params) -> Suite:
             *(Score(metric=sign, conditions=(c,)) for norm in pgd for c in pgd[norm] for sign in SIGNS),
         ),
         settings=settings,
-        remake=functools.partial(_pgd, what),
+        remake=functools.partial(_pgd, attacked),
         curve="eps",
     )
 
 
-def _condition(what: Attacked, measure: str, params: Params) -> Condition:
-    return Condition(data=what.data, measure=Measurement(name=measure, params=params))
+def _condition(attacked: Attacked, measure: str, params: Params) -> Condition:
+    return Condition(data=attacked.data, measure=Measurement(name=measure, params=params))
 
 
 def _curves(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str) -> list[Score]:
     """Robust accuracy at each eps, under all attacks together and under each."""
     sets = [conditions, *((condition,) for condition in conditions)]
-    return [_robust(some, eps, norm) for some in sets for eps in grid]
+    return [_robust(attacks, eps, norm) for attacks in sets for eps in grid]
 
 
 def _area(conditions: tuple[Condition, ...], grid: Sequence[str], norm: str, column: str) -> Score:
-    metric = ROBUST_AREA.given(grid=parse_grid("+".join(grid), norm)[1])
+    metric = ROBUST_AREA.given(grid=parse_grid("+".join(grid), norm).values)
     return Score(metric=metric, conditions=conditions, column=column)
 
 
@@ -199,29 +200,29 @@ def _median(conditions: tuple[Condition, ...], norm: str, column: str) -> Score:
 # -- AutoAttack --------------------------------------------------------------------------------------------------
 
 
-def autoattack_suite(what: Attacked) -> Suite:
+def autoattack_suite(attacked: Attacked) -> Suite:
     """AutoAttack `standard` in each norm, at the eps of `what`."""
-    return _autoattack(what, Params(eps=what.linf, eps_l2=what.l2))
+    return _autoattack(attacked, Params(eps=attacked.linf, eps_l2=attacked.l2))
 
 
-def _autoattack(what: Attacked, settings: Params) -> Suite:
+def _autoattack(attacked: Attacked, settings: Params) -> Suite:
     eps = {"linf": str(settings["eps"]), "l2": str(settings["eps_l2"])}
     for norm, text in eps.items():
         parse_eps(text, norm)
     conditions = {
-        norm: _condition(what, "autoattack", Params(norm=norm, eps=text, block=100)) for norm, text in eps.items()
+        norm: _condition(attacked, "autoattack", Params(norm=norm, eps=text, block=100)) for norm, text in eps.items()
     }
-    few = () if what.data.samples is None else (f"{what.data.samples} of the images, as a limit takes them",)
+    few = () if attacked.data.samples is None else (f"{attacked.data.samples} of the images, as a limit takes them",)
     return Suite(
-        name=what.name,
-        version=what.version,
-        title=what.title,
+        name=attacked.name,
+        version=attacked.version,
+        title=attacked.title,
         tolerance=TOLERANCE,
         paper="Croce & Hein 2020, arXiv 2003.01690",
-        track=what.track,
+        track=attacked.track,
         protocol=Protocol(
             terms=(
-                f"{what.classes}-way",
+                f"{attacked.classes}-way",
                 f"AutoAttack standard at Linf {eps['linf']} and L2 {eps['l2']} in pixels of [0, 1]",
                 "blocks of 100 images in the order of limits",
                 *few,
@@ -239,7 +240,7 @@ def _autoattack(what: Attacked, settings: Params) -> Suite:
             ),
         ),
         settings=settings,
-        remake=functools.partial(_autoattack, what),
+        remake=functools.partial(_autoattack, attacked),
     )
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.errors import BenchError
 from bench.metrics import Metric, best_value
 from bench.metrics.classification import BEST_OF, TOP1
 from bench.records import Condition, ModelSetting, Params, Protocol
 from bench.suite import Score, Suite
-from bench.text import whole_numbers
+from bench.text import shares, whole_numbers
 
 RATIOS = "0.7+0.75+0.8+0.85+0.9+0.95+1.0"
 """From a crop that cuts half of the picture off to one that cuts nothing off its short side."""
@@ -48,22 +47,10 @@ class _Grid:
     """Of the protocol, after the values."""
 
 
-def _ratios(text: str, name: str) -> list[float]:
-    try:
-        found = [float(part) for part in text.split("+")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < ratio <= 1 for ratio in found) or found != sorted(set(found)):
-        raise BenchError(
-            f"{name} must be ascending numbers above 0 and at most 1 joined by +, such as 0.8+0.9+1.0, not {text!r}."
-        )
-    return found
-
-
 _RATIOS = _Grid(
     name="ratios",
     column="crop_ratio",
-    values=_ratios,
+    values=shares,
     setting=lambda ratio: ModelSetting(crop_ratio=ratio),
     best="best_ratio",
     unit="ratio",
@@ -82,39 +69,39 @@ _SIZES = _Grid(
 )
 
 
-def crop_ratio_suite(what: Swept) -> Suite:
+def crop_ratio_suite(swept: Swept) -> Suite:
     """Accuracy against the share of the picture that the crop keeps."""
-    return _suite(what, _RATIOS, Params(ratios=RATIOS))
+    return _suite(swept, _RATIOS, Params(ratios=RATIOS))
 
 
-def resolution_suite(what: Swept, sizes: str) -> Suite:
+def resolution_suite(swept: Swept, sizes: str) -> Suite:
     """Accuracy against the side of the images.
 
     Args:
-        what: the suite's data.
+        swept: the suite's data.
         sizes: ascending, in pixels, joined by `+`.
     """
-    return _suite(what, _SIZES, Params(sizes=sizes))
+    return _suite(swept, _SIZES, Params(sizes=sizes))
 
 
-def _suite(what: Swept, grid: _Grid, settings: Params, sets: Sequence[str] = ()) -> Suite:
+def _suite(swept: Swept, grid: _Grid, settings: Params, sets: Sequence[str] = ()) -> Suite:
     """The suite over some of its data sets, or all."""
-    values = grid.values(str(settings[grid.name]), f"{grid.name} of suite {what.name!r}")
-    own = [condition for condition in what.own if not sets or condition.data.dataset in sets]
+    values = grid.values(str(settings[grid.name]), f"{grid.name} of suite {swept.name!r}")
+    own = [condition for condition in swept.own if not sets or condition.data.dataset in sets]
     points = {
         condition: tuple(Condition(data=condition.data, model=grid.setting(value)) for value in values)
         for condition in own
     }
     where = Metric(name=grid.best, function=best_value, unit=grid.unit).given(values=values)
     return Suite(
-        name=what.name,
-        version=what.version,
-        title=what.title,
+        name=swept.name,
+        version=swept.version,
+        title=swept.title,
         paper=grid.paper,
-        track=what.track,
+        track=swept.track,
         protocol=Protocol(
             terms=(
-                f"{what.classes}-way",
+                f"{swept.classes}-way",
                 f"{grid.column.replace('_', ' ')} {'+'.join(map(str, values))}",
                 *grid.terms,
                 "the best chosen on the test images",
@@ -123,14 +110,14 @@ def _suite(what: Swept, grid: _Grid, settings: Params, sets: Sequence[str] = ())
         scores=(
             *(
                 score
-                for condition, some in points.items()
-                for score in _columns(condition.data.dataset, condition, some, where)
+                for condition, grid_points in points.items()
+                for score in _columns(condition.data.dataset, condition, grid_points, where)
             ),
-            *(Score(metric=TOP1, conditions=(point,)) for some in points.values() for point in some),
+            *(Score(metric=TOP1, conditions=(point,)) for grid_points in points.values() for point in grid_points),
         ),
         settings=settings,
-        remake=functools.partial(_suite, what, grid),
-        covering=functools.partial(_suite, what, grid, settings),
+        remake=functools.partial(_suite, swept, grid),
+        covering=functools.partial(_suite, swept, grid, settings),
         curve=grid.column,
     )
 

@@ -54,7 +54,7 @@ class Learning:
         return _make(self, about, Params({**self.settings, "crop_ratio": 0.0}), sets)
 
     def scores(self, data: Data, metric: str, settings: Params, *, prefix: str, brief: bool = False) -> list[Score]:
-        """Of one data set, the headline first.
+        """The scores of one data set, the headline first.
 
         Args:
             data: with the splits to learn from.
@@ -63,25 +63,27 @@ class Learning:
             prefix: what the headings begin with.
             brief: whether the headline alone stands in the leaderboard.
         """
-        found: list[Score] = []
+        scores: list[Score] = []
         every = self.conditions(data, settings)
         for number, (name, conditions) in enumerate(every.items()):
-            shown = number == 0 or not brief
+            on_board = number == 0 or not brief
             heading = " ".join(filter(None, [prefix, name]))
-            found.append(Score(metric=METRICS[metric], conditions=conditions, column=heading if shown else ""))
+            scores.append(Score(metric=METRICS[metric], conditions=conditions, column=heading if on_board else ""))
             if len(conditions) > 1:
-                found.append(Score(metric=SPREAD, conditions=conditions))
+                scores.append(Score(metric=SPREAD, conditions=conditions))
             if metric != "top1":
-                found.append(Score(metric=MEAN_ACCURACY, conditions=conditions))
+                scores.append(Score(metric=MEAN_ACCURACY, conditions=conditions))
         headline = next(iter(every.values()))
-        return found + [Score(metric=one, conditions=(condition,)) for one in self.chosen for condition in headline]
+        return scores + [
+            Score(metric=chosen, conditions=(condition,)) for chosen in self.chosen for condition in headline
+        ]
 
     def conditions(self, data: Data, settings: Params) -> dict[str, tuple[Condition, ...]]:
         """Name of a score to its conditions on a data set."""
         model = ModelSetting(crop_ratio=float(settings.get("crop_ratio") or 0) or None)
         return {
-            name: tuple(Condition(data=data, model=model, measure=one) for one in some)
-            for name, some in self.measurements(settings).items()
+            name: tuple(Condition(data=data, model=model, measure=measurement) for measurement in draws)
+            for name, draws in self.measurements(settings).items()
         }
 
 
@@ -126,10 +128,10 @@ def _means(learning: Learning, settings: Params, sets: Sequence[str]) -> list[Sc
         data = _data_of(record)
         for name, conditions in learning.conditions(data, settings).items():
             by_name.setdefault(name, []).append((record.metric, conditions))
-    found = []
+    means = []
     for name, parts in by_name.items():
         metric = MEAN_OF_SETS.given(groups=tuple((METRICS[name], len(conditions)) for name, conditions in parts))
         every = tuple(condition for _, conditions in parts for condition in conditions)
         heading = " at ".join(filter(None, [f"mean of {len(sets)}", name]))
-        found.append(Score(metric=metric, conditions=every, column=heading))
-    return found
+        means.append(Score(metric=metric, conditions=every, column=heading))
+    return means

@@ -71,7 +71,7 @@ class AttackedPicture:
 
     @property
     def name(self) -> str:
-        """For its file: the picture's, the attack, norm and eps."""
+        """The name of its file: the picture's, the attack, norm and eps."""
         return f"{self.path.stem}.{self.spec.name}-{self.spec.norm}-{self.eps.replace('/', '_')}"
 
     @property
@@ -274,7 +274,7 @@ def class_name(name: str) -> str:
 
 @functools.cache
 def _descriptions() -> dict[str, str]:
-    """Of each class of ImageNet, by wnid."""
+    """The descriptions of the classes of ImageNet, by wnid."""
     from timm.data.imagenet_info import ImageNetInfo
 
     info: Any = ImageNetInfo()
@@ -322,7 +322,7 @@ class _Panel:
 
     @property
     def width(self) -> int:
-        """Of its words, pixels."""
+        """Width of its words, in pixels."""
         return max(text_width(self.heading, LABEL), *(text_width(line, SMALL) for line in self.lines))
 
 

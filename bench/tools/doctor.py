@@ -38,22 +38,22 @@ def examine() -> list[Finding]:
         ("store", lambda: _folder(settings.store)),
         ("cache", lambda: _folder(settings.cache) if settings.cache else "off"),
     ]
-    return [_check(what, check) for what, check in checks]
+    return [_check(name, check) for name, check in checks]
 
 
-def _check(what: str, check: Callable[[], str]) -> Finding:
+def _check(name: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what=what, text=check())
+        return Finding(what=name, text=check())
     except BenchError as error:
-        return Finding(what=what, text=str(error), ok=False)
+        return Finding(what=name, text=str(error), ok=False)
     except Exception as error:
-        return Finding(what=what, text=f"{type(error).__name__}: {one_line(error)}", ok=False)
+        return Finding(what=name, text=f"{type(error).__name__}: {one_line(error)}", ok=False)
 
 
 def _versions() -> str:
     names = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "imagecorruptions-imaug")
-    found = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    return ", ".join([f"rtbench {__version__}", f"Python {platform.python_version()}", *found])
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return ", ".join([f"rtbench {__version__}", f"Python {platform.python_version()}", *versions])
 
 
 def _device(settings: Settings) -> str:

@@ -13,5 +13,5 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def text_width(text: str, size: int) -> int:
-    """Of a line of text, rounded up."""
+    """Width of a line of text in pixels, rounded up."""
     return int(font(size).getlength(text)) + 1

@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,11 @@ from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelS
 from bench.store import Store
 from bench.store.columns import columns_digest
 from bench.suite import Suite
+from bench.text import some
 
 _LOGIT = re.compile(r"logit_(\d+)")
 _TOP = [f"top_{place}" for place in range(1, 6)]
 """Columns of the five likeliest classes, the likeliest first."""
-_NAMED = 3
-"""Ids that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,8 +154,8 @@ def _condition(suite: Suite, corruption: str, severity: int, frame: pd.DataFrame
     here = next(c for c in found if not _is_absent(c, library))
     samples = library.open(here.image_set.dataset, here.image_set.split).samples
     raise BenchError(
-        f"no id of the rows is one of {here.image_set.dataset!r}; they begin with {_some(frame['id'])}, and the "
-        f"data's with {_some(samples.ids)}."
+        f"no id of the rows is one of {here.image_set.dataset!r}; they begin with {some(frame['id'])}, and the "
+        f"data's with {some(samples.ids)}."
     )
 
 
@@ -219,25 +217,20 @@ def _matched(frame: pd.DataFrame, ids: Array, path: Path) -> pd.DataFrame:
     wanted = [str(i) for i in ids.tolist()]
     twice = frame["id"][frame["id"].duplicated()].unique()
     if len(twice):
-        raise BenchError(f"{path} has {len(twice):,} ids twice: {_some(twice)}; every sample needs one row.")
+        raise BenchError(f"{path} has {len(twice):,} ids twice: {some(twice)}; every sample needs one row.")
     known, given = set(wanted), set(frame["id"])
     unknown = [i for i in frame["id"] if i not in known]
     if unknown:
         raise BenchError(
-            f"{path} has {len(unknown):,} ids that the data lack: {_some(unknown)}; the data's begin with "
-            f"{_some(wanted)}."
+            f"{path} has {len(unknown):,} ids that the data lack: {some(unknown)}; the data's begin with "
+            f"{some(wanted)}."
         )
     missing = [i for i in wanted if i not in given]
     if missing:
         raise BenchError(
-            f"{path} lacks {len(missing):,} of {len(wanted):,} samples: {_some(missing)}; no score comes from a part."
+            f"{path} lacks {len(missing):,} of {len(wanted):,} samples: {some(missing)}; no score comes from a part."
         )
     return frame.set_index("id").loc[wanted].reset_index()
-
-
-def _some(ids: "Sequence[Any] | Array | pd.Series[str]") -> str:
-    """The first few, as a message names them."""
-    return ", ".join(str(i) for i in list(ids)[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
 
 
 # -- its columns --------------------------------------------------------------------------------------------------
@@ -266,7 +259,7 @@ def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition:
         if len(differ):
             raise BenchError(
                 f"{len(differ):,} rows predict another class than their largest logit or top_1: "
-                f"{_some(frame['id'].to_numpy()[differ])}; leave the column prediction out, or mend the "
+                f"{some(frame['id'].to_numpy()[differ])}; leave the column prediction out, or mend the "
                 "order of classes."
             )
         return columns
@@ -318,7 +311,7 @@ def _logits(frame: pd.DataFrame, classes: int) -> Array | None:
         raise BenchError(f"the lists of logits must have {classes} numbers each, one a class.")
     bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(bad):
-        raise BenchError(f"{len(bad):,} rows have NaN or infinite logits: {_some(frame['id'].to_numpy()[bad])}.")
+        raise BenchError(f"{len(bad):,} rows have NaN or infinite logits: {some(frame['id'].to_numpy()[bad])}.")
     return found
 
 

@@ -9,22 +9,15 @@ A file is written beside its place and moved there whole. It depends on the prot
 number of calls, killed at any moment or at work at once, end with the same bytes.
 """
 
-import collections
 import contextlib
-import errno
 import fcntl
 import importlib.metadata
 import io
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +33,8 @@ from bench.datasets.imagenet import MADE_HERE
 from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
+from bench.machine import files
+from bench.machine.processes import in_processes
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.run.prepare import perturb
@@ -50,8 +45,6 @@ _HALF_WRITTEN = ".half-written-"
 _FORMAT = 1
 _BATCH = 64
 """Images corrupted together."""
-_AHEAD = 2
-"""Batches a process that wait for it."""
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "torch")
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"  # of every JPEG file: SOI and EOI in ITU-T T.81, table B.1
 
@@ -112,7 +105,16 @@ def make_c(
         progress.begin(len(indices) * len(conditions))
         stack.callback(progress.end)
         written = found = 0
-        for task, count in _results(writer, _tasks(conditions, indices), settings.workers):
+        tasks = list(_tasks(conditions, indices))
+        counts = in_processes(
+            writer.write,
+            tasks,
+            settings.workers,
+            doing="makes images",
+            begin=_one_thread,
+            advice="give fewer --workers: the same command goes on from there",
+        )
+        for task, count in zip(tasks, counts, strict=True):
             written, found = written + count, found + len(task.indices) - count
             progress.advance(len(task.indices), f"{task.perturbation.corruption} {task.perturbation.severity}")
     return MadeC(written=written, found=found)
@@ -225,9 +227,9 @@ def _agree(path: Path, note: dict[str, Any], half_written: Path) -> None:
         BenchError: they differ.
     """
     if not path.exists():
-        half = half_written / MADE_HERE
-        half.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        _link(half, path)
+        text = json.dumps(note, indent=1) + "\n"
+        # Of two first calls one wins, and the other then reads its note.
+        files.create(path, lambda half: half.write_text(text, encoding="utf-8"), folder=half_written)
     try:
         begun = dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
@@ -252,18 +254,6 @@ def _flat(note: Mapping[str, Any]) -> dict[str, object]:
 
 def _in_words(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _link(half: Path, path: Path) -> None:
-    """Bring a file in where there is none: of two first calls one wins, and the other then reads its note."""
-    try:
-        os.link(half, path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        os.replace(half, path)  # a file system without hard links
 
 
 @contextlib.contextmanager
@@ -324,11 +314,8 @@ class _Writer:
         file = io.BytesIO()
         # `optimize` as in the original's make_imagenet_c.py; it makes files smaller, and no pixel another.
         Image.fromarray(image_HWC).save(file, format="JPEG", quality=quality, optimize=True)
-        half = self.half_written / f"{os.getpid()}.JPEG"
-        with _writing(self.out):
+        with _writing(self.out), files.replacing(path, folder=self.half_written) as half:
             half.write_bytes(file.getbuffer())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(half, path)
 
 
 def is_whole(path: Path) -> bool:
@@ -343,50 +330,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def _results(writer: _Writer, tasks: Iterable[_Task], workers: int) -> Iterator[tuple[_Task, int]]:
-    """Carry out tasks in order; each with the number of its files that were written."""
-    if workers == 0:
-        yield from ((task, writer.write(task)) for task in tasks)
-        return
-    # Spawned, not forked: a fork would copy the thread of the progress bar half-alive.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (writer,))
-    waiting: collections.deque[tuple[_Task, Future[int]]] = collections.deque()
-    try:
-        for task in tasks:
-            waiting.append((task, pool.submit(_write_own, task)))
-            if len(waiting) > _AHEAD * workers:
-                done, result = waiting.popleft()
-                yield done, result.result()
-        yield from ((done, result.result()) for done, result in waiting)
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"a process that makes images died ({one_line(error)}), mostly for want of memory; give fewer --workers: "
-            "the same command goes on from there."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_own: list[_Writer] = []
-"""What a process writes with."""
-
-
-def _begin(writer: _Writer) -> None:
+def _one_thread() -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # the processes are the parallelism here
-    _own.append(writer)
-
-
-def _end_with_parent() -> None:
-    """A pool's processes wait for tasks for ever where the one that gives them is killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _write_own(task: _Task) -> int:
-    return _own[0].write(task)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from bench.machine.files import replacing
 from bench.training.adversarial import perturb
 from bench.training.augment import flip, rotate_and_shift
 from bench.training.randomness import own_randomness
@@ -95,10 +96,12 @@ def learning_rate(recipe: Recipe, epochs_done: float) -> float:
 
 def save(trained: Trained, path: Path) -> None:
     """Write the weights to `path` (safetensors) and the history beside it (CSV); equal in, equal out."""
-    path.write_bytes(to_safetensors(trained.state_dict))
+    with replacing(path) as half:
+        half.write_bytes(to_safetensors(trained.state_dict))
     rows = [f"{epoch.number},{epoch.learning_rate:.4e},{epoch.loss:.5f}" for epoch in trained.history]
     lines = ["epoch,learning_rate,loss", *rows]
-    path.with_suffix(".csv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with replacing(path.with_suffix(".csv")) as half:
+        half.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 class _Normalised(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.distributed import gather_rows, together
-from bench.machine.memory import fewer
+from bench.machine.memory import in_pieces
 from bench.records import Array
 
 Shown: TypeAlias = Iterable[tuple[Tensor, Tensor]]
@@ -38,15 +38,12 @@ def evaluate(module: nn.Module, rows: Rows, shown: Shown, *, at_once: int, fixed
 
 @torch.inference_mode()
 def _columns(module: nn.Module, rows: Rows, shown: Shown, at_once: int, fixed: bool) -> dict[str, Array]:
+    def columns_of(images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Array]:
+        return {name: column.cpu().numpy() for name, column in rows(module, images_NCHW, labels_N).items()}
+
     parts: list[dict[str, Array]] = []
     for images_NCHW, labels_N in shown:
-        done = 0
-        while done < len(images_NCHW):
-            chunk = slice(done, done + at_once)
-            try:
-                found = rows(module, images_NCHW[chunk], labels_N[chunk])
-                parts.append({name: column.cpu().numpy() for name, column in found.items()})
-                done += at_once
-            except Exception as error:
-                at_once = fewer(min(at_once, len(images_NCHW)), error, fixed=fixed)
+        made = in_pieces(columns_of, images_NCHW, labels_N, at_once=at_once, fixed=fixed)
+        at_once = made.at_once
+        parts += made.parts
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

@@ -55,8 +55,8 @@ class Backbone(nn.Module):
 
 
 def _pre_logits(model: nn.Module, images_NCHW: Tensor) -> Tensor:
-    found: Tensor = model.forward_head(model.forward_features(images_NCHW), pre_logits=True)  # type: ignore[operator]
-    return found.flatten(1)
+    features: Tensor = model.forward_head(model.forward_features(images_NCHW), pre_logits=True)  # type: ignore[operator]
+    return features.flatten(1)
 
 
 def _cls(model: nn.Module, images_NCHW: Tensor) -> Tensor:
@@ -70,12 +70,12 @@ def _cls(model: nn.Module, images_NCHW: Tensor) -> Tensor:
 
 def _patches(model: nn.Module, images_NCHW: Tensor) -> Tensor:
     """(N, T, D): patch tokens, or the places of a feature map."""
-    found: Tensor = model.forward_features(images_NCHW)  # type: ignore[operator]
-    if found.dim() == 3:
-        return found[:, int(getattr(model, "num_prefix_tokens", 0)) :]
-    if found.dim() == 4:
+    tokens: Tensor = model.forward_features(images_NCHW)  # type: ignore[operator]
+    if tokens.dim() == 3:
+        return tokens[:, int(getattr(model, "num_prefix_tokens", 0)) :]
+    if tokens.dim() == 4:
         channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        return found.flatten(1, 2) if channels_last else found.flatten(2).transpose(1, 2)
+        return tokens.flatten(1, 2) if channels_last else tokens.flatten(2).transpose(1, 2)
     raise BenchError(f"{type(model).__name__} gives neither tokens nor a feature map; take --set token=pre_logits.")
 
 

@@ -128,8 +128,8 @@ def with_new_head(module: nn.Module, classes: int) -> nn.Module:
             "models have); leave this checkpoint out of fine-tune."
         )
     model.reset_classifier(classes)
-    found = model.get_classifier()
-    heads = found if isinstance(found, tuple) else (found,)  # two in distilled models
+    classifier = model.get_classifier()
+    heads = classifier if isinstance(classifier, tuple) else (classifier,)  # two in distilled models
     parameters = [parameter for head in heads for parameter in head.parameters()]
     if not parameters:
         raise BenchError(
@@ -216,7 +216,7 @@ class _Tuning:
 
     @property
     def best_epoch(self) -> int:
-        """From 1; 0 before the first."""
+        """The best epoch so far, counted from 1; 0 before the first."""
         merits = [epoch.merit for epoch in self.history]
         return merits.index(max(merits)) + 1 if merits else 0
 
@@ -317,7 +317,7 @@ class _Tuning:
         return total
 
     def _seed_dropout(self) -> None:
-        """By seed, step and process: what was drawn before an interruption does not matter."""
+        """Seed dropout by seed, step and process, so that what was drawn before an interruption does not matter."""
         first, second = keys(self.seed, "fine-tune, dropout", [f"{self.step}/{rank()}"]).words_N2[0].tolist()
         seed_generators((first % (1 << 31)) << 32 | second % (1 << 32), self.device)
 
@@ -329,9 +329,9 @@ class _Tuning:
                 buffer.div_(world_size())
         sum_([*(p.grad for p in self.parameters if p.grad is not None), *statistics, loss])
 
-    def _not_finite(self, what: str, value: float) -> RunError:
+    def _not_finite(self, quantity: str, value: float) -> RunError:
         return RunError(
-            f"the {what} of fine-tune is {value} in epoch {len(self.history) + 1}, at a learning rate of "
+            f"the {quantity} of fine-tune is {value} in epoch {len(self.history) + 1}, at a learning rate of "
             f"{self.recipe.learning_rate:g}; lower it: --set learning_rate={self.recipe.learning_rate / 3:.1g}."
         )
 
@@ -373,7 +373,7 @@ class _Tuning:
     # -- the kept state -----------------------------------------------------------------------------------------
 
     def _digest(self, held_out: Array) -> str:
-        """Of all that decides the result, but the weights that it begins with: the folder is theirs."""
+        """A digest of all that decides the result, but the weights that it begins with: the folder is theirs."""
         autocast = torch.is_autocast_enabled(self.device.type)
         decides = {
             "recipe": asdict(self.recipe),

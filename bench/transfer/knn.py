@@ -28,18 +28,18 @@ def neighbours(bank_ND: Tensor, queries_MD: Tensor, count: int) -> tuple[Tensor,
     """
     bank_DN = F.normalize(bank_ND, dim=1).T.contiguous()
     rows = max(1, _BLOCK_BYTES // (len(bank_ND) * bank_ND.element_size()))
-    found = [torch.topk(block @ bank_DN, count, dim=1) for block in torch.split(F.normalize(queries_MD, dim=1), rows)]
-    return torch.cat([cosines for cosines, _ in found]), torch.cat([indices for _, indices in found])
+    nearest = [torch.topk(block @ bank_DN, count, dim=1) for block in torch.split(F.normalize(queries_MD, dim=1), rows)]
+    return torch.cat([cosines for cosines, _ in nearest]), torch.cat([indices for _, indices in nearest])
 
 
 def predictions(cosines_MJ: Tensor, labels_MJ: Tensor, classes: int, ks: Sequence[int]) -> dict[int, Tensor]:
     """The class (M,) with the most votes of the first k neighbours, for each k; arguments as `votes` takes them."""
     rows = max(1, _BLOCK_BYTES // (classes * len(ks) * cosines_MJ.element_size()))
     blocks = zip(torch.split(cosines_MJ, rows), torch.split(labels_MJ, rows), strict=True)
-    found = []
+    by_block = []
     for cosines, labels in blocks:
-        found.append({k: some.argmax(dim=1) for k, some in votes(cosines, labels, classes, ks).items()})
-    return {k: torch.cat([block[k] for block in found]) for k in ks}
+        by_block.append({k: scores.argmax(dim=1) for k, scores in votes(cosines, labels, classes, ks).items()})
+    return {k: torch.cat([block[k] for block in by_block]) for k in ks}
 
 
 def votes(cosines_MJ: Tensor, labels_MJ: Tensor, classes: int, ks: Sequence[int]) -> dict[int, Tensor]:

@@ -221,7 +221,7 @@ class _Lbfgs:
         return direction_APK
 
     def _length(self) -> Tensor:
-        """Of the first guess of the inverse Hessian: by the last fit pair of each problem."""
+        """Scale of the first guess of the inverse Hessian, by the last fit pair of each problem."""
         length_A, known_A = torch.ones_like(self.value_A), torch.zeros_like(self.value_A, dtype=torch.bool)
         for _, turned_APK, inverse_A in reversed(self.history):
             new_A = (inverse_A > 0) & ~known_A

@@ -23,12 +23,13 @@ def shot_rows(ids: Array, labels: Array, shots: int, *, seed: int, draw: int) ->
     Raises:
         BenchError: a class has fewer samples.
     """
-    found, counts = np.unique(labels, return_counts=True)
+    present, counts = np.unique(labels, return_counts=True)
     if counts.min() < shots:
         fewer = "+".join(str(count) for count in (1, 2, 5, 10, 25) if count <= counts.min())
         raise BenchError(
             f"{shots} shots need as many training samples of each class, but {int((counts < shots).sum())} of "
-            f"{len(found)} classes have fewer (the smallest has {counts.min()}); --set shots={fewer} leaves these out."
+            f"{len(present)} classes have fewer (the smallest has {counts.min()}); --set shots={fewer} leaves "
+            "these out."
         )
     keys = rng.keys(seed, f"few-shot {draw}", [str(i) for i in ids])
     words = rng.uniform(keys, (2,)).double().numpy()

@@ -7,10 +7,10 @@ import numpy as np
 from bench.datasets import nested_order
 from bench.errors import BenchError
 from bench.records import Array
+from bench.text import some
 
 VALIDATION_SHARE = 0.1
 """Of each class's training samples."""
-_NAMED_AT_MOST = 3
 
 
 def validation_rows(ids: Array, labels: Array) -> Array:
@@ -36,7 +36,7 @@ def validation_rows(ids: Array, labels: Array) -> Array:
     # A stable sort by class keeps the order of the hashes within each.
     by_class = order[np.argsort(sorted_labels, kind="stable")]
     classes = np.split(by_class, np.cumsum(np.unique(sorted_labels, return_counts=True)[1])[:-1])
-    held = [some[: int(np.ceil(VALIDATION_SHARE * len(some))) if len(some) > 1 else 0] for some in classes]
+    held = [rows[: int(np.ceil(VALIDATION_SHARE * len(rows))) if len(rows) > 1 else 0] for rows in classes]
     return np.sort(np.concatenate(held)).astype(np.int64)
 
 
@@ -73,9 +73,8 @@ def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what
         )
     unseen = np.setdiff1d(test, seen)
     if len(unseen):
-        shown = ", ".join(repr(classes[int(label)]) for label in unseen[:_NAMED_AT_MOST])
-        more = " …" if len(unseen) > _NAMED_AT_MOST else ""
+        named = some(repr(classes[int(label)]) for label in unseen)
         raise BenchError(
-            f"{len(unseen)} classes of the test split of {what} ({shown}{more}) have no training sample; obtain the "
+            f"{len(unseen)} classes of the test split of {what} ({named}) have no training sample; obtain the "
             "whole training split, or leave their test images out."
         )

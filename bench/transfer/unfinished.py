@@ -1,7 +1,5 @@
 """What a fine-tuning keeps of itself, so that it can go on where it was stopped."""
 
-import os
-import socket
 import time
 import zipfile
 from collections.abc import Callable
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.errors import one_line
+from bench.machine.files import replacing
 
 _FILE = "fine-tune.pt"
 _SHARE = 0.1
@@ -57,15 +56,10 @@ class Unfinished:
             self._save(self._path, state())
 
     def _save(self, path: Path, state: dict[str, Any]) -> None:
-        """Write beside its place and move it there: whoever is killed meanwhile leaves the last one.
-
-        The store tidies away what bears such a name and whose process is dead.
-        """
-        start, beside = time.monotonic(), path.with_name(f".state~{socket.gethostname()}~{os.getpid()}~.tmp")
+        start = time.monotonic()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"digest": self._digest, "state": state}, beside)
-            os.replace(beside, path)
+            with replacing(path) as half:
+                torch.save({"digest": self._digest, "state": state}, half)
         except (OSError, RuntimeError) as error:  # RuntimeError: of torch's writer, on a full disk
             self._path = None
             self._note(f"fine-tune: its state cannot be kept ({one_line(error)}); stopped, it would begin anew.")

@@ -44,7 +44,7 @@ def foolbox_from(ids, norm, images_NCHW, steps):
 @pytest.mark.usefixtures("_few_signs")
 def test_pgd_fools_the_images_that_foolbox_fools(name, norm, count, steps, shipped, first, pace):
     loader, module = first(count), shipped(name)
-    grid = parse_grid(GRIDS[norm], norm)[1]
+    grid = parse_grid(GRIDS[norm], norm).values
     ours = Attacked("pgd", norm=norm, grid=GRIDS[norm], steps=steps)
     ours_NE = ours.run(module, loader, {}, 0, pace)["smallest_eps"][:, None] <= np.array(grid, dtype=np.float32)
     attack = foolbox_from([str(i) for i in loader.ids], norm, loader.images_NCHW, steps)
@@ -56,7 +56,7 @@ def test_pgd_fools_the_images_that_foolbox_fools(name, norm, count, steps, shipp
 
 def test_fgsm_is_foolbox_s(shipped, first, pace):
     loader, module = first(100), shipped("digits-resnet")
-    grid = parse_grid(GRIDS["linf"], "linf")[1]
+    grid = parse_grid(GRIDS["linf"], "linf").values
     model = foolbox.PyTorchModel(module, bounds=(0, 1))
     attack = foolbox.attacks.LinfFastGradientAttack(random_start=False)
     _, _, theirs_EN = attack(model, loader.images_NCHW, torch.from_numpy(loader.labels), epsilons=list(grid))

@@ -61,18 +61,19 @@ def test_an_unknown_norm_is_answered_with_those_there_are():
 
 @pytest.mark.parametrize("text", ["1/255+2/255+4/255", "1/255,2/255,4/255", " 1/255, 2/255 + 4/255 "])
 def test_a_grid_is_joined_by_plus_or_comma_and_kept_as_written(text):
-    assert parse_grid(text, "linf") == (("1/255", "2/255", "4/255"), (1 / 255, 2 / 255, 4 / 255))
+    grid = parse_grid(text, "linf")
+    assert (grid.names, grid.values) == (("1/255", "2/255", "4/255"), (1 / 255, 2 / 255, 4 / 255))
 
 
 def test_a_grid_may_be_one_value():
-    assert parse_grid("3", "l2") == (("3",), (3.0,))
+    grid = parse_grid("3", "l2")
+    assert (grid.names, grid.values) == (("3",), (3.0,))
 
 
 @pytest.mark.parametrize("text", ["2/255+1/255", "1/255+1/255", "1/255+0.00392156862745098", "0.1,0.3,0.2"])
 def test_a_grid_that_does_not_ascend_is_refused(text):
-    with pytest.raises(
-        BenchError, match=re.escape(f"the values of eps must ascend, not {text!r}; put them in order, each once.")
-    ):
+    message = f"the values of eps must be ascending numbers joined by + or a comma, such as 1/255+2/255, not {text!r}."
+    with pytest.raises(BenchError, match=re.escape(message)):
         parse_grid(text, "linf")
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from bench.board.index import Index
 from bench.board.leaderboard import make_board
+from bench.board.printed import latex
 from bench.board.summary import summarise
-from bench.board.tables import latex
 from bench.measure.cells import versions
 from bench.metrics import Metric
 from bench.metrics.classification import MEAN_ACCURACY, TOP1

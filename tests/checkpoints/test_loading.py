@@ -185,7 +185,7 @@ def test_missing_and_unused_arrays_are_named(built: Checkpoint) -> None:
     wrong = with_arrays(built, **{"5__bias": None}, **extra)
     message = (
         r"changed\.safetensors does not fit .*small: it lacks 5\.bias and has unused "
-        r"extra\.0, extra\.1, extra\.2, extra\.3, extra\.4 and 2 more\. Correct arch"
+        r"extra\.0, extra\.1, extra\.2, extra\.3 and 3 more\. Correct arch"
     )
     with pytest.raises(BenchError, match=message):
         load(wrong, "cpu")

@@ -558,7 +558,7 @@ def test_a_suite_without_a_clean_accuracy_has_no_line(both):
 def test_published_accuracies_lie_near_a_line(suite, score):
     found = published_accuracies(suite, score)
     assert len(found) >= 40
-    line = fit_line([c.value for c, _ in found], [s.value for _, s in found], clip=1e-4)
+    line = fit_line([each.clean.value for each in found], [each.shifted.value for each in found], clip=1e-4)
     assert line.r_squared > 0.5
     assert line.slope > 0.5
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import suites as package
+import rtbench_suites as package
 from bench.attacks import STANDARD
 from bench.attacks.epsilon import parse_eps, parse_grid
 from bench.corruptions import corruptions
@@ -111,7 +111,7 @@ def grid_of(params) -> list[float]:
     """The values of eps of an attack's condition."""
     if "eps" in params:
         return [parse_eps(params["eps"], params["norm"])]
-    return list(parse_grid(params["grid"], params["norm"])[1])
+    return list(parse_grid(params["grid"], params["norm"]).values)
 
 
 def signs(measure: str, ids, correct, first, size: int, rng) -> dict:
@@ -193,13 +193,15 @@ def shown(columns) -> dict:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_is_short_and_names_its_source(path):
     assert len(path.read_text().splitlines()) <= LONGEST
-    doc = importlib.import_module(f"suites.{path.stem}").__doc__
+    doc = importlib.import_module(f"rtbench_suites.{path.stem}").__doc__
     assert re.search(r"\b(19|20)\d\d\b", doc), "the first lines must name the paper, with its year"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_registers_a_suite_of_its_name(path):
-    assert [s.name for s in suites if suites.origin(s.name) == f"suites.{path.stem}"] == [path.stem.replace("_", "-")]
+    assert [s.name for s in suites if suites.origin(s.name) == f"rtbench_suites.{path.stem}"] == [
+        path.stem.replace("_", "-")
+    ]
 
 
 def test_it_says_what_it_is(suite):

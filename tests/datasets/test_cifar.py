@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bench.config import load_config
-from bench.datasets import Library, datasets, fingerprint
+from bench.datasets import Library, Whole, datasets, fingerprint
 from bench.datasets.cifar import open_cifar10, open_cifar100
 from bench.datasets.readers.hub import HubSource
 from bench.datasets.spaces import CIFAR10, CIFAR100
@@ -121,7 +121,10 @@ def test_both_are_registered_with_what_the_whole_has():
     for name, classes in (("cifar10", 10), ("cifar100", 100)):
         with pytest.raises(AbsentError, match=rf"'{name}' is not on this machine .*kriz/cifar.html, .*--data {name}="):
             library.open(name, "train")
-        assert datasets.get(name).expected == {"test": (10_000, classes), "train": (50_000, classes)}
+        assert datasets.get(name).expected == {
+            "test": Whole(images=10_000, classes=classes),
+            "train": Whole(images=50_000, classes=classes),
+        }
 
 
 # -- what is refused ------------------------------------------------------------------------------------------

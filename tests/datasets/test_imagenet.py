@@ -167,7 +167,9 @@ def test_folders_that_are_no_classes(tmp_path):
 def test_numbered_folders_given_as_the_validation_set(tmp_path):
     for number in range(5):
         picture(tmp_path / str(number) / "a.JPEG")
-    with pytest.raises(BenchError, match=r"5 of its 5 folders \(0, 1, 2 …\) are not named.*another data set"):
+    with pytest.raises(
+        BenchError, match=r"5 of its 5 folders \(0, 1, 2, 3 and 1 more\) are not named.*another data set"
+    ):
         opened("imagenet", tmp_path)
 
 

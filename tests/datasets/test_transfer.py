@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from bench.datasets import Library, datasets, fingerprint
+from bench.datasets import Library, Whole, datasets, fingerprint
 from bench.datasets.embedded import make_digits, make_letters
 from bench.datasets.layouts import folded, label_by_name
 from bench.datasets.spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
@@ -183,7 +183,7 @@ def named(samples, name: str) -> dict[str, str]:
 )
 def test_splits_counts_and_metrics_are_the_authors(name, classes, counts, metric):
     dataset = datasets.get(name)
-    assert dataset.expected == {split: (count, classes) for split, count in counts.items()}
+    assert dataset.expected == {split: Whole(images=count, classes=classes) for split, count in counts.items()}
     assert dataset.splits[0] == "test"
     assert set(dataset.splits) == set(counts)
     assert dataset.fit == tuple(split for split in ("train", "validation") if split in counts)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.cli.data import add_data
-from bench.datasets import Dataset, Library, datasets
+from bench.datasets import Dataset, Library, Whole, datasets
 from bench.datasets.readers.folder import class_folders
 from bench.datasets.verify import lines, look, verify
 from bench.errors import AbsentError, BenchError, RunError
@@ -51,7 +51,7 @@ def register(scratch_registries):
     """A function that registers the birds with what the whole of them has."""
 
     def _register(images=6, classes=3, splits=("test",)):
-        expected = {"test": (images, classes)} if images else {}
+        expected = {"test": Whole(images=images, classes=classes)} if images else {}
         record = Dataset(name="birds", class_space=SPACE, open=open_birds, splits=splits, expected=expected,
                          about="Birds.", licence="CC0", source="a garden")  # fmt: skip
         return datasets.register(record)

@@ -16,6 +16,7 @@ from bench import api
 from bench.board.leaderboard import Want
 from bench.board.tables import leaderboard
 from bench.cli import main
+from bench.compare import texts
 from bench.compare.pairs import compare_pairs
 from bench.datasets import Library, subset
 from bench.measure.classify import describe
@@ -195,7 +196,9 @@ def test_the_table_of_pairs_is_that_of_bench_compare(page, boards, store):
     for pair, found in compared.rows:
         start = f"{pair.before.name} → {pair.after.name} {found.suite} {found.score.column} "
         [row] = [row for row in rows if row.startswith(start)]
-        assert f"{100 * found.value:+.1f} {100 * found.ci_low:+.1f} to {100 * found.ci_high:+.1f}" in row
+        numbers = f"{100 * found.value:+.1f} [{100 * found.ci_low:+.1f}, {100 * found.ci_high:+.1f}]"
+        assert re.sub(r"[+-](0\.0)", r"\1", numbers) in row  # nothing has no sign
+        assert " ".join(texts.tested(found)) in row
     assert "vit-sam differs from <script>alert(1)</script> in more than SAM: a & b." in page.all("p", class_="hint")
     assert "Do ViT and Mixer gain more by SAM than ResNet" in page.text
 

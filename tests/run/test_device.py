@@ -49,7 +49,7 @@ def test_the_smaller_batch_is_remembered():
 
 
 def test_one_image_that_does_not_fit_is_an_error():
-    with pytest.raises(RunError, match="out of memory with 1 images"):
+    with pytest.raises(RunError, match="out of memory with 1 image at once"):
         rows(0)
 
 

@@ -221,10 +221,10 @@ def test_a_run_without_a_cache_keeps_nothing(shades, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_run_left_is_removed_once_it_is_old(tmp_path, shades):
-    left = tmp_path / "cache" / "features" / ".dead.tmp"
+    left = tmp_path / "cache" / "features" / f".{'0' * 32}~1~{'0' * 16}~.tmp"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
-    young = left.with_name(".alive.tmp")
+    young = left.with_name(left.name.replace("~1~", "~2~"))
     young.write_bytes(b"half")
     os.utime(left, (time.time() - 9999,) * 2)
     assert run(suite_of("knn", usual(shades)), tmp_path).ok

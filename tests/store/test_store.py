@@ -1,7 +1,6 @@
 """The store: what is written is read back, whole, once, and under a name that says what it is."""
 
 import json
-import os
 import threading
 from dataclasses import replace
 
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 
 from bench.errors import RunError
+from bench.machine.files import replacing
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
-from bench.store import DamagedCellError, Store
+from bench.store import DamagedCellError, Merged, Store
 
 IDS = np.array(["a", "b", "c"])
 LABELS = np.array([0, 1, 0])
@@ -157,23 +157,14 @@ def test_samples_that_do_not_match_their_name_are_damage(store):
         store.read(cell.key)
 
 
-def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(store):
-    import socket
-    import subprocess
-    import sys
-
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    folder = store.root / "cells" / "ab"
-    folder.mkdir()
-    left = {pid: folder / f".x~{socket.gethostname()}~{pid}~u~.tmp" for pid in (gone.pid, os.getpid())}
-    elsewhere = folder / ".x~another-host~1~u~.tmp"
-    for path in (*left.values(), elsewhere):
-        path.write_bytes(b"half")
-    store.prepare()
-    assert not left[gone.pid].exists()
-    assert left[os.getpid()].exists()
-    assert elsewhere.exists()
+def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(store, killed_while_writing):
+    path = store.root / "cells" / "ab" / "x.parquet"
+    left = killed_while_writing(path)
+    with replacing(path) as half:
+        half.write_bytes(b"half")
+        store.prepare()
+        assert half.exists()
+        assert not left.exists()
 
 
 def test_merging_copies_what_is_lacking_and_keeps_what_is_there(store, tmp_path):
@@ -185,10 +176,10 @@ def test_merging_copies_what_is_lacking_and_keeps_what_is_there(store, tmp_path)
     other.write(new, IDS, LABELS, columns())
     other.record_checkpoint("m" * 64, CHECKPOINT)
     other.log({"key": new.key})
-    assert store.merge(other) == (1, 1)
+    assert store.merge(other) == Merged(copied=1, known=1)
     assert store.keys() == {shared.key, new.key}
     assert [entry.name for entry in store.checkpoints()] == ["one"]
-    assert store.merge(other) == (0, 2)
+    assert store.merge(other) == Merged(copied=0, known=2)
     assert (store.root / "log.jsonl").read_text().count(new.key) == 1
 
 

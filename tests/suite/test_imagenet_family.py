@@ -22,8 +22,8 @@ from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error
 from bench.store import Store
 from bench.suite import suites
 from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS
-from suites.imagenet import CLEAN
-from suites.imagenet_c import stored
+from rtbench_suites.imagenet import CLEAN
+from rtbench_suites.imagenet_c import stored
 from tests.conftest import WNIDS
 
 SIZE = 64  # pixels: small, and other than the 224 of ImageNet-C

@@ -69,7 +69,7 @@ def _separable(images: Tensor, down: Array, across: Array, border: Border) -> Te
 
 
 def _separable_by_products(images: Tensor, down: Array, across: Array, border: Border) -> Tensor:
-    """As matrix products: on a GPU they cost less than passing over memory for every tap."""
+    """Filter by matrix products: on a GPU they cost less than passing over memory for every tap."""
     height, width = images.shape[-2:]
     down_HH = _band(height, down, border).to(images.device)
     across_WW = _band(width, across, border).to(images.device)

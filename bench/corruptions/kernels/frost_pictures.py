@@ -53,7 +53,7 @@ def _read(name: str) -> Array:
 
 @functools.lru_cache(maxsize=len(_NAMES))
 def _resize(name: str, height: int, width: int) -> Array:
-    """As OpenCV resizes with INTER_CUBIC: no averaging where a picture shrinks; it never does here."""
+    """Resize as OpenCV does with INTER_CUBIC: no averaging where a picture shrinks; it never does here."""
     resized = _cubic(_cubic(_read(name).astype(np.float32), height), width)
     rounded: Array = np.rint(resized).clip(0, 255).astype(np.uint8)
     return rounded

@@ -34,6 +34,6 @@ def look_up(table: Array, index_NCHW: Tensor) -> Tensor:
 
 
 def to_bytes(images_NCHW: Tensor) -> Tensor:
-    """From 0 to 255 as bytes: cut off, not rounded, as imagecorruptions does."""
+    """Turn values from 0 to 255 into bytes: cut off, not rounded, as imagecorruptions does."""
     # By way of int16: straight from float to bytes takes a CPU four times as long.
     return images_NCHW.clamp_(0, 255).to(torch.int16).to(torch.uint8)

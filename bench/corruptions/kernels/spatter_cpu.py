@@ -72,16 +72,16 @@ def _is_ridge(across: int, down: int, size_HW: Array, y: int, x: int) -> bool:
 
 
 @compiled
-def _grow(edges: Array, ridge: Array, found: Array, count: int) -> None:
+def _grow(edges: Array, ridge: Array, strong: Array, count: int) -> None:
     """Follow ridges from the first `count` places of `found`, which has room for every pixel."""
     while count:
         count -= 1
-        y, x = found[count]
+        y, x = strong[count]
         for v in range(y - 1, y + 2):
             for u in range(x - 1, x + 2):
                 if ridge[v, u] and not edges[v, u]:
                     edges[v, u] = True
-                    found[count] = v, u
+                    strong[count] = v, u
                     count += 1
 
 
@@ -96,16 +96,16 @@ def canny(liquid_HW: Array) -> Array:
         for x in range(width):
             size[y + 1, x + 1] = abs(across[y, x]) + abs(down[y, x])
     ridge, edges = np.zeros(size.shape, np.bool_), np.zeros(size.shape, np.bool_)
-    found, count = np.empty((height * width, 2), np.int32), 0
+    strong, count = np.empty((height * width, 2), np.int32), 0
     for y in range(1, height + 1):
         for x in range(1, width + 1):
             if size[y, x] > LOW and _is_ridge(across[y - 1, x - 1], down[y - 1, x - 1], size, y, x):
                 ridge[y, x] = True
                 if size[y, x] > HIGH:
                     edges[y, x] = True
-                    found[count] = y, x
+                    strong[count] = y, x
                     count += 1
-    _grow(edges, ridge, found, count)
+    _grow(edges, ridge, strong, count)
     return edges
 
 

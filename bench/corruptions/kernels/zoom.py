@@ -93,7 +93,7 @@ def _add_zooms(total: Tensor, images: Tensor, down: Sequence[_Taps], across: Seq
 
 
 def _add_products(total: Tensor, images: Tensor, down: Sequence[_Taps], across: Sequence[_Taps]) -> Tensor:
-    """As matrix products, for a GPU."""
+    """Add the enlargements as matrix products, for a GPU."""
     planes = images.float().contiguous()
     for rows, columns in zip(down, across, strict=True):
         left, right = _matrix(rows, images.shape[-2]), _matrix(columns, images.shape[-1])

@@ -38,5 +38,5 @@ class ArraySamples:
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
     def stamp(self, index: int) -> int:
-        """From the pixels themselves: they are at hand."""
+        """A hash of the pixels themselves, which are at hand."""
         return int.from_bytes(hashlib.blake2b(self._images[index].tobytes(), digest_size=8).digest())

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import some
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 """Names in use on the hub; the last four are those that webdataset gives."""
@@ -19,10 +19,9 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 """`fine_label` is CIFAR-100's, `cls` webdataset's."""
 UNLABELLED = -1
 """The hub's mark of a sample whose label is not published, as in the test split of ImageNet."""
-_SHOWN_AT_MOST = 3  # names, in a message
 
 
-def choose_column(columns: Iterable[str], wanted: str, usual: Sequence[str], role: str, what: str) -> str:
+def choose_column(columns: Iterable[str], wanted: str, usual: Sequence[str], role: str, subject: str) -> str:
     """The column that plays a role: the one that the user named, else the first of the usual names.
 
     Args:
@@ -30,19 +29,19 @@ def choose_column(columns: Iterable[str], wanted: str, usual: Sequence[str], rol
         wanted: by the user; empty for the usual ones.
         usual: names, the likeliest first.
         role: `image` or `label`, for messages.
-        what: is read, for messages.
+        subject: is read, for messages.
 
     Raises:
         BenchError: there is no such column.
     """
     columns = list(columns)
-    found = [name for name in ([wanted] if wanted else usual) if name in columns]
-    if found:
-        return found[0]
+    candidates = [name for name in ([wanted] if wanted else usual) if name in columns]
+    if candidates:
+        return candidates[0]
     looked = repr(wanted) if wanted else " or ".join(usual)
     reason = "; without labels nothing can be scored" if role == "label" else ""
     raise BenchError(
-        f"{what} has no {role} column ({looked} was looked for){reason}: it has {', '.join(columns)}; "
+        f"{subject} has no {role} column ({looked} was looked for){reason}: it has {', '.join(columns)}; "
         f'name it with {role} = "COLUMN" in your registry file.'
     )
 
@@ -56,7 +55,7 @@ def class_label_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tu
         return None
 
 
-def blobs(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
+def blobs(column: pa.ChunkedArray, subject: str) -> pa.ChunkedArray:
     """The bytes of an image column: of the hub's struct of bytes and path, or of a column of plain bytes.
 
     Raises:
@@ -66,41 +65,41 @@ def blobs(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
         column = pc.struct_field(column, "bytes")
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         raise BenchError(
-            f"the image column of {what} must hold the bytes of image files, not {column.type}; name another "
+            f"the image column of {subject} must hold the bytes of image files, not {column.type}; name another "
             'with image = "COLUMN" in your registry file.'
         )
     return column
 
 
-def lengths(column: pa.ChunkedArray, what: str, first: int = 0) -> Array:
+def lengths(column: pa.ChunkedArray, subject: str, first: int = 0) -> Array:
     """Bytes of each value of a binary column, (n,) int64.
 
     Args:
         column: as `blobs` gives it.
-        what: is read, for messages.
+        subject: is read, for messages.
         first: number of the column's first row in what is read.
 
     Raises:
         RunError: a row holds no image.
     """
-    found: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
-    empty = np.flatnonzero(found == 0)
+    sizes: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    empty = np.flatnonzero(sizes == 0)
     if len(empty):
         raise RunError(
-            f"row {first + empty[0]:,} of {what} holds no image ({len(empty):,} rows hold none); "
+            f"row {first + empty[0]:,} of {subject} holds no image ({len(empty):,} rows hold none); "
             "obtain the data again, with the images in it."
         )
-    return found
+    return sizes
 
 
-def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, what: str) -> Array:
+def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, subject: str) -> Array:
     """Labels as indices into a class space.
 
     Args:
         values: whole numbers or class names, one a row.
         names: what the numbers mean, where the data says it; classes are then found by name, whatever the order.
         space: whose indices are wanted.
-        what: is read, for messages.
+        subject: is read, for messages.
 
     Returns:
         (n,) int64.
@@ -112,45 +111,47 @@ def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: C
         values = values.cast(values.type.value_type)
     missing = np.flatnonzero(pc.is_null(values).to_numpy())
     if len(missing):
-        raise BenchError(f"row {missing[0]:,} of {what} has no label; every sample needs one, so choose another split.")
+        raise BenchError(
+            f"row {missing[0]:,} of {subject} has no label; every sample needs one, so choose another split."
+        )
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        return _by_name(values, space, what)
+        return _by_name(values, space, subject)
     if not pa.types.is_integer(values.type):
-        raise BenchError(f"labels of {what} must be whole numbers or class names, not {values.type}.")
+        raise BenchError(f"labels of {subject} must be whole numbers or class names, not {values.type}.")
     labels: Array = values.to_numpy().astype(np.int64)
-    places = np.arange(len(space.classes)) if names is None else class_places(names, space, what)
+    places = np.arange(len(space.classes)) if names is None else class_places(names, space, subject)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(places)))
     if len(wrong):
-        raise BenchError(_outside(int(labels[wrong[0]]), int(wrong[0]), len(places), space, what))
+        raise BenchError(_outside(int(labels[wrong[0]]), int(wrong[0]), len(places), space, subject))
     return places[labels]
 
 
-def _outside(label: int, row: int, count: int, space: ClassSpace, what: str) -> str:
+def _outside(label: int, row: int, count: int, space: ClassSpace, subject: str) -> str:
     if label == UNLABELLED:
-        return f"row {row:,} of {what} is labelled -1, which stands for no label; choose a split with labels."
+        return f"row {row:,} of {subject} is labelled -1, which stands for no label; choose a split with labels."
     return (
-        f"row {row:,} of {what} has the label {label}, but there are {count} classes (0 to {count - 1}) where the "
+        f"row {row:,} of {subject} has the label {label}, but there are {count} classes (0 to {count - 1}) where the "
         f"class space is {space.name!r}; give the data its own class space."
     )
 
 
-def _by_name(values: pa.ChunkedArray, space: ClassSpace, what: str) -> Array:
+def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
     encoded = pc.dictionary_encode(values).combine_chunks()
     names = encoded.dictionary.to_pylist()
     codes: Array = encoded.indices.to_numpy().astype(np.int64)
     spellings = _spellings(space)
     places = [spellings.get(name, []) for name in names]
-    for name, found in zip(names, places, strict=True):
-        if len(found) != 1:
+    for name, indices in zip(names, places, strict=True):
+        if len(indices) != 1:
             row = int(np.flatnonzero(codes == names.index(name))[0])
             raise BenchError(
-                f"row {row:,} of {what} has the label {name!r}, which is no class of {space.name!r} "
-                f"({_some(space.classes)}); give the data its own class space."
+                f"row {row:,} of {subject} has the label {name!r}, which is no class of {space.name!r} "
+                f"({some(map(repr, space.classes))}); give the data its own class space."
             )
-    return np.array([found[0] for found in places], dtype=np.int64)[codes]
+    return np.array([indices[0] for indices in places], dtype=np.int64)[codes]
 
 
-def class_places(names: Sequence[str], space: ClassSpace, what: str) -> Array:
+def class_places(names: Sequence[str], space: ClassSpace, subject: str) -> Array:
     """Where each of the data's classes stands in a class space, found by name, never by position.
 
     ImageNet's classes also go by their English words. Where every other name is found, one in a hundred may be
@@ -172,26 +173,26 @@ def class_places(names: Sequence[str], space: ClassSpace, what: str) -> Array:
     others = [name for name, place in zip(names, places, strict=True) if place is None]
     if others or len(set(places)) < len(places):
         raise BenchError(
-            f"{what} names {len(names)} classes ({_some(others or names)}), but those of the class space "
-            f"{space.name!r} are {_some(space.classes)}; give the data its own class space."
+            f"{subject} names {len(names)} classes ({some(map(repr, others or names))}), but those of the class space "
+            f"{space.name!r} are {some(map(repr, space.classes))}; give the data its own class space."
         )
     return np.array(places, dtype=np.int64)
 
 
-def _place(found: list[int], position: int) -> int | None:
-    if position in found:
+def _place(indices: list[int], position: int) -> int | None:
+    if position in indices:
         return position
-    return found[0] if len(found) == 1 else None
+    return indices[0] if len(indices) == 1 else None
 
 
 def _spellings(space: ClassSpace) -> dict[str, list[int]]:
     """Every name that a class goes by, and the classes that go by it: two of ImageNet's are `crane`."""
     words = _imagenet_words() if space.classes[0].startswith("n0") else {}
-    found: dict[str, list[int]] = {}
+    spellings: dict[str, list[int]] = {}
     for index, name in enumerate(space.classes):
         for spelling in {name, words.get(name, name)}:
-            found.setdefault(spelling, []).append(index)
-    return found
+            spellings.setdefault(spelling, []).append(index)
+    return spellings
 
 
 @functools.cache
@@ -199,8 +200,3 @@ def _imagenet_words() -> dict[str, str]:
     """The synset to its English words, as the hub's ImageNet names its classes."""
     text = timm_info("imagenet_synset_to_lemma.txt").read_text(encoding="utf-8")
     return dict(line.split("\t", 1) for line in text.splitlines() if line)
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN_AT_MOST])
-    return shown + (", …" if len(names) > _SHOWN_AT_MOST else "")

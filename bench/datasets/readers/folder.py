@@ -9,11 +9,11 @@ import numpy as np
 
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
 """Of image files; other files in a class folder are passed over."""
 _IGNORED = ("__MACOSX", "lost+found")
-_NAMED_AT_MOST = 3
 _ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / the golden ratio: spreads file sizes over 64 bits
 
 
@@ -55,7 +55,7 @@ class FolderSamples:
             ) from None
 
     def stamp(self, index: int) -> int:
-        """From the file's size and time of change."""
+        """A hash of the file's size and time of change."""
         try:
             status = self.path(index).stat()
         except OSError as error:
@@ -74,14 +74,14 @@ def _shared(ids: Array) -> Array:
 
 
 def class_folders(
-    root: Path, class_space: ClassSpace, what: str, label_of: Callable[[str], int | None] | None = None
+    root: Path, class_space: ClassSpace, subject: str, label_of: Callable[[str], int | None] | None = None
 ) -> FolderSamples:
     """Read a folder of class folders.
 
     Args:
         root: the folder; its folders bear the names of classes, any subset of them.
         class_space: of the labels.
-        what: the data set's name, for messages.
+        subject: the data set's name, for messages.
         label_of: gives a folder's label by its name, None where it is no class; by default the place of the name in
             `class_space`.
 
@@ -92,24 +92,24 @@ def class_folders(
         BenchError: there is no such folder, it has no class folders, or one of them is not a class or is empty.
     """
     label_of = label_of or {name: index for index, name in enumerate(class_space.classes)}.get
-    folders, loose = _listing(root, what)
+    folders, loose = _listing(root, subject)
     labels = {name: label_of(name) for name in folders}
-    _check_folders(root, class_space, what, labels, loose)
+    _check_folders(root, class_space, subject, labels, loose)
     rows = []
     for name, label in labels.items():
-        found = _images(root / name)
-        if not found:
+        pictures = _images(root / name)
+        if not pictures:
             raise BenchError(
-                f"{root / name} holds no images, so this copy of {what} is not whole: obtain it again, or remove the "
-                "folder to evaluate without that class."
+                f"{root / name} holds no images, so this copy of {subject} is not whole: obtain it again, or remove "
+                "the folder to evaluate without that class."
             )
         assert label is not None  # of _check_folders
-        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, size) for file, size in found]
+        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, size) for file, size in pictures]
     ids, files, numbers, sizes = zip(*sorted(rows), strict=True)
     return FolderSamples(root, ids, None if files == ids else files, numbers, sizes)
 
 
-def existing_folder(place: Path, what: str) -> Path:
+def existing_folder(place: Path, subject: str) -> Path:
     """The place, if it is a folder.
 
     Raises:
@@ -117,14 +117,14 @@ def existing_folder(place: Path, what: str) -> Path:
     """
     if not place.is_dir():
         came = "is a file" if place.exists() else "does not exist"
-        raise BenchError(f"{what} must be a folder, but {place} {came}; correct the path.")
+        raise BenchError(f"{subject} must be a folder, but {place} {came}; correct the path.")
     return place
 
 
-def _listing(root: Path, what: str) -> tuple[list[str], int]:
+def _listing(root: Path, subject: str) -> tuple[list[str], int]:
     """Names of the folders in `root`, and how many image files lie beside them."""
     folders, loose = [], 0
-    with os.scandir(existing_folder(root, what)) as entries:
+    with os.scandir(existing_folder(root, subject)) as entries:
         for entry in entries:
             if entry.is_dir():
                 folders.append(entry.name)
@@ -134,21 +134,22 @@ def _listing(root: Path, what: str) -> tuple[list[str], int]:
 
 
 def _check_folders(
-    root: Path, class_space: ClassSpace, what: str, labels: Mapping[str, int | None], loose: int
+    root: Path, class_space: ClassSpace, subject: str, labels: Mapping[str, int | None], loose: int
 ) -> None:
     if loose and not labels:
         raise BenchError(
-            f"{root} holds {loose:,} image files and no class folders; {what} needs one folder a class, such as "
+            f"{root} holds {loose:,} image files and no class folders; {subject} needs one folder a class, such as "
             f"{class_space.classes[0]}/, for that is what labels are read from: sort the files into folders."
         )
     if not labels:
-        raise BenchError(f"{root} holds no class folders; {what} needs one a class, such as {class_space.classes[0]}/.")
+        raise BenchError(
+            f"{root} holds no class folders; {subject} needs one a class, such as {class_space.classes[0]}/."
+        )
     unknown = [name for name, label in labels.items() if label is None]
     if unknown:
-        shown = ", ".join(unknown[:_NAMED_AT_MOST]) + (" …" if len(unknown) > _NAMED_AT_MOST else "")
         raise BenchError(
-            f"{root} is not {what}: {len(unknown):,} of its {len(labels):,} folders ({shown}) are not named after one "
-            f"of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
+            f"{root} is not {subject}: {len(unknown):,} of its {len(labels):,} folders ({some(unknown)}) are not named "
+            f"after one of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
         )
 
 

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
-from bench.datasets.readers.parquet import ParquetSamples, stamp_of, status_of
+from bench.datasets.readers.parquet import FileStatus, ParquetSamples, stamp_of, status_of
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
+from bench.machine.files import replacing, tidy
 from bench.machine.places import user_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
@@ -52,7 +53,7 @@ class HubSamples:
     Args:
         source: which samples.
         class_space: whose indices the labels become.
-        what: the name of the data set, for messages.
+        subject: the name of the data set, for messages.
 
     Attributes:
         class_names: what the data calls its classes, where it does.
@@ -62,16 +63,16 @@ class HubSamples:
         BenchError: there is no such data set or split, or a column or a label is not as needed.
     """
 
-    def __init__(self, source: HubSource, class_space: ClassSpace, what: str) -> None:
-        data = _load(source, what, streaming=False)
-        image, label, names, data = _columns(data, source, what)
+    def __init__(self, source: HubSource, class_space: ClassSpace, subject: str) -> None:
+        data = _load(source, subject, streaming=False)
+        image, label, names, data = _columns(data, source, subject)
         self.class_names = names
         self._table = data.data
         self._image = image
-        self._what = what
+        self._what = subject
         self._files = [Path(file["filename"]) for file in data.cache_files]
         self._status = _status(self._files)
-        self.labels: Array = label_indices(self._table.column(label), names, class_space, what)
+        self.labels: Array = label_indices(self._table.column(label), names, class_space, subject)
         self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self.sizes: Array = self._sizes()
 
@@ -79,10 +80,10 @@ class HubSamples:
         column = blobs(self._column, self._what)
         if column.null_count == 0:
             return lengths(column, self._what)
-        found: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+        sizes: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
         for row in np.flatnonzero(pc.is_null(column).to_numpy()):
-            found[row] = self._path(int(row)).stat().st_size
-        return found
+            sizes[row] = self._path(int(row)).stat().st_size
+        return sizes
 
     @property
     def _column(self) -> pa.ChunkedArray:
@@ -107,13 +108,13 @@ class HubSamples:
         return self._path(index).read_bytes() if data is None else bytes(data)
 
     def stamp(self, index: int) -> int:
-        """From size and time of change of the files, and the row."""
+        """A hash of size and time of change of the files, and the row."""
         value = self._column[index]
         kept_as_file = isinstance(value, pa.StructScalar) and not value["bytes"].is_valid
         return stamp_of(status_of(self._path(index)) if kept_as_file else self._status, index)
 
 
-def open_stream(source: HubSource, class_space: ClassSpace, what: str) -> ParquetSamples:
+def open_stream(source: HubSource, class_space: ClassSpace, subject: str) -> ParquetSamples:
     """Samples of a hub data set too large for the disk as a whole: one split is read once and kept.
 
     Raises:
@@ -121,29 +122,30 @@ def open_stream(source: HubSource, class_space: ClassSpace, what: str) -> Parque
         BenchError: there is no such data set or split, or a column or a label is not as needed.
         RunError: the stream ended early, or the disk is full.
     """
-    path = spool(source, what)
-    return ParquetSamples(path, class_space, source.split, what, source.image_column, source.label_column)
+    path = spool(source, subject)
+    return ParquetSamples(path, class_space, source.split, subject, source.image_column, source.label_column)
 
 
-def spool(source: HubSource, what: str) -> Path:
+def spool(source: HubSource, subject: str) -> Path:
     """The file that keeps a stream, which is read where it is not there yet.
 
     What an interrupted reading leaves goes by another name and is written over by the next.
     """
     key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
     folder = user_cache() / "hub" / key[:20]
-    whole, part = folder / "stream.parquet", folder / "stream.parquet.part"
+    whole = folder / "stream.parquet"
     if whole.exists():
         return whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / "lock"):
             if not whole.exists():  # another run has not written it in the meantime
-                _write(source, what, part)
-                os.replace(part, whole)
+                tidy(folder)
+                with replacing(whole) as half:
+                    _write(source, subject, half)
     except OSError as error:
         advice = "make room there" if error.errno in DISK_FULL else "set XDG_CACHE_HOME to another place"
-        raise RunError(f"{what} cannot be kept in {folder} ({error.strerror or error}); {advice}.") from error
+        raise RunError(f"{subject} cannot be kept in {folder} ({error.strerror or error}); {advice}.") from error
     return whole
 
 
@@ -154,30 +156,30 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _write(source: HubSource, what: str, path: Path) -> None:
-    data = _load(source, what, streaming=True)
+def _write(source: HubSource, subject: str, path: Path) -> None:
+    data = _load(source, subject, streaming=True)
     if data.features is None:
-        raise BenchError(f"{what} does not declare its columns, so it cannot be streamed; set streaming = false.")
-    image, label, _, data = _columns(data, source, what)
+        raise BenchError(f"{subject} does not declare its columns, so it cannot be streamed; set streaming = false.")
+    image, label, _, data = _columns(data, source, subject)
     data = data.select_columns([image, label])
     split = (data.info.splits or {}).get(source.split)
     total = split.num_examples if split else 0
     progress: Progress = for_stream() if total else Silent()
-    progress.note(f"reading {what} from {source.repo}, once; it is kept in {path.parent}")
+    progress.note(f"reading {subject} from {source.repo}, once; it is kept in {path.parent}")
     progress.begin(total)
     done = 0
     try:
         with pq.ParquetWriter(path, data.features.arrow_schema) as writer:
-            for batch in _faults(data.iter(batch_size=_BATCH), source, what):
-                with _sentences(source, what):
+            for batch in _faults(data.iter(batch_size=_BATCH), source, subject):
+                with _sentences(source, subject):
                     batch[image] = [_with_bytes(value) for value in batch[image]]
                 writer.write_table(pa.Table.from_pydict(batch, schema=data.features.arrow_schema))
                 done += len(batch[label])
-                progress.advance(len(batch[label]), what)
+                progress.advance(len(batch[label]), subject)
     finally:
         progress.end()
     if done < total:
-        raise RunError(f"the stream of {what} ended after {done:,} of {total:,} samples; run again.")
+        raise RunError(f"the stream of {subject} ended after {done:,} of {total:,} samples; run again.")
 
 
 def _with_bytes(value: Any) -> Any:
@@ -190,22 +192,22 @@ def _with_bytes(value: Any) -> Any:
         return {"bytes": file.read(), "path": os.path.basename(value["path"])}
 
 
-def _columns(data: Any, source: HubSource, what: str) -> tuple[str, str, tuple[str, ...] | None, Any]:
+def _columns(data: Any, source: HubSource, subject: str) -> tuple[str, str, tuple[str, ...] | None, Any]:
     """Names of the image and the label column, the class names, and the data with undecoded images."""
     import datasets as hub
 
-    image = choose_column(data.features, source.image_column, IMAGE_COLUMNS, "image", what)
-    label = choose_column(data.features, source.label_column, LABEL_COLUMNS, "label", what)
+    image = choose_column(data.features, source.image_column, IMAGE_COLUMNS, "image", subject)
+    label = choose_column(data.features, source.label_column, LABEL_COLUMNS, "label", subject)
     if isinstance(data.features[image], hub.Image):
         data = data.cast_column(image, hub.Image(decode=False))
     names = getattr(data.features[label], "names", None)
     return image, label, names and tuple(names), data
 
 
-def _load(source: HubSource, what: str, streaming: bool) -> Any:
+def _load(source: HubSource, subject: str, streaming: bool) -> Any:
     import datasets as hub
 
-    with _sentences(source, what):
+    with _sentences(source, subject):
         return hub.load_dataset(
             source.repo,
             source.config or None,
@@ -215,10 +217,10 @@ def _load(source: HubSource, what: str, streaming: bool) -> Any:
         )
 
 
-def _faults(batches: Iterator[Any], source: HubSource, what: str) -> Iterator[Any]:
+def _faults(batches: Iterator[Any], source: HubSource, subject: str) -> Iterator[Any]:
     """What a stream gives; its faults as sentences, apart from those of whoever uses it."""
     while True:
-        with _sentences(source, what):
+        with _sentences(source, subject):
             try:
                 batch = next(batches)
             except StopIteration:
@@ -227,7 +229,7 @@ def _faults(batches: Iterator[Any], source: HubSource, what: str) -> Iterator[An
 
 
 @contextlib.contextmanager
-def _sentences(source: HubSource, what: str) -> Iterator[None]:
+def _sentences(source: HubSource, subject: str) -> Iterator[None]:
     """Turn what the library raises into one sentence."""
     from datasets.exceptions import DatasetNotFoundError
 
@@ -235,17 +237,17 @@ def _sentences(source: HubSource, what: str) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         raise AbsentError(
-            f"{what}: the hub has no {source.repo!r} for you ({_text(error)}); check its name, or log in with "
+            f"{subject}: the hub has no {source.repo!r} for you ({_text(error)}); check its name, or log in with "
             "`hf auth login` where it is gated."
         ) from error
     except ConnectionError as error:
         raise AbsentError(
-            f"{what}: the hub cannot be reached for {source.repo!r} ({_text(error)}); go online, or give a folder of "
-            f"its Parquet files with --data {what}=FOLDER."
+            f"{subject}: the hub cannot be reached for {source.repo!r} ({_text(error)}); go online, or give a folder "
+            f"of its Parquet files with --data {subject}=FOLDER."
         ) from error
     except Exception as error:  # the library raises much; what was asked for is the likeliest cause
         raise BenchError(
-            f"{what}: {source.repo!r} cannot be read ({_text(error)}); check its name, config, revision and split."
+            f"{subject}: {source.repo!r} cannot be read ({_text(error)}); check its name, config, revision and split."
         ) from error
 
 
@@ -253,7 +255,9 @@ def _text(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _status(files: list[Path]) -> tuple[int, int]:
-    """Of several files as of one."""
+def _status(files: list[Path]) -> FileStatus:
+    """Size and time of change of several files, as if they were one."""
     statuses = [status_of(path) for path in files]
-    return sum(size for size, _ in statuses), max((changed for _, changed in statuses), default=0)
+    return FileStatus(
+        size=sum(status.size for status in statuses), changed=max((status.changed for status in statuses), default=0)
+    )

@@ -39,14 +39,14 @@ def refuse_packed(place: Path) -> None:
         raise BenchError(f"{place} is still packed; unpack it with `tar -xf` and give the folder that comes out.")
 
 
-def open_table(place: Path, splits: Sequence[str], class_space: ClassSpace, what: str) -> Samples:
+def open_table(place: Path, splits: Sequence[str], class_space: ClassSpace, subject: str) -> Samples:
     """Samples of one split, from the hub or from its Parquet files.
 
     Args:
         place: `hf://OWNER/NAME`, a Parquet file, or a folder of them.
         splits: names that the split may go by in the files, the likeliest first; on the hub the last is asked for.
         class_space: whose indices the labels become.
-        what: the data set's name, for messages.
+        subject: the data set's name, for messages.
 
     Raises:
         AbsentError: it is not there.
@@ -54,21 +54,21 @@ def open_table(place: Path, splits: Sequence[str], class_space: ClassSpace, what
         RunError: a file is damaged.
     """
     if place.parts[:1] == (HUB,):
-        return HubSamples(HubSource(repo="/".join(place.parts[1:]), split=splits[-1]), class_space, what)
-    found = {name: _files(place, name, what) for name in (*splits, "test")}
-    split = next((name for name in splits if found[name]), splits[0])
+        return HubSamples(HubSource(repo="/".join(place.parts[1:]), split=splits[-1]), class_space, subject)
+    files = {name: _files(place, name, subject) for name in (*splits, "test")}
+    split = next((name for name in splits if files[name]), splits[0])
     # Files whose names say no split would be any split: nothing must be learnt from the test images.
-    if "test" not in splits and found[split] and found[split] == found["test"]:
+    if "test" not in splits and files[split] and files[split] == files["test"]:
         raise AbsentError(
-            f"split {split!r} of {what} is wanted, but the files of {place} say no split by their names, so they are "
-            f"taken for the test images; name them {split}-….parquet and test-….parquet."
+            f"split {split!r} of {subject} is wanted, but the files of {place} say no split by their names, so they "
+            f"are taken for the test images; name them {split}-….parquet and test-….parquet."
         )
-    return ParquetSamples(place, class_space, split, what)
+    return ParquetSamples(place, class_space, split, subject)
 
 
-def _files(place: Path, split: str, what: str) -> list[Path]:
+def _files(place: Path, split: str, subject: str) -> list[Path]:
     """The split's Parquet files; none where it is not there."""
     try:
-        return split_files(place, split, what)
+        return split_files(place, split, subject)
     except AbsentError:
         return []

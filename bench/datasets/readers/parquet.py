@@ -42,7 +42,7 @@ class ParquetSamples:
             its like, or any in a folder `test`; also one folder deeper.
         class_space: whose indices the labels become.
         split: which files of a folder, and the first part of every id.
-        what: the name of the data set, for messages.
+        name: of the data set, for messages.
         image_column: empty for the usual names.
         label_column: empty for the usual names.
 
@@ -55,7 +55,7 @@ class ParquetSamples:
     place: Path
     class_space: ClassSpace
     split: str
-    what: str
+    name: str
     image_column: str = ""
     label_column: str = ""
     ids: Array = field(init=False, repr=False)
@@ -65,7 +65,7 @@ class ParquetSamples:
     """What the data calls its classes, where it does."""
 
     def __post_init__(self) -> None:
-        files = [_File.open(path, self) for path in split_files(self.place, self.split, self.what)]
+        files = [_File.open(path, self) for path in split_files(self.place, self.split, self.name)]
         self._files = files
         self.class_names = files[0].class_names
         self.labels = np.concatenate([file.labels for file in files])
@@ -87,7 +87,7 @@ class ParquetSamples:
         return file.read(row)
 
     def stamp(self, index: int) -> int:
-        """From the file's size and time of change, and the row."""
+        """A hash of the file's size and time of change, and the row."""
         file, row = self._locate(index)
         return stamp_of(file.status, row)
 
@@ -96,16 +96,26 @@ class ParquetSamples:
         return self._files[number], index - int(self._first_rows[number])
 
 
-def stamp_of(status: tuple[int, int], position: int) -> int:
-    """64 bits that change with a file's (size, time of change in ns), for what stands at `position` in it."""
-    text = f"{status[0]} {status[1]} {position}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStatus:
+    """What tells that a file is not the one that it was."""
+
+    size: int
+    """Bytes."""
+    changed: int
+    """Time of the last change in nanoseconds."""
+
+
+def stamp_of(status: FileStatus, position: int) -> int:
+    """64 bits that change with a file's status, for what stands at `position` in it."""
+    text = f"{status.size} {status.changed} {position}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def status_of(path: Path) -> tuple[int, int]:
-    """Size in bytes, and time of the last change in nanoseconds."""
+def status_of(path: Path) -> FileStatus:
+    """Size and time of the last change."""
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return FileStatus(size=status.st_size, changed=status.st_mtime_ns)
 
 
 @dataclass(eq=False)
@@ -115,7 +125,7 @@ class _File:
     path: Path
     image_column: str
     class_names: tuple[str, ...] | None
-    status: tuple[int, int]
+    status: FileStatus
     labels: Array = field(repr=False)
     sizes: Array = field(repr=False)
     first_rows: Array = field(repr=False)
@@ -125,17 +135,18 @@ class _File:
 
     @classmethod
     def open(cls, path: Path, samples: ParquetSamples) -> "_File":
-        what = f"{path} ({samples.what})"
+        subject = f"{path} ({samples.name})"
         status = status_of(path)
         with _faults(path), pq.ParquetFile(path) as reader:
             schema = reader.schema_arrow
-            image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", what)
-            label = choose_column(schema.names, samples.label_column, LABEL_COLUMNS, "label", what)
+            image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
+            label = choose_column(schema.names, samples.label_column, LABEL_COLUMNS, "label", subject)
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
             # A group at a time: the lengths are wanted, not gigabytes of images.
             sizes = [
-                lengths(_images(reader, i, image, what), what, int(first_rows[i])) for i in range(reader.num_row_groups)
+                lengths(_images(reader, i, image, subject), subject, int(first_rows[i]))
+                for i in range(reader.num_row_groups)
             ]
             values = reader.read(columns=[label], use_threads=False)[label]
         names = class_label_names(schema.metadata, label)
@@ -144,7 +155,7 @@ class _File:
             image_column=image,
             class_names=names,
             status=status,
-            labels=label_indices(values, names, samples.class_space, what),
+            labels=label_indices(values, names, samples.class_space, subject),
             sizes=np.concatenate([np.empty(0, dtype=np.int64), *sizes]),
             first_rows=first_rows,
         )
@@ -172,13 +183,15 @@ class _File:
         self._reader, self._group = None, (-1, None)
 
 
-def _images(reader: Any, group: int, column: str, what: str) -> pa.ChunkedArray:
+def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArray:
     struct = pa.types.is_struct(reader.schema_arrow.field(column).type)
     # One thread: Arrow's pool would be copied half-alive into worker processes.
     table = reader.read_row_group(group, columns=[f"{column}.bytes" if struct else column], use_threads=False)
     if column not in table.column_names:
-        raise BenchError(f"the image column {column!r} of {what} holds no bytes of image files; obtain the data again.")
-    return blobs(table[column], what)
+        raise BenchError(
+            f"the image column {column!r} of {subject} holds no bytes of image files; obtain the data again."
+        )
+    return blobs(table[column], subject)
 
 
 class _faults:
@@ -197,7 +210,7 @@ class _faults:
             ) from error
 
 
-def split_files(place: Path, split: str, what: str) -> list[Path]:
+def split_files(place: Path, split: str, subject: str) -> list[Path]:
     """The Parquet files of a split, in order.
 
     Raises:
@@ -209,26 +222,28 @@ def split_files(place: Path, split: str, what: str) -> list[Path]:
         named = _split_of(place)
         if named in _SPLITS and named != _canonical(split):
             raise AbsentError(
-                f"split {split!r} of {what} is wanted, but {place} is by its name the split {named!r}; "
+                f"split {split!r} of {subject} is wanted, but {place} is by its name the split {named!r}; "
                 "name the folder that holds both."
             )
         return [place]
     if not place.is_dir():
-        raise AbsentError(f"there is no file or folder {place}, the place that was given for {what}; check the path.")
-    found = _named(place, split) or _unnamed(place)
-    if not found:
         raise AbsentError(
-            f"{place} holds no Parquet file of split {split!r} of {what}: {split}.parquet or "
+            f"there is no file or folder {place}, the place that was given for {subject}; check the path."
+        )
+    files = _named(place, split) or _unnamed(place)
+    if not files:
+        raise AbsentError(
+            f"{place} holds no Parquet file of split {split!r} of {subject}: {split}.parquet or "
             f"{split}-00000-of-00001.parquet was looked for, there and one folder deeper."
         )
-    folders = sorted({path.parent for path in found})
+    folders = sorted({path.parent for path in files})
     if len(folders) > 1:
         raise BenchError(
-            f"split {split!r} of {what} is in several folders of {place}: "
+            f"split {split!r} of {subject} is in several folders of {place}: "
             f"{', '.join(folder.name for folder in folders)}; give one of them as its place."
         )
-    _check_shards(found, what)
-    return found
+    _check_shards(files, subject)
+    return files
 
 
 def _split_of(path: Path) -> str:
@@ -253,7 +268,7 @@ def _unnamed(place: Path) -> list[Path]:
     return [] if any(_split_of(path) in _SPLITS for path in files) else files
 
 
-def _check_shards(files: list[Path], what: str) -> None:
+def _check_shards(files: list[Path], subject: str) -> None:
     shards = [shard for path in files if (shard := _SHARD.fullmatch(path.stem))]
     if not shards:
         return
@@ -261,6 +276,6 @@ def _check_shards(files: list[Path], what: str) -> None:
     missing = sorted(set(range(count)) - {int(shard[2]) for shard in shards})
     if missing:
         raise RunError(
-            f"{len(missing)} of the {count} files of {what} are missing in {files[0].parent} (the first is number "
+            f"{len(missing)} of the {count} files of {subject} are missing in {files[0].parent} (the first is number "
             f"{missing[0]:05d}); obtain them too."
         )

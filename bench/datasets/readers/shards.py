@@ -44,7 +44,7 @@ class ShardSamples:
     Args:
         place: a folder of `*.tar`, a shard, or a pattern such as `val-{000..063}.tar` or `val-*.tar`.
         class_space: whose indices the labels become.
-        what: the name of the data set, for messages.
+        name: of the data set, for messages.
 
     Raises:
         AbsentError: a shard is not there.
@@ -54,13 +54,13 @@ class ShardSamples:
 
     place: Path
     class_space: ClassSpace
-    what: str
+    name: str
     ids: Array = field(init=False, repr=False)
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._shards = shard_files(self.place, self.what)
+        self._shards = shard_files(self.place, self.name)
         self._statuses = [status_of(path) for path in self._shards]
         samples: dict[str, _Sample] = {}
         for number, path in enumerate(self._shards):
@@ -70,19 +70,19 @@ class ShardSamples:
                     raise BenchError(f"the key {key!r} is in {earlier} and in {path}; keys must be unique.")
                 samples[key] = sample
         if not samples:
-            raise BenchError(f"{self.place} ({self.what}) holds no samples; KEY.jpg with KEY.cls were looked for.")
+            raise BenchError(f"{self.place} ({self.name}) holds no samples; KEY.jpg with KEY.cls were looked for.")
         self.ids = np.array(list(samples), dtype=np.str_)
         self.sizes = np.array([sample.size for sample in samples.values()], dtype=np.int64)
         self._numbers = np.array([sample.shard for sample in samples.values()], dtype=np.int64)
         self._offsets = np.array([sample.offset for sample in samples.values()], dtype=np.int64)
-        self.labels = label_indices(self._label_values(samples), None, self.class_space, f"{self.place} ({self.what})")
+        self.labels = label_indices(self._label_values(samples), None, self.class_space, f"{self.place} ({self.name})")
 
     def _label_values(self, samples: dict[str, _Sample]) -> pa.ChunkedArray:
         try:
             return pa.chunked_array([pa.array([sample.label for sample in samples.values()])])
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             raise BenchError(
-                f"{self.place} ({self.what}) has numbers and names among its labels; use one or the other."
+                f"{self.place} ({self.name}) has numbers and names among its labels; use one or the other."
             ) from None
 
     def read(self, index: int) -> bytes:
@@ -100,11 +100,11 @@ class ShardSamples:
             return file.read(int(self.sizes[index]))
 
     def stamp(self, index: int) -> int:
-        """From the shard's size and time of change, and the image's place in it."""
+        """A hash of the shard's size and time of change, and the image's place in it."""
         return stamp_of(self._statuses[int(self._numbers[index])], int(self._offsets[index]))
 
 
-def shard_files(place: Path, what: str) -> list[Path]:
+def shard_files(place: Path, subject: str) -> list[Path]:
     """The shards that a folder, a file or a pattern names, in order.
 
     Raises:
@@ -121,7 +121,7 @@ def shard_files(place: Path, what: str) -> list[Path]:
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise AbsentError(
-            f"{missing[0] if missing else f'{place}: a .tar file'} is wanted for {what}, but is not there; "
+            f"{missing[0] if missing else f'{place}: a .tar file'} is wanted for {subject}, but is not there; "
             "check the path, or obtain all shards."
         )
     return paths
@@ -129,14 +129,14 @@ def shard_files(place: Path, what: str) -> list[Path]:
 
 def _braces(text: str) -> list[str]:
     """A text with `{000..063}` and `{a,b}` as the list of texts that it stands for."""
-    found = re.search(r"\{([^{}]*)\}", text)
-    if found is None:
+    match = re.search(r"\{([^{}]*)\}", text)
+    if match is None:
         return [text]
-    ends = _RANGE.fullmatch(found[1])
-    words = found[1].split(",")
+    ends = _RANGE.fullmatch(match[1])
+    words = match[1].split(",")
     if ends:
         words = [str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1)]
-    return list(itertools.chain(*(_braces(text[: found.start()] + word + text[found.end() :]) for word in words)))
+    return list(itertools.chain(*(_braces(text[: match.start()] + word + text[match.end() :]) for word in words)))
 
 
 def _globbed(text: str) -> list[Path]:

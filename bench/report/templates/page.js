@@ -69,7 +69,7 @@
   function value(cell, text) {
     const said = cell.dataset.v ?? cell.textContent.trim();
     if (text) return said;
-    const number = parseFloat(said.replaceAll(",", ""));
+    const number = parseFloat(said.replace(/[,<]/g, ""));
     return Number.isNaN(number) ? null : number;
   }
 

@@ -7,6 +7,7 @@ from bench.attacks import attacks
 from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import datasets
+from bench.errors import UnknownNameError
 from bench.suite import suites, tracks
 from bench.training.recipes import load_recipes
 
@@ -97,7 +98,7 @@ def _recipes() -> Rows:
     ]
 
 
-LISTINGS: dict[str, Callable[[], Rows]] = {
+_LISTINGS: dict[str, Callable[[], Rows]] = {
     "suites": _suites,
     "checkpoints": _checkpoints,
     "datasets": _datasets,
@@ -107,3 +108,14 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "recipes": _recipes,
 }
 """By the word that `bench list` takes."""
+
+
+def listing(kind: str) -> Rows:
+    """A record each registered thing of a kind: suites, checkpoints, datasets, corruptions, attacks, tracks, recipes.
+
+    Raises:
+        BenchError: there is no such kind.
+    """
+    if kind not in _LISTINGS:
+        raise UnknownNameError("kind of listing", kind, _LISTINGS)
+    return _LISTINGS[kind]()

@@ -1,0 +1,194 @@
+"""How stored checkpoints differ: two of them, pairs that differ in SAM, and accuracy on the line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.api.scores import boards
+from bench.board.leaderboard import Board, Want
+from bench.errors import BenchError
+from bench.store import Store, StoredCheckpoint
+from bench.suite import Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.compare.differences import Difference
+    from bench.compare.flips import Flip
+    from bench.compare.lines import Lined
+    from bench.compare.pairs import Compared, Gains
+    from bench.compare.sides import Side
+
+_MODEL = re.compile(r"@[0-9a-f]{6}$")
+"""What tables add to a name that two models bear."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedCheckpoints:
+    """Two checkpoints, paired by image."""
+
+    before: str
+    after: str
+    boards: tuple[Board, ...]
+    differences: "tuple[tuple[Difference, ...], ...]"
+    """Of each board; p is adjusted for all together."""
+    flips: "tuple[Flip, ...]"
+    """Images that were lost under most conditions."""
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row a score; see `bench.compare.tables.difference_records`."""
+        import pandas as pd
+
+        from bench.compare.tables import difference_records
+
+        rows = [row for rows in self.differences for row in rows]
+        return pd.DataFrame(difference_records(rows, self.before, self.after))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedPairs:
+    """Every stored pair of checkpoints that differ in SAM."""
+
+    boards: tuple[Board, ...]
+    compared: "Compared"
+    gains: "tuple[Gains, ...]"
+    """By suite and family."""
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row a suite and pair, then those over the suites; see `bench.compare.tables.pair_records`."""
+        import pandas as pd
+
+        from bench.compare.tables import pair_records
+
+        return pd.DataFrame(pair_records(self.compared))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RobustLine:
+    """The checkpoints of a suite beside lines of clean against shifted accuracy."""
+
+    board: Board
+    lines: "tuple[Lined, ...]"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row a checkpoint and line; see `bench.compare.tables.line_records`."""
+        import pandas as pd
+
+        from bench.compare.tables import line_records
+
+        return pd.DataFrame(line_records(self.board, self.lines))
+
+
+def compare(
+    before: str,
+    after: str,
+    suites: Sequence[Suite],
+    store: Store,
+    *,
+    want: Want | None = None,
+    flips: int = 5,
+    seed: int = 0,
+) -> ComparedCheckpoints:
+    """How the second checkpoint differs from the first in every score and condition of some suites.
+
+    Args:
+        before: its name, as tables have it: with `@` and the first digits of the model where two bear it.
+        after: that of the other.
+        suites: what both were measured on.
+        store: where the outcomes are.
+        want: limit, seed and numerics, where they are to be certain ones.
+        flips: images to name that the second lost under most conditions.
+        seed: of the bootstrap.
+
+    Raises:
+        CannotCompareError: the two were not measured alike, or one was not measured.
+        BenchError: nothing of any suite is stored, or a name is not in the store, or several models bear it.
+    """
+    from bench.compare.differences import adjusted, differences
+    from bench.compare.flips import flips as flipped
+    from bench.suite.words import condition_scores
+
+    scored = boards(suites, store, checkpoints=[_MODEL.sub("", name) for name in (before, after)], want=want)
+    rows: list[list[Difference]] = []
+    lost: list[Flip] = []
+    for first, second in [_sides(board, store, before, after) for board in scored]:
+        suite = first.board.suite
+        rows.append(differences(first, second, [*suite.board, *condition_scores(suite)], seed=seed))
+        lost += flipped(first, second, flips) if flips else []
+        for side in (first, second):
+            side.kept.clear()  # one suite's outcomes at a time
+    every = iter(adjusted([row for some in rows for row in some]))
+    return ComparedCheckpoints(
+        before=before,
+        after=after,
+        boards=tuple(scored),
+        differences=tuple(tuple(next(every) for _ in some) for some in rows),
+        flips=tuple(sorted(lost, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:flips]),
+    )
+
+
+def _sides(board: Board, store: Store, *names: str) -> "Iterator[Side]":
+    from bench.compare.sides import Side
+
+    return (Side(board=board, checkpoint=_named(board, name), store=store) for name in names)
+
+
+def _named(board: Board, name: str) -> StoredCheckpoint:
+    """The checkpoint of a board that goes by this name in tables."""
+    from bench.board.tables import display_names
+    from bench.compare.sides import CannotCompareError
+
+    shown = display_names(board.checkpoints)
+    matches = [checkpoint for checkpoint, text in shown.items() if text == name]
+    if matches:
+        return matches[0]
+    several = sorted(text for checkpoint, text in shown.items() if checkpoint.name == name)
+    if several:
+        raise BenchError(f"{len(several)} models are stored as {name!r}; name one of them: {', '.join(several)}.")
+    raise CannotCompareError(
+        f"nothing of {board.suite.name} is stored of {name} with {board.choice.text}; "
+        f"`bench run --suite {board.suite.name} --checkpoint {_MODEL.sub('', name)}` measures it."
+    )
+
+
+def compare_pairs(
+    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None, seed: int = 0
+) -> ComparedPairs:
+    """What SAM changes, for every stored pair and suite; see `bench.compare.pairs`.
+
+    Args:
+        suites: what they were measured on.
+        store: where the outcomes are.
+        family: only pairs of a family.
+        want: limit, seed and numerics, where they are to be certain ones.
+        seed: of the bootstrap.
+
+    Raises:
+        BenchError: nothing of any suite is stored, or no pair has both its sides.
+    """
+    from bench.compare.pairs import compare_pairs as compare_all
+    from bench.compare.pairs import gains
+
+    scored = boards(suites, store, want=want)
+    return ComparedPairs(
+        boards=tuple(scored),
+        compared=compare_all(scored, store, family, seed=seed),
+        gains=tuple(gains(scored, store, family, seed=seed)),
+    )
+
+
+def robust_line(suite: Suite, store: Store, *, want: Want | None = None) -> RobustLine:
+    """Effective robustness of a suite's checkpoints; see `bench.compare.lines`.
+
+    Raises:
+        BenchError: nothing of the suite is stored, it has no clean accuracy beside a shifted one, or no line has three
+            points.
+    """
+    from bench.compare.lines import effective_robustness
+
+    [board] = boards([suite], store, want=want)
+    return RobustLine(board=board, lines=tuple(effective_robustness(board, store)))

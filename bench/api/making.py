@@ -1,0 +1,85 @@
+"""What is made from what one has: checkpoints by recipes, a generated ImageNet-C, corrupted and attacked pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.datasets import Library
+from bench.progress import Progress, Silent
+from bench.records import Checkpoint, Settings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bench.corruptions import Corruption
+    from bench.tools.attack_picture import AttackedPicture
+    from bench.tools.make_c import MadeC
+
+
+def train(
+    recipe: str, out: Path, *, device: str = "cpu", progress: Any = None, places: Mapping[str, Path] | None = None
+) -> Path:
+    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.checkpoints.train`.
+
+    Args:
+        recipe: its name.
+        out: a folder; gets NAME.safetensors and NAME.toml, an entry for `--registry`.
+        device: where to train.
+        progress: called with a line of text now and then.
+        places: where data sets are, by name.
+    """
+    from bench.checkpoints.train import train_recipe
+
+    return train_recipe(recipe, out, device=device, progress=progress or (lambda line: None), places=places)
+
+
+def make_c(
+    out: Path,
+    settings: Settings,
+    names: Sequence[str] = (),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    progress: Progress | None = None,
+) -> "MadeC":
+    """Write the files of a generated ImageNet-C that are not there yet; see `bench.tools.make_c.make_c`."""
+    from bench.tools.make_c import make_c as make
+
+    return make(out, Library(settings.places), settings, progress or Silent(), names, severities)
+
+
+def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":
+    """Corruptions by name or group (`weather`), without names all that are registered; group by group.
+
+    Raises:
+        BenchError: a name is unknown.
+    """
+    from bench.corruptions.builtin import GROUPS
+    from bench.tools.gallery import in_groups
+
+    return in_groups([name for given in names for name in GROUPS.get(given, (given,))])
+
+
+def corrupt(
+    picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
+) -> "Iterator[tuple[Corruption, int, Image.Image]]":
+    """A picture at its own size under each corruption and severity; see `bench.tools.gallery.corrupted`."""
+    from bench.tools.gallery import corrupted
+
+    return corrupted(picture, chosen, severities, seed=seed)
+
+
+def contact_sheet(
+    picture: Path, chosen: "Sequence[Corruption]", severities: Sequence[int], *, seed: int = 0
+) -> "Image.Image":
+    """A picture's crop under each corruption (a row) and severity (a column); see `bench.tools.gallery`."""
+    from bench.tools.gallery import contact_sheet as lay_out
+
+    return lay_out(picture, chosen, severities, seed=seed)
+
+
+def attack(
+    pictures: Sequence[Path], checkpoint: Checkpoint, settings: Settings, *, eps: str, **how: Any
+) -> "Iterator[AttackedPicture]":
+    """Attack pictures, each away from what a checkpoint predicts of it; see `bench.tools.attack_picture`."""
+    from bench.tools.attack_picture import attack_pictures
+
+    return attack_pictures(pictures, checkpoint, settings, eps=eps, **how)

@@ -1,0 +1,113 @@
+"""Results for others to read: a page, plots, files of tables, a published folder."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.api.runs import RunResult
+from bench.api.scores import boards as stored_boards
+from bench.board.leaderboard import Board
+from bench.datasets import Library
+from bench.errors import BenchError
+from bench.machine.files import write
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.report.publish import Change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What publishing did."""
+
+    files: tuple[str, ...]
+    """Paths below the folder of all that belongs to it."""
+    written: tuple[str, ...]
+    """Those that were not there, or said something else."""
+    changes: "tuple[Change, ...]"
+    """Published rows that say something else now, or would."""
+    refused: bool
+    """Whether nothing was written because of these."""
+
+
+def report(boards: Sequence[Board], store: Store, library: Library) -> str:
+    """One HTML page of some boards that needs nothing else; see `bench.report.page.render`.
+
+    Args:
+        boards: of one store.
+        store: which.
+        library: where pictures of flipped images are, if their data are here.
+    """
+    from bench.report.page import render
+
+    return render(boards, store, library)
+
+
+def plots(boards: Sequence[Board], store: Store) -> "Iterator[tuple[str, Figure]]":
+    """Every plot of some boards with a name; see `bench.report.plots.figures`."""
+    from bench.report.plots import figures
+
+    return figures(boards, store)
+
+
+def write_tables(result: RunResult, selection: Sequence[str] = ()) -> Path:
+    """Write the tables of a run's suites below its store, and say where.
+
+    They hold all that is stored under the run's limit, seed and numerics, not the run's share alone.
+
+    Args:
+        result: of the run.
+        selection: as `publish` takes it.
+    """
+    from bench.report.publish import table_files
+
+    store = Store(result.plan.settings.store)
+    folder = store.root / "tables"
+    for board in stored_boards([board.suite for board in result.boards], store, want=result.want):
+        for name, text in table_files(board, store, selection).items():
+            write(folder / name, text)
+    return folder
+
+
+def publish(
+    folder: Path,
+    boards: Sequence[Board],
+    store: Store,
+    *,
+    update: bool = False,
+    selection: Sequence[str] = (),
+    source: str = "",
+) -> Published:
+    """Write boards as CSVs, README tables and model cards; see `bench.report.publish`.
+
+    Args:
+        folder: where to; what it holds of other suites stays.
+        boards: one a suite; those without a headline score are left out.
+        store: where their outcomes are.
+        update: let published numbers change, or go; if not, nothing is written where one would.
+        selection: options of `bench run` beside suite, limit, seed and numerics that belong to the boards' protocol.
+        source: an address where the results can be read, for the model cards.
+
+    Raises:
+        BenchError: no board has a headline score, or a file of the folder is not what was published.
+    """
+    from bench.board.printed import board_text
+    from bench.report.publish import publication
+
+    headed = [board for board in boards if board.headed]
+    if not headed:
+        raise BenchError("no suite has a checkpoint with its headline score, so there is nothing to publish yet.")
+    sections = {board.suite.name: board_text(board, "md") for board in headed}
+    made = publication(folder, headed, store, sections=sections, selection=selection, source=source)
+    refused = bool(made.changes) and not update
+    fresh = {} if refused else {name: text for name, text in made.files.items() if _read(folder / name) != text}
+    for name, text in fresh.items():
+        write(folder / name, text)
+    return Published(files=tuple(made.files), written=tuple(fresh), changes=made.changes, refused=refused)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,0 +1,172 @@
+"""Looking after stores, caches and the installation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.board.index import Index
+from bench.errors import BenchError
+from bench.images.cache import CropCache
+from bench.records import Settings
+from bench.run.feature_cache import FeatureCache
+from bench.store import Merged, Store
+from bench.suite.words import columns_in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.tools.doctor import Finding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """A store that was read whole."""
+
+    cells: int
+    """Stored, the damaged among them."""
+    damaged: tuple[str, ...]
+    """Why each file cannot be read whole, with its place."""
+
+
+def _check_exists(store: Store) -> None:
+    if not store.root.is_dir():
+        raise BenchError(f"there is no store at {store.root}; give its folder with --store DIR.")
+
+
+def list_store(store: Store) -> "pd.DataFrame":
+    """The stored cells.
+
+    Returns:
+        A row a cell: checkpoint (all names of its model), condition in words, measure, n, limit (missing: all samples),
+        seed (missing: nothing is random), device, precision and key.
+
+    Raises:
+        BenchError: there is no store.
+    """
+    import pandas as pd
+
+    _check_exists(store)
+    names: dict[str, str] = {}
+    for entry in store.checkpoints():
+        names[entry.model] = f"{names[entry.model]} = {entry.name}" if entry.model in names else entry.name
+    rows = [
+        {
+            "checkpoint": names.get(cell.identity["model"], cell.identity["model"][:12]),
+            "condition": columns_in_words(cell.identity["condition"]),
+            "measure": cell.identity["condition"]["measure"],
+            **{name: cell.identity[name] for name in ("n", "limit", "seed", "device", "precision")},
+            "key": cell.key,
+        }
+        for cell in Index(store).cells()
+    ]
+    names_of_columns = ["checkpoint", "condition", "measure", "n", "limit", "seed", "device", "precision", "key"]
+    return pd.DataFrame(rows, columns=names_of_columns).astype({"limit": "Int64", "seed": "Int64"})
+
+
+def verify_store(store: Store) -> Verified:
+    """Read every file of a store whole.
+
+    Raises:
+        BenchError: there is no store.
+    """
+    _check_exists(store)
+    damaged = store.damaged()
+    return Verified(cells=len(store.keys()), damaged=tuple(reason for _, reason in damaged))
+
+
+def merge_stores(store: Store, sources: Sequence[Path]) -> dict[Path, Merged]:
+    """Copy what other stores have and this one lacks.
+
+    Args:
+        store: where to; made where there is none.
+        sources: folders of the others.
+
+    Returns:
+        What each source gave.
+
+    Raises:
+        BenchError: one of them is no store; nothing is copied then.
+        RunError: a file of one cannot be read whole; those before it are copied.
+    """
+    for folder in sources:
+        if not (folder / "cells").is_dir():
+            raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
+    return {folder: store.merge(Store(folder)) for folder in sources}
+
+
+def remove_cells(store: Store, prefixes: Sequence[str] = (), *, damaged: bool = False) -> list[str]:
+    """Remove cells; the next run measures them anew.
+
+    Args:
+        store: where from.
+        prefixes: first digits of a key each.
+        damaged: also every file that cannot be read whole.
+
+    Returns:
+        The keys, and the paths of damaged files, that were removed.
+
+    Raises:
+        BenchError: there is no store, or nothing is named, or not one cell begins so; nothing is removed then.
+    """
+    _check_exists(store)
+    if not prefixes and not damaged:
+        raise BenchError("name the cells to remove by KEY (`bench store ls` shows them), or give --damaged.")
+    keys = [_key(store, prefix) for prefix in prefixes]
+    paths = [path for path, _ in store.damaged()] if damaged else []
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for key in keys:
+        store.remove(key)
+    return [*map(str, paths), *keys]
+
+
+def _key(store: Store, prefix: str) -> str:
+    """The one stored key that begins so."""
+    matches = [key for key in sorted(store.keys()) if prefix and key.startswith(prefix)]
+    if len(matches) != 1:
+        raise BenchError(
+            f"{len(matches)} stored cells begin with {prefix!r}; give the key of one, as `bench store ls` shows it."
+        )
+    return matches[0]
+
+
+def list_cache(settings: Settings) -> "pd.DataFrame":
+    """Kept crops, then features, the least recently used first.
+
+    Returns:
+        A row a folder or file: dataset, crop (`features` of those), bytes on disk, used (when a run last read it,
+        seconds since the epoch) and name.
+
+    Raises:
+        BenchError: the settings have no cache.
+    """
+    import pandas as pd
+
+    crops, features = _caches(settings)
+    rows = [(entry.dataset, entry.crop, entry.bytes, entry.used, entry.folder.name) for entry in crops.entries()]
+    rows += [(entry.dataset, "features", entry.bytes, entry.used, entry.path.name) for entry in features.entries()]
+    return pd.DataFrame(rows, columns=["dataset", "crop", "bytes", "used", "name"])
+
+
+def clear_cache(settings: Settings) -> int:
+    """Remove all kept crops and features, and say how many bytes they took.
+
+    Raises:
+        BenchError: the settings have no cache.
+    """
+    return sum(cache.clear() for cache in _caches(settings))
+
+
+def _caches(settings: Settings) -> tuple[CropCache, FeatureCache]:
+    if settings.cache is None:
+        raise BenchError("the cache is off; name its folder with --cache DIR.")
+    where = (settings.cache, settings.cache_budget)
+    return CropCache(*where), FeatureCache(*where)
+
+
+def doctor() -> "list[Finding]":
+    """Look at versions, device, plug-ins, corruptions, data, store and cache; see `bench.tools.doctor`."""
+    from bench.tools.doctor import examine
+
+    return examine()
