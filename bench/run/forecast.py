@@ -104,9 +104,9 @@ def _timed_cells(planned: Plan, unknown: dict[str, str]) -> list[Cell]:
         entry = measures.get(measurement.name)
         if entry.interface == "features":
             features |= {
-                features_of: _one_pass(cell, features_of)
-                for features_of in feature_sets(cell).values()
-                if features_of not in planned.kept
+                feature_set: _one_pass(cell, feature_set)
+                for feature_set in feature_sets(cell).values()
+                if feature_set not in planned.kept
             }
         elif entry.interface == "batch" or entry.passes(measurement.params):
             kept.append(cell)
