@@ -48,13 +48,13 @@ def fitting(
     ['checkpoint', 'NLL']
     """
     widths = dict(zip(headings, _widths(headings, rows), strict=True))
-    shown = [name for name in always if name in widths]
+    kept = [name for name in always if name in widths]
     for name in others:
-        if name not in widths or name in shown:
+        if name not in widths or name in kept:
             continue
-        if sum(widths[one] + len(_APART) for one in (*shown, name)) - len(_APART) <= width:
-            shown.append(name)
-    return [name for name in headings if name in shown]
+        if sum(widths[column] + len(_APART) for column in (*kept, name)) - len(_APART) <= width:
+            kept.append(name)
+    return [name for name in headings if name in kept]
 
 
 def wrap(line: str, width: int | None, whole: Sequence[str] = ()) -> str:

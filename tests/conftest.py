@@ -20,6 +20,7 @@ from bench.attacks import attacks
 from bench.checkpoints import checkpoints
 from bench.corruptions import corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
+from bench.corruptions.makers import reference_of
 from bench.datasets import class_spaces, datasets
 from bench.machine.places import user_cache
 from bench.measure import measures
@@ -74,6 +75,13 @@ def _draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image
     return image
 
 
+@pytest.fixture(scope="session")
+def reference_compiled() -> None:
+    """The one loop that imagecorruptions compiles, anew in each process, is compiled."""
+    entry = reference_of(corruptions.get("glass_blur"))
+    corrupt(entry, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 1, seed=0, ids=["0"])
+
+
 MOST_SECONDS = 5
 """That a test may take which is not marked as slow."""
 
@@ -94,11 +102,14 @@ def _cpu_seconds() -> float:
     Not the time on the clock, which on a machine of two cores doubles when something else runs there.
     """
     ticks = 0  # of children that live, with those that they have waited for
+    children = []
     for listed in Path("/proc/self/task").glob("*/children"):
-        for child in listed.read_text().split():
-            with contextlib.suppress(OSError):  # it has just ended
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-                ticks += sum(map(int, fields[11:15]))
+        with contextlib.suppress(OSError):  # the thread has just ended
+            children += listed.read_text().split()
+    for child in children:
+        with contextlib.suppress(OSError):  # the child has
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
     return sum(os.times()[:4]) + (ticks / os.sysconf("SC_CLK_TCK") if ticks else 0)
 
 

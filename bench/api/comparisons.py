@@ -121,12 +121,12 @@ def compare(
         lost += flipped(first, second, flips) if flips else []
         for side in (first, second):
             side.kept.clear()  # one suite's outcomes at a time
-    every = iter(adjusted([row for some in rows for row in some]))
+    every = iter(adjusted([row for rows_of in rows for row in rows_of]))
     return ComparedCheckpoints(
         before=before,
         after=after,
         boards=tuple(scored),
-        differences=tuple(tuple(next(every) for _ in some) for some in rows),
+        differences=tuple(tuple(next(every) for _ in rows_of) for rows_of in rows),
         flips=tuple(sorted(lost, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:flips]),
     )
 
@@ -142,11 +142,11 @@ def _named(board: Board, name: str) -> StoredCheckpoint:
     from bench.board.tables import display_names
     from bench.compare.sides import CannotCompareError
 
-    shown = display_names(board.checkpoints)
-    matches = [checkpoint for checkpoint, text in shown.items() if text == name]
+    names = display_names(board.checkpoints)
+    matches = [checkpoint for checkpoint, text in names.items() if text == name]
     if matches:
         return matches[0]
-    several = sorted(text for checkpoint, text in shown.items() if checkpoint.name == name)
+    several = sorted(text for checkpoint, text in names.items() if checkpoint.name == name)
     if several:
         raise BenchError(f"{len(several)} models are stored as {name!r}; name one of them: {', '.join(several)}.")
     raise CannotCompareError(

@@ -45,8 +45,8 @@ def boards(
     every = {suite.name: suite for suite in (*suites, *stand_ins)}
     scored = score(list(every.values()), store, names=set(checkpoints) or None, want=want)
     by_name = {board.suite.name: board for board in scored}
-    shown = [board for suite in suites if (board := _or_fallback(suite, by_name))]
-    found = list({board.suite.name: board for board in shown}.values())
+    chosen = [board for suite in suites if (board := _or_fallback(suite, by_name))]
+    found = list({board.suite.name: board for board in chosen}.values())
     if not found:
         names = ", ".join(suite.name for suite in suites)
         raise NothingStoredError(
@@ -58,9 +58,9 @@ def boards(
 
 def _or_fallback(suite: Suite, boards: Mapping[str, Board]) -> Board | None:
     """The suite's board; its fallback's where that stood in for want of the suite's data."""
-    found = [boards.get(suite.name), boards.get(suite.stand_in.name if suite.stand_in else "")]
+    candidates = [boards.get(suite.name), boards.get(suite.stand_in.name if suite.stand_in else "")]
     # They share the clean cells: the one with more of its own.
-    return max(filter(None, found), key=lambda board: (board.headed, len(board.cells)), default=None)
+    return max(filter(None, candidates), key=lambda board: (board.headed, len(board.cells)), default=None)
 
 
 def score(

@@ -340,14 +340,14 @@ def _score(
     suite: Suite,
     index: Index,
     entries: Sequence[StoredCheckpoint],
-    found: Mapping[tuple[str, Condition], StoredCell],
+    cells_of: Mapping[tuple[str, Condition], StoredCell],
 ) -> tuple[list[ScoredRow], list[str]]:
     # By number: to look a condition up takes longer than anything else here, and scores share them.
     numbers = {condition: number for number, condition in enumerate(suite.conditions)}
     needed = [(score, [numbers[condition] for condition in score.conditions]) for score in suite.scores]
     wanted: list[list[tuple[Score, list[str]]]] = []
     for entry in entries:
-        cells = [found.get((entry.model, condition)) for condition in numbers]
+        cells = [cells_of.get((entry.model, condition)) for condition in numbers]
         keys = [cell.key if cell else "" for cell in cells]
         wanted.append([(score, [keys[i] for i in places]) for score, places in needed if all(keys[i] for i in places)])
     estimates = index.estimates(f"{suite.name}@{suite.version}", wanted)

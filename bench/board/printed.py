@@ -108,12 +108,12 @@ def _laid_out(sheet: _Sheet, style: str, width: int | None, always: Sequence[str
 
 def _fitted(sheet: _Sheet, width: int, always: Sequence[str], others: Sequence[str]) -> _Sheet:
     """A sheet without the columns that there is no room for, and a first line below it that names them."""
-    shown = fitting(sheet.headings, sheet.rows, width, always=always, others=others)
-    left_out = ", ".join(name for name in sheet.headings if name not in shown)
+    kept = fitting(sheet.headings, sheet.rows, width, always=always, others=others)
+    left_out = ", ".join(name for name in sheet.headings if name not in kept)
     if not left_out:
         return sheet
     line = f"left out to fit {width} characters: {left_out}; {_SHOW_ALL} shows them"
-    return replace(sheet, frame=sheet.frame[shown], below=(line, *sheet.below))
+    return replace(sheet, frame=sheet.frame[kept], below=(line, *sheet.below))
 
 
 _LATEX = str.maketrans(

@@ -234,10 +234,10 @@ def warnings_in_words(board: Board) -> list[str]:
         by_metric: dict[str, list[ScoredRow]] = {}
         for row in rows:
             by_metric.setdefault(row.score.metric.name, []).append(row)
-        for name, some in by_metric.items():
-            alarm = some[0].score.metric.alarm
-            most = max(row.estimate.value for row in some)
-            where = "; ".join(dict.fromkeys(attack_in_words(row.score) for row in some))
+        for name, alarmed in by_metric.items():
+            alarm = alarmed[0].score.metric.alarm
+            most = max(row.estimate.value for row in alarmed)
+            where = "; ".join(dict.fromkeys(attack_in_words(row.score) for row in alarmed))
             share = f"{100 * most:.0f}%" if most >= 0.01 else f"{100 * most:.2g}%"
             lines.append(f"WARNING {names[checkpoint]}, {name} ({where}): {share} {alarm.says if alarm else ''}")
     return lines

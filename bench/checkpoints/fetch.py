@@ -74,13 +74,13 @@ def locate(checkpoint: Checkpoint) -> Path:
         raise BenchError(f"checkpoint {checkpoint.name!r} names no weights file; give its entry one.")
     if not is_address(checkpoint.weights):
         return Path(checkpoint.weights)
-    found = _find(checkpoint.weights)
-    if found is None:
+    place = _find(checkpoint.weights)
+    if place is None:
         raise AbsentError(
             f"checkpoint {checkpoint.name!r} has no weights here: they are fetched by `bench run`; "
             f"without a network {_by_hand(checkpoint.weights)}."
         )
-    return found
+    return place
 
 
 def fetch(checkpoint: Checkpoint, note: Note) -> Path:
@@ -114,9 +114,9 @@ def checked_digest(checkpoint: Checkpoint) -> str:
         RunError: their digest can't be recorded.
     """
     path = locate(checkpoint)
-    found = weights_digest(path)
-    _check_digest(checkpoint, found, path)
-    return found
+    sha256 = weights_digest(path)
+    _check_digest(checkpoint, sha256, path)
+    return sha256
 
 
 def weights_folder() -> Path:
@@ -150,8 +150,8 @@ def _find(address: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     repository, file = _hub_parts(address)
-    found = try_to_load_from_cache(repository, file)
-    return Path(found) if isinstance(found, str) else None  # a mark, where the hub was found to lack the file
+    cached = try_to_load_from_cache(repository, file)
+    return Path(cached) if isinstance(cached, str) else None  # a mark, where the hub was found to lack the file
 
 
 # -- the Hugging Face hub ---------------------------------------------------------------------------------------
@@ -296,28 +296,28 @@ def _unreachable(checkpoint: Checkpoint, error: Exception) -> NoReturn:
 # -- digests ----------------------------------------------------------------------------------------------------
 
 
-def _check_digest(checkpoint: Checkpoint, found: str, path: Path) -> None:
+def _check_digest(checkpoint: Checkpoint, sha256: str, path: Path) -> None:
     if checkpoint.weights_digest:
-        if found != checkpoint.weights_digest:
+        if sha256 != checkpoint.weights_digest:
             raise BenchError(
                 f"checkpoint {checkpoint.name!r} wants weights with SHA-256 {checkpoint.weights_digest[:12]}…, but "
-                f"{path} has {found[:12]}…; restore the file, or give other weights another name."
+                f"{path} has {sha256[:12]}…; restore the file, or give other weights another name."
             )
     elif is_address(checkpoint.weights):
-        _check_first_use(checkpoint, found, path)
+        _check_first_use(checkpoint, sha256, path)
 
 
-def _check_first_use(checkpoint: Checkpoint, found: str, path: Path) -> None:
+def _check_first_use(checkpoint: Checkpoint, sha256: str, path: Path) -> None:
     """Trust on first use: an address means the content that it had then."""
     record = weights_folder() / "digests.json"
     known = _read(record)
     first = known.get(checkpoint.weights)
     if first is None:
-        _write(record, {**known, checkpoint.weights: found})
-    elif first != found:
+        _write(record, {**known, checkpoint.weights: sha256})
+    elif first != sha256:
         raise BenchError(
             f"checkpoint {checkpoint.name!r}: {checkpoint.weights} had SHA-256 {first[:12]}… when it was first used, "
-            f"but {path} has {found[:12]}…; restore that file, or take the address out of {record} to trust the new "
+            f"but {path} has {sha256[:12]}…; restore that file, or take the address out of {record} to trust the new "
             "content."
         )
 

@@ -196,13 +196,13 @@ def _ask(planned: "Plan", *, named: bool) -> None:
     fetched = len(planned.to_fetch)
     if planned.images <= LONG_PLAN and (named or not fetched):
         return
-    what = f"show {planned.images:,} images to models"
+    deed = f"show {planned.images:,} images to models"
     if fetched:
-        what = f"fetch the weights of {_count(fetched, 'checkpoint')} and {what}"
+        deed = f"fetch the weights of {_count(fetched, 'checkpoint')} and {deed}"
     if not sys.stdin.isatty():
         fewer = "name fewer with --checkpoint" + ", or give --limit N" * (planned.images > LONG_PLAN)
-        raise BenchError(f"this run would {what}; add --yes, or {fewer}.")
-    answer = input(f"This run would {what}. Go on? [y/N] ")
+        raise BenchError(f"this run would {deed}; add --yes, or {fewer}.")
+    answer = input(f"This run would {deed}. Go on? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         raise BenchError("not started; `bench plan` shows what would be done, --limit N makes it shorter.")
 

@@ -111,9 +111,9 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
 
 def note_absent(suites: "Iterable[Suite]", boards: "Iterable[Board]") -> None:
     """Say of which suites nothing is stored, not even of what stands in for them."""
-    shown = {board.suite.name for board in boards}
+    present = {board.suite.name for board in boards}
     possible = {suite.name: {s.name for s in (suite, suite.stand_in) if s} for suite in suites}
-    absent = sorted(name for name, names in possible.items() if not names & shown)
+    absent = sorted(name for name, names in possible.items() if not names & present)
     if absent:
         print(f"nothing stored as asked of: {', '.join(absent)}", file=sys.stderr)
 

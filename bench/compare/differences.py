@@ -148,7 +148,7 @@ def _by_mcnemar(difference: Difference, first_N: Array, second_N: Array) -> Diff
 
 
 def _by_resampling(
-    found: Difference, parts: Parts, first_NC: Array, second_NC: Array, seed: int, key: str
+    base: Difference, parts: Parts, first_NC: Array, second_NC: Array, seed: int, key: str
 ) -> Difference:
     """The interval by bootstrap; p by the normal law of the images' influences, which are clusters."""
     columns = first_NC.shape[1]
@@ -161,15 +161,15 @@ def _by_resampling(
     change_N = second_NC[:, 0] - first_NC[:, 0]
     if parts.score is None and 0 < np.count_nonzero(np.abs(change_N) > ROUNDING) < FEW:
         (low, high), p = few_changed(change_N)
-        return replace(found, ci_low=low, ci_high=high, p=p, how="by image")
+        return replace(base, ci_low=low, ci_high=high, p=p, how="by image")
     interval = paired_bootstrap(both_NC, difference, seed=seed, key=key)
     value = float(difference(both_NC.mean(axis=0, keepdims=True))[0])
     if interval is None:
         # Every image says the same. Where that is a change it is no chance: the sign test, all on one side.
         p = mcnemar(len(both_NC), 0) if abs(value) > ROUNDING else 1.0
-        return replace(found, p=p, how="by image")
+        return replace(base, p=p, how="by image")
     p = normal_p(value, clustered_standard_error(influence(both_NC, difference)))
-    return replace(found, ci_low=interval[0], ci_high=interval[1], p=p, how="by image")
+    return replace(base, ci_low=interval[0], ci_high=interval[1], p=p, how="by image")
 
 
 def _by_data_set(difference: Difference, sets: Sequence[Difference]) -> Difference:

@@ -115,34 +115,34 @@ def _about(report: Report) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    found, scale = row.difference, _scale(row)
-    if found is None:
+    difference, scale = row.difference, _scale(row)
+    if difference is None:
         return (row.suite.name, _named(row), row.score.column, *["–"] * (len(_HEADINGS) - 4), row.verdict)
     return (
         row.suite.name,
         _named(row),
         row.score.column,
-        f"{scale * found.before.value:.2f}",
-        f"{scale * found.after.value:.2f}",
-        signed(found.value, scale, _DIGITS),
-        interval(found.ci_low, found.ci_high, scale, _DIGITS),
-        p_value(found.p_adjusted, _P_DIGITS),
+        f"{scale * difference.before.value:.2f}",
+        f"{scale * difference.after.value:.2f}",
+        signed(difference.value, scale, _DIGITS),
+        interval(difference.ci_low, difference.ci_high, scale, _DIGITS),
+        p_value(difference.p_adjusted, _P_DIGITS),
         f"{scale * row.tolerance:g}",
-        f"{found.after.n:,}",
-        found.how + ("" if found.lost is None else f" −{found.lost} +{found.gained}"),
+        f"{difference.after.n:,}",
+        difference.how + ("" if difference.lost is None else f" −{difference.lost} +{difference.gained}"),
         row.verdict,
     )
 
 
 def _title(row: Row) -> str:
     """What got worse, in a line."""
-    found, scale = row.difference, _scale(row)
-    if found is None:
+    difference, scale = row.difference, _scale(row)
+    if difference is None:
         return f"{row.suite.name}, {_named(row)}"
-    change = signed(found.value, scale, _DIGITS) + (" points" if scale == 100 else "")
+    change = signed(difference.value, scale, _DIGITS) + (" points" if scale == 100 else "")
     return (
-        f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * found.before.value:.2f} → "
-        f"{scale * found.after.value:.2f} ({change}, p {p_value(found.p_adjusted, _P_DIGITS)} by Holm)"
+        f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * difference.before.value:.2f} → "
+        f"{scale * difference.after.value:.2f} ({change}, p {p_value(difference.p_adjusted, _P_DIGITS)} by Holm)"
     )
 
 
@@ -163,17 +163,17 @@ def _reasons(report: Report) -> list[str]:
         if row.difference is None:
             rows.setdefault(row.reason, []).append(row)
     return [
-        f"cannot compare {some[0].suite.name}, {', '.join(_named(row) for row in some)}: {reason}"
-        for reason, some in rows.items()
+        f"cannot compare {alike[0].suite.name}, {', '.join(_named(row) for row in alike)}: {reason}"
+        for reason, alike in rows.items()
     ]
 
 
 def _unpaired(report: Report) -> list[str]:
     """Which stored scores could not be tested image by image, and why."""
-    found = [(row, row.difference.untested) for row in report.rows if row.difference and row.difference.untested]
+    untested = [(row, row.difference.untested) for row in report.rows if row.difference and row.difference.untested]
     return [
         f"{row.suite.name}, {_named(row)}: tested as two separate samples, which see less than a paired test: {why}"
-        for row, why in found
+        for row, why in untested
     ]
 
 
@@ -199,19 +199,19 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _numbers(found: Difference) -> dict[str, Any]:
+def _numbers(difference: Difference) -> dict[str, Any]:
     return {
-        "before": _estimate(found.before),
-        "after": _estimate(found.after),
-        "difference": found.value,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "p": found.p,
-        "p_adjusted": found.p_adjusted,
-        "lost": found.lost,
-        "gained": found.gained,
-        "test": found.how,
-        "untested": found.untested,
+        "before": _estimate(difference.before),
+        "after": _estimate(difference.after),
+        "difference": difference.value,
+        "ci_low": difference.ci_low,
+        "ci_high": difference.ci_high,
+        "p": difference.p,
+        "p_adjusted": difference.p_adjusted,
+        "lost": difference.lost,
+        "gained": difference.gained,
+        "test": difference.how,
+        "untested": difference.untested,
     }
 
 

@@ -64,17 +64,17 @@ class Numbers:
         if self.store is None:
             return None
         board = self.boards.get(suite.name)
-        found = [checkpoint for checkpoint in board.checkpoints if checkpoint.name == name] if board else []
-        if board is None or not found:
+        named = [checkpoint for checkpoint in board.checkpoints if checkpoint.name == name] if board else []
+        if board is None or not named:
             raise CannotCompareError(
                 f"{self.place} holds nothing of {suite.name} as asked for {name}; `bench run` measures it."
             )
-        if len(found) > 1:
+        if len(named) > 1:
             raise CannotCompareError(
-                f"{self.place} holds {len(found)} models under the name {name} "
-                f"({', '.join(checkpoint.model[:6] for checkpoint in found)}); keep each in a store of its own."
+                f"{self.place} holds {len(named)} models under the name {name} "
+                f"({', '.join(checkpoint.model[:6] for checkpoint in named)}); keep each in a store of its own."
             )
-        return Side(board=board, checkpoint=found[0], store=self.store)
+        return Side(board=board, checkpoint=named[0], store=self.store)
 
     def scores(self, suite: Suite, name: str) -> dict[What, Estimate]:
         """Every score of a checkpoint.
@@ -94,7 +94,7 @@ class Numbers:
                 f"{self.place} has {suite.name} {have}, and this rtbench measures v{suite.version}; make it anew."
             )
         known = {"score", "metric", *(name for score in suite.scores for name in score.columns())}
-        found: dict[What, Estimate] = {}
+        estimates: dict[What, Estimate] = {}
         for row in rows.to_dict("records"):
             columns = {str(name): value for name, value in row.items() if name not in _NOT_WHAT and _is_given(value)}
             strange = sorted(columns.keys() - known)
@@ -102,10 +102,10 @@ class Numbers:
                 raise CannotCompareError(
                     f"{self.place} has a column {strange[0]!r} that no score of {suite.name} has; make it anew."
                 )
-            if _what(columns) in found:
+            if _what(columns) in estimates:
                 raise CannotCompareError(f"{self.place} has two rows of {_named(row)}; make it anew.")
-            found[_what(columns)] = _estimate(row, self.place)
-        return found
+            estimates[_what(columns)] = _estimate(row, self.place)
+        return estimates
 
     def score(self, suite: Suite, name: str, score: Score) -> Estimate:
         """One score of a checkpoint.
@@ -113,13 +113,13 @@ class Numbers:
         Raises:
             CannotCompareError: it is not there.
         """
-        found = self.scores(suite, name).get(what_of(score))
-        if found is None:
+        estimate = self.scores(suite, name).get(what_of(score))
+        if estimate is None:
             raise CannotCompareError(
                 f"{self.place} lacks the score {score.column!r} of {suite.name} for {name}: it is half-finished; "
                 "measure it whole."
             )
-        return found
+        return estimate
 
     def protocol(self, suite: Suite, name: str) -> str:
         """How the checkpoint was measured."""

@@ -101,12 +101,14 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
             sides = sides_of(pair, board, store)
             try:
                 headlines = differences(*sides, [headline], seed=seed)
-                some = differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else headlines
+                accuracies = (
+                    differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else headlines
+                )
             except CannotCompareError as error:
                 notes.append(f"left out: {error}")
                 continue
-            rows += [(pair, one) for one in headlines]
-            gains.setdefault(pair, []).extend(some if accuracy else [])
+            rows += [(pair, row) for row in headlines]
+            gains.setdefault(pair, []).extend(accuracies if accuracy else [])
     if not rows:
         names = ", ".join(board.suite.name for board in boards)
         of = f" of family {family!r}" if family else ""
@@ -115,7 +117,7 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
             f"no pair{of} that differs in SAM is stored whole for {names}{why}; `bench run` measures both sides, which "
             "name each other by pairs_with in the registry."
         )
-    overall = [_overall(pair, some) for pair, some in gains.items() if len(some) > 1]
+    overall = [_overall(pair, accuracies) for pair, accuracies in gains.items() if len(accuracies) > 1]
     return _adjusted(rows, overall, notes)
 
 
@@ -202,8 +204,10 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
             if clean and shifted and (family in (None, pair.after.family) or pair.after.family == BASELINE):
                 by_family.setdefault(pair.after.family, []).append(_Changes(clean=clean, shifted=shifted))
         means = {
-            name: _Changes(clean=_mean([each.clean for each in some]), shifted=_mean([each.shifted for each in some]))
-            for name, some in by_family.items()
+            name: _Changes(
+                clean=_mean([each.clean for each in changes]), shifted=_mean([each.shifted for each in changes])
+            )
+            for name, changes in by_family.items()
         }
         base = means.get(BASELINE)
         for name, mean in means.items():

@@ -105,10 +105,10 @@ def _untested(rows: Iterable[Difference]) -> list[str]:
     for row in rows:
         if row.untested:
             scores.setdefault(row.untested.rstrip("."), []).append(where(row.score))
-    return [f"No interval and no p of {', '.join(dict.fromkeys(some))}: {why}." for why, some in scores.items()]
+    return [f"No interval and no p of {', '.join(dict.fromkeys(untested))}: {why}." for why, untested in scores.items()]
 
 
-def flipped(found: Sequence[Flip], before: str, after: str) -> Section:
+def flipped(flips: Sequence[Flip], before: str, after: str) -> Section:
     """Images that were lost."""
     return Section(
         title="Images lost under most conditions",
@@ -116,7 +116,7 @@ def flipped(found: Sequence[Flip], before: str, after: str) -> Section:
         headings=("suite", "image", "label", "lost", "gained", "under", "before", "after"),
         rows=[
             [f.suite, f.id, f.label, f"{f.lost} of {f.conditions}", str(f.gained), f.where, f.before, f.after]
-            for f in found
+            for f in flips
         ],
     )
 
@@ -126,7 +126,7 @@ def difference_records(rows: Iterable[Difference], before: str, after: str) -> l
     return [_record(row, before, after) for row in rows]
 
 
-def flip_records(found: Iterable[Flip], before: str, after: str) -> list[Record]:
+def flip_records(flips: Iterable[Flip], before: str, after: str) -> list[Record]:
     """A row an image."""
     return [
         {
@@ -143,7 +143,7 @@ def flip_records(found: Iterable[Flip], before: str, after: str) -> list[Record]
             "prediction_before": f.before,
             "prediction_after": f.after,
         }
-        for f in found
+        for f in flips
     ]
 
 
@@ -173,23 +173,23 @@ def _record(row: Difference, before: str, after: str) -> Record:
 
 def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[Gains]) -> list[Section]:
     """A table a suite, one over the suites, and the question of the SAM paper."""
-    found = []
+    sections = []
     for board in boards:
-        some = [(pair, row) for pair, row in compared.rows if row.suite == board.suite.name]
-        if some:
-            found.append(_pairs_of(board, some))
+        rows = [(pair, row) for pair, row in compared.rows if row.suite == board.suite.name]
+        if rows:
+            sections.append(_pairs_of(board, rows))
     if compared.overall:
-        found.append(_overall(compared))
+        sections.append(_overall(compared))
     by_suite: dict[str, list[Gains]] = {}
-    for one in gains:
-        by_suite.setdefault(one.suite, []).append(one)
-    found += [_question(suite, some) for suite, some in by_suite.items()]
+    for gain in gains:
+        by_suite.setdefault(gain.suite, []).append(gain)
+    sections += [_question(suite, rows) for suite, rows in by_suite.items()]
     notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, ONE_TRAINING]
-    last = found[-1]
-    found[-1] = Section(
+    last = sections[-1]
+    sections[-1] = Section(
         title=last.title, about=last.about, headings=last.headings, rows=last.rows, notes=[*last.notes, *notes]
     )
-    return found
+    return sections
 
 
 def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
@@ -229,20 +229,20 @@ def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
 
 
 def _overall(compared: Compared) -> Section:
-    marked = any(one.pair.differs for one in compared.overall)
+    marked = any(mean.pair.differs for mean in compared.overall)
     return Section(
         title="Over the suites: mean gain of each one's first accuracy",
         about=["in points, [95% interval]; the suites are taken as independent, though some share images"],
         headings=("with SAM", "family", "suites", "difference", "95% interval", "p", "p (Holm)", *_MARK[:marked]),
         rows=[
             [
-                one.pair.after.name,
-                one.pair.after.family,
-                str(one.suites),
-                *tested_overall(one),
-                *_mark(one.pair)[:marked],
+                mean.pair.after.name,
+                mean.pair.after.family,
+                str(mean.suites),
+                *tested_overall(mean),
+                *_mark(mean.pair)[:marked],
             ]
-            for one in compared.overall
+            for mean in compared.overall
         ],
     )
 
@@ -255,17 +255,17 @@ def _mark(pair: Pair) -> tuple[str]:
 
 
 def _question(suite: str, gains: Sequence[Gains]) -> Section:
-    baseline = any(one.clean_beyond for one in gains)
+    baseline = any(gain.clean_beyond for gain in gains)
     headings = ["family", "pairs", "clean", "shifted", "shifted - clean"]
     headings += ["clean - ResNet's", "shifted - ResNet's"] if baseline else []
     rows = [
         [
-            one.family,
-            str(one.pairs),
-            *map(_shown, (one.clean, one.shifted, one.more)),
-            *(map(_shown, (one.clean_beyond, one.shifted_beyond)) if baseline else ()),
+            gain.family,
+            str(gain.pairs),
+            *map(_shown, (gain.clean, gain.shifted, gain.more)),
+            *(map(_shown, (gain.clean_beyond, gain.shifted_beyond)) if baseline else ()),
         ]
-        for one in gains
+        for gain in gains
     ]
     return Section(
         title=f"{suite}: do ViT and Mixer gain more by SAM than ResNet, and more on shifted than on clean images?",
@@ -296,19 +296,19 @@ def pair_records(compared: Compared) -> list[Record]:
     ]
     overall = [
         {
-            "before": one.pair.before.name,
-            "after": one.pair.after.name,
-            "score": f"mean of {one.suites} suites",
-            "difference": _digits(one.value),
-            "ci_low": _digits(one.ci_low),
-            "ci_high": _digits(one.ci_high),
-            "p": _significant(one.p),
-            "p_holm": _significant(one.p_adjusted),
-            "test": "independent sum" if one.p is not None else None,
-            "family": one.pair.after.family,
-            "differs": one.pair.differs or None,
+            "before": mean.pair.before.name,
+            "after": mean.pair.after.name,
+            "score": f"mean of {mean.suites} suites",
+            "difference": _digits(mean.value),
+            "ci_low": _digits(mean.ci_low),
+            "ci_high": _digits(mean.ci_high),
+            "p": _significant(mean.p),
+            "p_holm": _significant(mean.p_adjusted),
+            "test": "independent sum" if mean.p is not None else None,
+            "family": mean.pair.after.family,
+            "differs": mean.pair.differs or None,
         }
-        for one in compared.overall
+        for mean in compared.overall
     ]
     return [*rows, *overall]
 
@@ -317,16 +317,16 @@ def gain_records(gains: Iterable[Gains]) -> list[Record]:
     """A row a suite and family."""
     return [
         {
-            "suite": one.suite,
-            "family": one.family,
-            "pairs": one.pairs,
-            **_contrast("gain_clean", one.clean),
-            **_contrast("gain_shifted", one.shifted),
-            **_contrast("shifted_less_clean", one.more),
-            **_contrast("gain_clean_less_resnet", one.clean_beyond),
-            **_contrast("gain_shifted_less_resnet", one.shifted_beyond),
+            "suite": gain.suite,
+            "family": gain.family,
+            "pairs": gain.pairs,
+            **_contrast("gain_clean", gain.clean),
+            **_contrast("gain_shifted", gain.shifted),
+            **_contrast("shifted_less_clean", gain.more),
+            **_contrast("gain_clean_less_resnet", gain.clean_beyond),
+            **_contrast("gain_shifted_less_resnet", gain.shifted_beyond),
         }
-        for one in gains
+        for gain in gains
     ]
 
 

@@ -179,7 +179,7 @@ class CropCache:
 
     def entries(self) -> list[CacheEntry]:
         """What is kept, the least recently used first."""
-        found = []
+        entries = []
         for meta in self.root.glob("*/meta.json"):
             try:
                 about = _read_meta(meta)
@@ -187,7 +187,7 @@ class CropCache:
                 used = meta.stat().st_mtime
             except OSError:  # another run is making or removing it
                 continue
-            found.append(
+            entries.append(
                 CacheEntry(
                     folder=meta.parent,
                     bytes=taken,
@@ -196,7 +196,7 @@ class CropCache:
                     crop=about.get("crop", "?"),
                 )
             )
-        return sorted(found, key=lambda entry: entry.used)
+        return sorted(entries, key=lambda entry: entry.used)
 
     def clear(self) -> int:
         """Remove everything; the bytes freed."""

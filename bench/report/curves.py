@@ -165,8 +165,8 @@ def draw(board: Board) -> Figure:
         BenchError: the suite has no curve, or no point of it is stored.
     """
     drawn = panels(board)
-    shown = [c for c in board.ranking if any(line.checkpoint == c for panel in drawn for line in panel.lines)]
-    looks = {checkpoint: _look(number) for number, checkpoint in enumerate(shown)}
+    checkpoints = [c for c in board.ranking if any(line.checkpoint == c for panel in drawn for line in panel.lines)]
+    looks = {checkpoint: _look(number) for number, checkpoint in enumerate(checkpoints)}
     ringed = any(line.own for panel in drawn for line in panel.lines)
     handles = _legend(board, looks, ringed=ringed)
     across = min(len(drawn), _ACROSS)

@@ -81,7 +81,7 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
         pairs=list(_pair_rows(boards, compared, log)) if compared else [],
         differing=beyond_sam(pair for pair, _ in compared.rows) if compared else [],
         pair_notes=[ONE_TRAINING, *compared.notes] if compared else missing,
-        gains=[_gains_row(one) for one in gains(boards, store)] if compared else [],
+        gains=[_gains_row(gain) for gain in gains(boards, store)] if compared else [],
         gains_about=GAINS,
         flips=list(_flips(boards, store, thumbnails)),
         flip_notes=list(thumbnails.notes),
@@ -101,11 +101,11 @@ def embedded_json(value: object) -> Markup:
 
 def _compared(boards: Sequence[Board], store: Store) -> tuple[Compared | None, list[str]]:
     """What SAM changes; where there are pairs that cannot be compared, why."""
-    some = [board for board in boards if pairs(board)]
-    if not some:
+    paired = [board for board in boards if pairs(board)]
+    if not paired:
         return None, []
     try:
-        return compare_pairs(some, store), []
+        return compare_pairs(paired, store), []
     except BenchError as error:
         return None, [str(error)]
 
@@ -117,57 +117,57 @@ def _names(board: Board, pair: Pair) -> tuple[str, str]:
 
 def _pair_rows(boards: Sequence[Board], compared: Compared, log: Log) -> Iterator[PairRow]:
     by_suite = {board.suite.name: board for board in boards}
-    for pair, found in compared.rows:
-        yield _pair_row(by_suite[found.suite], pair, found, log)
+    for pair, difference in compared.rows:
+        yield _pair_row(by_suite[difference.suite], pair, difference, log)
     for overall in compared.overall:
         yield _overall_row(overall)
 
 
-def _pair_row(board: Board, pair: Pair, found: Difference, log: Log) -> PairRow:
+def _pair_row(board: Board, pair: Pair, difference: Difference, log: Log) -> PairRow:
     before, after = _names(board, pair)
     models = (pair.before.model, pair.after.model)
-    told = measured(
-        log, [board.cells[model, condition].key for model in models for condition in found.score.conditions]
+    log_says = measured(
+        log, [board.cells[model, condition].key for model in models for condition in difference.score.conditions]
     )
     return PairRow(
         before=before,
         after=after,
         family=pair.after.family,
         suite=board.suite.name,
-        score=found.score.column,
+        score=difference.score.column,
         values=(
-            value(found, found.before.value),
-            value(found, found.after.value),
-            *tested(found),
-            _verdict(found.p_adjusted, -found.worse),
-            "–" if found.lost is None else f"{found.lost} / {found.gained}",
-            f"{found.after.n:,}",
-            found.how or "no paired test",
+            value(difference, difference.before.value),
+            value(difference, difference.after.value),
+            *tested(difference),
+            _verdict(difference.p_adjusted, -difference.worse),
+            "–" if difference.lost is None else f"{difference.lost} / {difference.gained}",
+            f"{difference.after.n:,}",
+            difference.how or "no paired test",
         ),
         about="".join(f"{sentence} " for sentence in beyond_sam([pair]))
-        + (f"No interval and no p: {found.untested.rstrip('.')}. " if found.untested else "")
+        + (f"No interval and no p: {difference.untested.rstrip('.')}. " if difference.untested else "")
         + f"{board.suite.protocol.name}; {board.choice.text}; "
         f"suite {board.suite.name} version {board.suite.version}; "
-        f"measured {told.dates or 'on a day that the log does not tell'}; "
-        f"{told.versions or 'versions are not in the log'}",
+        f"measured {log_says.dates or 'on a day that the log does not tell'}; "
+        f"{log_says.versions or 'versions are not in the log'}",
     )
 
 
-def _overall_row(found: Overall) -> PairRow:
+def _overall_row(mean: Overall) -> PairRow:
     return PairRow(
-        before=found.pair.before.name,
-        after=found.pair.after.name,
-        family=found.pair.after.family,
+        before=mean.pair.before.name,
+        after=mean.pair.after.name,
+        family=mean.pair.after.family,
         suite="",
-        score=f"mean of {found.suites} suites",
+        score=f"mean of {mean.suites} suites",
         values=(
             "–",
             "–",
-            *tested_overall(found),
-            _verdict(found.p_adjusted, found.value),
+            *tested_overall(mean),
+            _verdict(mean.p_adjusted, mean.value),
             "–",
             "–",
-            "independent sum" if found.p is not None else "–",
+            "independent sum" if mean.p is not None else "–",
         ),
         about="the mean of the differences of each suite's first accuracy, under the protocols of the rows above; the "
         "suites are taken as independent, though some share images",
@@ -179,24 +179,24 @@ def _verdict(p: float | None, better: float) -> str:
     return "–" if p is None or p > 0.05 or not better else "better" if better > 0 else "worse"
 
 
-def _gains_row(found: Gains) -> dict[str, object]:
-    contrasts = (found.clean, found.shifted, found.more, found.clean_beyond, found.shifted_beyond)
+def _gains_row(gain: Gains) -> dict[str, object]:
+    contrasts = (gain.clean, gain.shifted, gain.more, gain.clean_beyond, gain.shifted_beyond)
     return {
-        "suite": found.suite,
-        "family": found.family,
-        "pairs": found.pairs,
+        "suite": gain.suite,
+        "family": gain.family,
+        "pairs": gain.pairs,
         "values": list(map(_contrast, contrasts)),
     }
 
 
-def _contrast(found: Contrast | None) -> tuple[str, str]:
+def _contrast(contrast: Contrast | None) -> tuple[str, str]:
     """A gain, and its interval."""
-    return ("–", "") if found is None else (signed(found.value), interval(found.ci_low, found.ci_high))
+    return ("–", "") if contrast is None else (signed(contrast.value), interval(contrast.ci_low, contrast.ci_high))
 
 
 def _flips(boards: Sequence[Board], store: Store, thumbnails: Thumbnails) -> Iterator[Flipped]:
     for board in boards:
         for pair in pairs(board):
-            found = flipped(board, pair, _names(board, pair), store, thumbnails)
-            if found is not None:
-                yield found
+            flips = flipped(board, pair, _names(board, pair), store, thumbnails)
+            if flips is not None:
+                yield flips

@@ -121,7 +121,7 @@ def _stem(board: Board) -> str:
 
 def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
     """What the folder holds: tables with what is known of them, by name."""
-    found = {}
+    tables = {}
     for path in sorted(folder.glob(f"*{_META}")):
         name = path.name.removesuffix(_META)
         try:
@@ -130,8 +130,8 @@ def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{path} is not as `bench publish` wrote it ({error!r}); remove it or mend it.") from error
         if (folder / f"{name}.csv").exists():
-            found[name] = (read_csv(folder / f"{name}.csv"), {**meta, **known})
-    return found
+            tables[name] = (read_csv(folder / f"{name}.csv"), {**meta, **known})
+    return tables
 
 
 # -- what is known of a table -------------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
 def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> dict[str, Any]:
     """How the numbers of a board came to be; dates, versions and devices are those of the store's log."""
     log, choice = read_log(store), board.choice
-    told = [log[cell.key] for cell in board.cells.values() if cell.key in log]
-    dates = sorted(str(entry["when"]) for entry in told if "when" in entry)
+    lines = [log[cell.key] for cell in board.cells.values() if cell.key in log]
+    dates = sorted(str(entry["when"]) for entry in lines if "when" in entry)
     names = display_names(board.checkpoints)
     return {
         "suite": board.suite.name,
@@ -158,8 +158,8 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "seed": choice.seed,
         "limit": choice.limit,
         "measured": {"first": dates[0] if dates else None, "last": dates[-1] if dates else None},
-        "hardware": sorted({str(entry["device"]) for entry in told if "device" in entry}),
-        "versions": _distinct([entry["versions"] for entry in told if "versions" in entry]),
+        "hardware": sorted({str(entry["device"]) for entry in lines if "device" in entry}),
+        "versions": _distinct([entry["versions"] for entry in lines if "versions" in entry]),
         "fingerprints": _fingerprints(board),
         "source": source,
         "checkpoints": {
@@ -197,11 +197,11 @@ def _distinct(values: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 def _fingerprints(board: Board) -> dict[str, str]:
     """Of the data, by data set and split."""
-    found = {
+    fingerprints = {
         f"{condition.image_set.dataset}/{condition.image_set.split}": cell.identity["fingerprints"][0]
         for (_, condition), cell in board.cells.items()
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(fingerprints.items()))
 
 
 # -- what would change --------------------------------------------------------------------------------------------
@@ -222,17 +222,17 @@ def _by_row(frame: pd.DataFrame) -> dict[tuple[tuple[str, str], ...], dict[str, 
     texts = frame.astype("string").fillna("")
     for name in ("value", "ci_low", "ci_high"):
         texts[name] = frame[name].map(lambda value: "" if pd.isna(value) else f"{value:.6f}")
-    found = {}
+    rows = {}
     for row in texts.to_dict("records"):
         about = tuple((str(name), str(text)) for name, text in row.items() if name not in _NUMBERS and text != "")
-        found[about] = {name: str(row.get(name, "")) for name in _NUMBERS}
-    return found
+        rows[about] = {name: str(row.get(name, "")) for name in _NUMBERS}
+    return rows
 
 
 def _label(row: tuple[tuple[str, str], ...]) -> str:
     columns = dict(row)
-    shown = ("checkpoint", "score", "corruption", "severity", "metric", "dataset", "split")
-    return ", ".join(columns[name] for name in shown if name in columns)
+    named = ("checkpoint", "score", "corruption", "severity", "metric", "dataset", "split")
+    return ", ".join(columns[name] for name in named if name in columns)
 
 
 def _numbers(numbers: Mapping[str, str] | None, other: Mapping[str, str] | None) -> str:
@@ -240,10 +240,10 @@ def _numbers(numbers: Mapping[str, str] | None, other: Mapping[str, str] | None)
     if numbers is None:
         return ""
     differ = [name for name in _NUMBERS if other is None or numbers[name] != other[name]]
-    shown = ["value", *(name for name in differ if name not in ("value", "ci_low", "ci_high"))]
+    named = ["value", *(name for name in differ if name not in ("value", "ci_low", "ci_high"))]
     if set(differ) & {"ci_low", "ci_high"} and "value" not in differ:
-        shown += ["ci_low", "ci_high"]
-    return ", ".join(numbers[name] if name == "value" else f"{name} {numbers[name] or 'none'}" for name in shown)
+        named += ["ci_low", "ci_high"]
+    return ", ".join(numbers[name] if name == "value" else f"{name} {numbers[name] or 'none'}" for name in named)
 
 
 # -- the README ---------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def _readme(path: Path, texts: Mapping[str, str]) -> str:
         old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
     head, rest = old.split(BEGIN)
     block, tail = rest.split(END)
-    sections = {found["name"]: found["text"] for found in _SECTION.finditer(block)} | dict(texts)
+    sections = {match["name"]: match["text"] for match in _SECTION.finditer(block)} | dict(texts)
     body = "\n".join(f"<!-- table {name} -->\n{text.strip()}\n" for name, text in sorted(sections.items()))
     return f"{head}{BEGIN}\n{body}{END}{tail}"
 

@@ -41,7 +41,7 @@ def with_data(
     Raises:
         AbsentError: the data of a suite and of its fallback are not here.
     """
-    found: dict[str, Suite] = {}
+    here: dict[str, Suite] = {}
     notes: list[str] = []
     for suite in suites:
         try:
@@ -51,7 +51,7 @@ def with_data(
                 raise
             left_out[suite.name] = str(error)
             continue
-        found[chosen.name] = chosen
+        here[chosen.name] = chosen
         notes += filter(None, [_uneven(chosen, library), _generated(chosen, library)])
         lacking = [reason for reason in (absent(condition, library) for condition in chosen.conditions) if reason]
         if lacking:
@@ -59,7 +59,7 @@ def with_data(
                 f"{chosen.name}: {len(lacking)} of {len(chosen.conditions)} conditions left out, and the scores that "
                 f"need them: {lacking[0]}"
             )
-    return list(found.values()), notes
+    return list(here.values()), notes
 
 
 def _over_sets_here(suite: Suite, library: Library, notes: list[str]) -> Suite:
@@ -89,7 +89,7 @@ def _fault_of(name: str, suite: Suite, library: Library) -> BenchError | None:
     """Why a data set of the suite cannot be read here; the others need not wait for its repair."""
     data = dict.fromkeys(condition.data for condition in suite.conditions if condition.data.dataset == name)
     try:
-        for split in dict.fromkeys(split for one in data for split in (one.split, *one.fit)):
+        for split in dict.fromkeys(split for part in data for split in (part.split, *part.fit)):
             library.open(name, split)
     except BenchError as error:
         return error

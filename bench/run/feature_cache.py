@@ -135,13 +135,13 @@ class FeatureCache:
 
     def entries(self) -> list[KeptFeatures]:
         """What is kept, the least recently used first."""
-        found = []
+        entries = []
         for path in self._folder.glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError):  # another run removes it
                 status = path.stat()
                 dataset = path.name.split("_", 1)[0]
-                found.append(KeptFeatures(path=path, dataset=dataset, bytes=status.st_size, used=status.st_mtime))
-        return sorted(found, key=lambda entry: entry.used)
+                entries.append(KeptFeatures(path=path, dataset=dataset, bytes=status.st_size, used=status.st_mtime))
+        return sorted(entries, key=lambda entry: entry.used)
 
     def clear(self) -> int:
         """Remove everything; the bytes freed."""

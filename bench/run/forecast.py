@@ -103,7 +103,11 @@ def _timed_cells(planned: Plan, unknown: dict[str, str]) -> list[Cell]:
         measurement = cell.condition.measure
         entry = measures.get(measurement.name)
         if entry.interface == "features":
-            features |= {one: _one_pass(cell, one) for one in feature_sets(cell).values() if one not in planned.kept}
+            features |= {
+                feature_set: _one_pass(cell, feature_set)
+                for feature_set in feature_sets(cell).values()
+                if feature_set not in planned.kept
+            }
         elif entry.interface == "batch" or entry.passes(measurement.params):
             kept.append(cell)
         else:
@@ -170,16 +174,16 @@ def _time_images(
         sizes = {cell.condition.model.input_size or cell.checkpoint.input_size for cell in cells}
         source = CropSource(library.open(image_set.dataset, image_set.split).samples, sweep.crop)
         name, n = (image_set.dataset, image_set.split), cells[0].n
-        what = image_set.perturbation.corruption if image_set.perturbation else "resizing"
+        work = image_set.perturbation.corruption if image_set.perturbation else "resizing"
         try:
             if name not in plain:
                 plain[name] = _seconds_to_make(image_set.plain, source, settings.seed)
                 images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
             if one_by_one(image_set) is not None:
                 made = _seconds_to_make(image_set, source, settings.seed)
-                images[what] += max(made - plain[name], 0.0) * n / 3600
+                images[work] += max(made - plain[name], 0.0) * n / 3600
             if at_once(image_set) is not None or sizes != {sweep.crop.size}:
-                prepared[what] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
+                prepared[work] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
         except BenchError as error:
             unknown[" ".join(name)] = str(error)
 
@@ -206,8 +210,8 @@ def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int]
     prepare, rounds = Preparer(settings.device, settings.seed), []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        shown = prepare(crops, perturbation, ids=ids, sizes=sizes)
-        for images in shown.values():
+        prepared = prepare(crops, perturbation, ids=ids, sizes=sizes)
+        for images in prepared.values():
             images[-1, -1, -1, -1].item()  # waits for the device
         rounds.append(time.perf_counter() - start)
     return min(rounds) / count

@@ -62,7 +62,11 @@ class Plan:
         others = 0
         for cell in self.missing:
             if measures.get(cell.condition.measure.name).interface == "features":
-                features |= {one: one.n for one in feature_sets(cell).values() if one not in self.kept}
+                features |= {
+                    feature_set: feature_set.n
+                    for feature_set in feature_sets(cell).values()
+                    if feature_set not in self.kept
+                }
             else:
                 others += cell.n
         return others + sum(features.values())
@@ -188,7 +192,9 @@ def _kept(missing: Iterable[Cell], settings: Settings) -> frozenset[FeatureSet]:
         return frozenset()
     cache = FeatureCache(settings.cache, settings.cache_budget)
     wanted = [cell for cell in missing if measures.get(cell.condition.measure.name).interface == "features"]
-    return frozenset(one for cell in wanted for one in feature_sets(cell).values() if cache.has(one))
+    return frozenset(
+        feature_set for cell in wanted for feature_set in feature_sets(cell).values() if cache.has(feature_set)
+    )
 
 
 def make_sweeps(cells: Iterable[Cell]) -> list[Sweep]:

@@ -93,8 +93,8 @@ class _Probing:
             for cell in {model_key(cell): cell for cell in missing.values() if model_key(cell) in models}.values():
                 self.work.store.record_checkpoint(cell.model_digest, cell.checkpoint)
             here = {features: models[key] for features, cell in missing.items() if (key := model_key(cell)) in models}
-            for shown in dict.fromkeys((features.dataset, features.split, features.n) for features in here):
-                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split, f.n) == shown})
+            for split in dict.fromkeys((features.dataset, features.split, features.n) for features in here):
+                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split, f.n) == split})
             models.clear()  # before the next are loaded, not after
 
     def _extract_split(self, wanted: Mapping[FeatureSet, Model]) -> None:
@@ -115,44 +115,46 @@ class _Probing:
                     {part.name: part}, tasks_of(images, part.source, part.indices, self.work.batch_size)
                 ):
                     try:
-                        shown = self.work.prepare(made, {one.model.size for one in open_}, part)
+                        prepared = self.work.prepare(made, {extraction.model.size for extraction in open_}, part)
                     except BenchError as error:
-                        for one in open_:
-                            self._fault(one.features, str(error), done=one.done)
+                        for extraction in open_:
+                            self._fault(extraction.features, str(error), done=extraction.done)
                         return
-                    for one in list(open_):
-                        self._show(one, open_, shown[one.model.size])
+                    for extraction in list(open_):
+                        self._show(extraction, open_, prepared[extraction.model.size])
                     if not open_:
                         return
         finally:
-            for one in open_:
-                one.file.close()
-                self._open(one.features)
-                if one.features in self.kept:
-                    self.costs[one.features] = cost_of(one.model, one.peak, one.features.n, one.seconds)
+            for extraction in open_:
+                extraction.file.close()
+                self._open(extraction.features)
+                if extraction.features in self.kept:
+                    self.costs[extraction.features] = cost_of(
+                        extraction.model, extraction.peak, extraction.features.n, extraction.seconds
+                    )
 
-    def _show(self, one: _Extraction, open_: list[_Extraction], images: torch.Tensor) -> None:
+    def _show(self, extraction: _Extraction, open_: list[_Extraction], images: torch.Tensor) -> None:
         """Extract one batch; a model that fails is taken out."""
-        settings, features = self.work.settings, one.features
+        settings, features = self.work.settings, extraction.features
         start, labels = time.perf_counter(), torch.zeros(len(images), dtype=torch.int64)
         try:
-            with torch.inference_mode(), numerics(settings.device, features.precision), one.peak:  # type: ignore[arg-type]
+            with torch.inference_mode(), numerics(settings.device, features.precision), extraction.peak:  # type: ignore[arg-type]
                 rows = run_in_chunks(
                     Extract(features.token),
-                    one.model,
+                    extraction.model,
                     images,
                     labels,
                     settings.device,
                     fixed=settings.batch_size is not None,
                 )
-            one.file.append(rows["features"].numpy())
+            extraction.file.append(rows["features"].numpy())
         except BenchError as error:
-            open_.remove(one)
-            one.file.close()
-            self._fault(features, str(error), done=one.done)
+            open_.remove(extraction)
+            extraction.file.close()
+            self._fault(features, str(error), done=extraction.done)
             return
-        one.seconds += time.perf_counter() - start
-        one.done += len(images)
+        extraction.seconds += time.perf_counter() - start
+        extraction.done += len(images)
         self.work.progress.advance(len(images), "features")
 
     def _fault(self, features: FeatureSet, message: str, done: int = 0) -> None:
@@ -177,11 +179,13 @@ class _Probing:
         for cell in cells:
             if not self.work.store.has(cell.key):
                 ways.setdefault(cell.condition.measure.name, []).append(cell)
-        for name, some in ways.items():
-            times = f", {len(some)} times" * (len(some) > 1)
-            self.work.progress.note(f"{some[0].checkpoint.name}: {name} of {some[0].condition.data.dataset}{times}")
+        for name, cells_of in ways.items():
+            times = f", {len(cells_of)} times" * (len(cells_of) > 1)
+            self.work.progress.note(
+                f"{cells_of[0].checkpoint.name}: {name} of {cells_of[0].condition.data.dataset}{times}"
+            )
             faults: dict[str, list[Cell]] = {}
-            for cell in some:
+            for cell in cells_of:
                 if message := self._measure_one(cell, problem):
                     faults.setdefault(message, []).append(cell)
             for message, failed in faults.items():

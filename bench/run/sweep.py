@@ -118,13 +118,13 @@ class SweepRun:
             if not recorders:
                 return
             try:
-                shown = self.work.prepare(made, {recorder.model.size for recorder in recorders}, part)
+                prepared = self.work.prepare(made, {recorder.model.size for recorder in recorders}, part)
             except BenchError as error:
                 self._fail([recorder.cell for recorder in recorders], str(error), done=made.task.start)
                 return
             for recorder in list(recorders):
                 try:
-                    self._show(recorder, part, made.task, shown[recorder.model.size])
+                    self._show(recorder, part, made.task, prepared[recorder.model.size])
                 except BenchError as error:
                     self._fail([recorder.cell], str(error), done=made.task.start)
                     recorders.remove(recorder)
@@ -182,8 +182,8 @@ class SweepRun:
             return
         start, peak = time.perf_counter(), PeakMemory(self.settings.device, model.module)
         images, measurement = cell.condition.image_set, cell.condition.measure
-        part, told = self._part(images), _Told(self.progress, cell.checkpoint.name)
-        pace = self._pace(cell, told)
+        part, reporter = self._part(images), _Told(self.progress, cell.checkpoint.name)
+        pace = self._pace(cell, reporter)
         if measures.get(measurement.name).parallel:
             broadcast(cell)  # the other processes wait for it in `take_part`
         try:
@@ -195,17 +195,17 @@ class SweepRun:
             check_rows(measurement.name, rows, cell.n)
             columns = {name: np.asarray(column) for name, column in rows.items()}
         except BenchError as error:
-            self._fail([cell], str(error), done=told.count)
+            self._fail([cell], str(error), done=reporter.count)
         except Exception as error:
             message = f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
-            self._fail([cell], message, done=told.count)
+            self._fail([cell], message, done=reporter.count)
         else:
             seconds = time.perf_counter() - start
             # Learning takes most of the time where there is any: that is not the model's speed.
             cost = {} if ready.fit else cost_of(model, peak, cell.n, seconds)
             self.work.write(cell, part, columns, seconds, cost)
             shutil.rmtree(self._state(cell), ignore_errors=True)
-            told.done(cell.n - told.count)
+            reporter.done(cell.n - reporter.count)
 
     def _made_ready(self, cell: Cell, model: Model) -> "_Ready":
         def make() -> _Ready:
@@ -236,11 +236,11 @@ class SweepRun:
             pace = replace(self._pace(cell, _Told(self.progress, cell.checkpoint.name)), state=None)
             ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
 
-    def _pace(self, cell: Cell, told: "_Told") -> Pace:
+    def _pace(self, cell: Cell, reporter: "_Told") -> Pace:
         return Pace(
             batch_size=self.work.batch_size,
             fixed=self.settings.batch_size is not None,
-            done=told.done,
+            done=reporter.done,
             note=lambda text: self.progress.note(f"{cell.checkpoint.name}, {cell.condition.data.dataset}: {text}"),
             workers=self.settings.workers,
             state=self._state(cell),

@@ -225,12 +225,12 @@ class SplitLoader:
         device, part = self._work.settings.device, self._part
         tasks = tasks_of(self._images, part.source, part.indices, self._work.batch_size)
         for made in self._work.images({part.name: part}, tasks):
-            shown = self._work.prepare(made, [self._size], part)[self._size]
+            images_NCHW = self._work.prepare(made, [self._size], part)[self._size]
             samples, indices = part.opened.samples, made.task.indices
             yield Batch(
                 ids=[str(i) for i in samples.ids[indices]],
                 labels_N=torch.from_numpy(samples.labels[indices]).to(device),
-                images_NCHW=to_unit_range(shown, device),
+                images_NCHW=to_unit_range(images_NCHW, device),
             )
 
 

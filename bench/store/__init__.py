@@ -179,18 +179,18 @@ class Store:
 
     def checkpoints(self) -> list[StoredCheckpoint]:
         """The registry entries that the cells were measured under, by name."""
-        found = map(self._checkpoint, self.root.glob("checkpoints/*.json"))
-        return sorted(found, key=lambda entry: (entry.name, entry.model))
+        entries = map(self._checkpoint, self.root.glob("checkpoints/*.json"))
+        return sorted(entries, key=lambda entry: (entry.name, entry.model))
 
     def damaged(self) -> list[tuple[Path, str]]:
         """Every file that cannot be read whole, with the reason. Reads the whole store."""
-        found: dict[Path, str] = {}
+        reasons: dict[Path, str] = {}
         for path in sorted([*self.root.glob("*/**/*.parquet"), *self.root.glob("checkpoints/*.json")]):
             try:
                 self._check(path)
             except DamagedCellError as error:
-                found[error.path] = str(error)
-        return list(found.items())
+                reasons[error.path] = str(error)
+        return list(reasons.items())
 
     def _check(self, path: Path) -> None:
         if path.parent.name == "checkpoints":

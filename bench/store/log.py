@@ -60,14 +60,14 @@ def _read(path: Path, size: int, mtime_ns: int) -> dict[str, dict[str, Any]]:
 
 def cost(entries: Collection[dict[str, Any]]) -> Cost | None:
     """The cost that some lines of the log tell of; None where they tell of none."""
-    told = [entry for entry in entries if {"parameters", "macs", "images_per_second"} <= entry.keys()]
-    if not told:
+    known = [entry for entry in entries if {"parameters", "macs", "images_per_second"} <= entry.keys()]
+    if not known:
         return None
-    peaks = [entry["peak_memory"] for entry in told if entry.get("peak_memory")]
+    peaks = [entry["peak_memory"] for entry in known if entry.get("peak_memory")]
     return Cost(
-        parameters=told[-1]["parameters"],
-        macs=told[-1]["macs"],
-        images_per_second=statistics.median(entry["images_per_second"] for entry in told),
+        parameters=known[-1]["parameters"],
+        macs=known[-1]["macs"],
+        images_per_second=statistics.median(entry["images_per_second"] for entry in known),
         peak_memory=max(peaks, default=None),
     )
 

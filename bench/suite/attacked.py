@@ -135,7 +135,7 @@ def _pgd(attacked: Attacked, settings: Params) -> Suite:
         for norm, grid in grids.items()
     }
     every = {"linf": (fgsm, *pgd["linf"]), "l2": pgd["l2"]}
-    shown = {
+    on_board = {
         norm: eps if eps in grids[norm] else grids[norm][-1]
         for norm, eps in (("linf", attacked.linf), ("l2", attacked.l2))
     }
@@ -159,11 +159,11 @@ def _pgd(attacked: Attacked, settings: Params) -> Suite:
             )
         ),
         scores=(
-            _robust(every["linf"], shown["linf"], "linf", f"Linf {shown['linf']}"),
+            _robust(every["linf"], on_board["linf"], "linf", f"Linf {on_board['linf']}"),
             _area(every["linf"], grids["linf"], "linf", "Linf area"),
             _median(every["linf"], "linf", "Linf median/255"),
-            _robust((fgsm,), shown["linf"], "linf", f"FGSM {shown['linf']}"),
-            _robust(every["l2"], shown["l2"], "l2", f"L2 {shown['l2']}"),
+            _robust((fgsm,), on_board["linf"], "linf", f"FGSM {on_board['linf']}"),
+            _robust(every["l2"], on_board["l2"], "l2", f"L2 {on_board['l2']}"),
             _area(every["l2"], grids["l2"], "l2", "L2 area"),
             _median(every["l2"], "l2", "L2 median"),
             Score(metric=TOP1, conditions=pgd["linf"][:1], column="clean", clean=True),

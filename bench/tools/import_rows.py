@@ -131,17 +131,17 @@ def _condition(suite: Suite, corruption: str, severity: int, frame: pd.DataFrame
     if bool(corruption) != bool(severity):
         raise BenchError("--corruption and --severity go together: one condition at a time is imported.")
     classified = [c for c in suite.conditions if c.measure.name == "classify" and c.model == ModelSetting()]
-    found = [c for c in classified if _perturbed(c) == (corruption, severity)]
-    if not found:
-        what = f"{corruption} at severity {severity}" if corruption else "images as they are"
+    fitting = [c for c in classified if _perturbed(c) == (corruption, severity)]
+    if not fitting:
+        words = f"{corruption} at severity {severity}" if corruption else "images as they are"
         raise BenchError(
-            f"suite {suite.name!r} has no condition of {what} that predictions can be imported for; only those that "
+            f"suite {suite.name!r} has no condition of {words} that predictions can be imported for; only those that "
             f"classify each checkpoint's own crop can ({len(classified)} of {len(suite.conditions)} here)."
         )
     # The headline's first: the clean images of a shifted suite have a suite of their own.
-    found.sort(key=lambda condition: condition not in suite.headline.conditions)
+    fitting.sort(key=lambda condition: condition not in suite.headline.conditions)
     ids, faults = set(frame["id"]), []
-    for condition in found:
+    for condition in fitting:
         try:
             samples = library.open(condition.image_set.dataset, condition.image_set.split).samples
         except AbsentError as error:
@@ -149,9 +149,9 @@ def _condition(suite: Suite, corruption: str, severity: int, frame: pd.DataFrame
             continue
         if ids & set(map(str, samples.ids.tolist())):
             return condition
-    if len(faults) == len(found):
+    if len(faults) == len(fitting):
         raise faults[0]
-    here = next(c for c in found if not _is_absent(c, library))
+    here = next(c for c in fitting if not _is_absent(c, library))
     samples = library.open(here.image_set.dataset, here.image_set.split).samples
     raise BenchError(
         f"no id of the rows is one of {here.image_set.dataset!r}; they begin with {some(frame['id'])}, and the "
@@ -302,17 +302,17 @@ def _logits(frame: pd.DataFrame, classes: int) -> Array | None:
     try:
         if names:
             # Row by row in memory, as a model gives them: sums are then taken in the same order.
-            found = np.ascontiguousarray(frame[names].to_numpy(dtype=np.float32))
+            logits_NK = np.ascontiguousarray(frame[names].to_numpy(dtype=np.float32))
         else:
-            found = np.array([_listed(value) for value in frame["logits"]], dtype=np.float32)
+            logits_NK = np.array([_listed(value) for value in frame["logits"]], dtype=np.float32)
     except (ValueError, TypeError, RecursionError) as error:
         raise BenchError(f"the rows have logits that are no numbers ({one_line(error)}).") from error
-    if found.shape != (len(frame), classes):
+    if logits_NK.shape != (len(frame), classes):
         raise BenchError(f"the lists of logits must have {classes} numbers each, one a class.")
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(logits_NK).all(axis=1))
     if len(bad):
         raise BenchError(f"{len(bad):,} rows have NaN or infinite logits: {some(frame['id'].to_numpy()[bad])}.")
-    return found
+    return logits_NK
 
 
 def _listed(value: Any) -> Any:

@@ -104,7 +104,7 @@ def make_c(
         writer = _Writer(source, out, half_written, settings.seed)
         progress.begin(len(indices) * len(conditions))
         stack.callback(progress.end)
-        written = found = 0
+        written = present = 0
         tasks = list(_tasks(conditions, indices))
         counts = in_processes(
             writer.write,
@@ -115,9 +115,9 @@ def make_c(
             advice="give fewer --workers: the same command goes on from there",
         )
         for task, count in zip(tasks, counts, strict=True):
-            written, found = written + count, found + len(task.indices) - count
+            written, present = written + count, present + len(task.indices) - count
             progress.advance(len(task.indices), f"{task.perturbation.corruption} {task.perturbation.severity}")
-    return MadeC(written=written, found=found)
+    return MadeC(written=written, found=present)
 
 
 def _conditions(suite: Suite, names: Sequence[str], severities: Sequence[int]) -> list[Condition]:
@@ -165,7 +165,7 @@ def _source(
 
 def _note(suite: Suite, opened: OpenedSplit, settings: Settings, crop: Crop) -> dict[str, Any]:
     """What decides the pixels of the tree, JSON-able; `packages` tells what made them, and is not compared."""
-    shown = [p for condition in suite.conditions if (p := condition.images.perturbation) is not None]
+    perturbations = [p for condition in suite.conditions if (p := condition.images.perturbation) is not None]
     return {
         "format": _FORMAT,
         "suite": suite.name,
@@ -173,9 +173,9 @@ def _note(suite: Suite, opened: OpenedSplit, settings: Settings, crop: Crop) -> 
         "limit": settings.limit,
         "seed": settings.seed,
         "crop": asdict(crop),
-        "jpeg_quality": shown[0].jpeg_quality,
+        "jpeg_quality": perturbations[0].jpeg_quality,
         "image_version": VERSION,
-        "corruption_version": {p.corruption: corruptions.get(p.corruption).version for p in shown},
+        "corruption_version": {p.corruption: corruptions.get(p.corruption).version for p in perturbations},
         "packages": {"rtbench": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
     }
 

@@ -53,14 +53,14 @@ def check_held_out(count: int) -> None:
         )
 
 
-def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what: str) -> None:
+def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], subject: str) -> None:
     """Make sure that a data set can be learnt.
 
     Args:
         fit: labels of each split to learn from.
         test: labels of the samples to predict.
         classes: their names.
-        what: the data set, for messages.
+        subject: the data set, for messages.
 
     Raises:
         BenchError: there is one class only, or the test split has a class that nothing can be learnt of.
@@ -68,13 +68,13 @@ def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], what
     seen = np.unique(np.concatenate(list(fit)))
     if len(seen) < 2:
         raise BenchError(
-            f"the training split of {what} has the class {classes[int(seen[0])]!r} alone; there is nothing to tell "
+            f"the training split of {subject} has the class {classes[int(seen[0])]!r} alone; there is nothing to tell "
             "apart: give a copy with at least two classes."
         )
     unseen = np.setdiff1d(test, seen)
     if len(unseen):
         named = some(repr(classes[int(label)]) for label in unseen)
         raise BenchError(
-            f"{len(unseen)} classes of the test split of {what} ({named}) have no training sample; obtain the "
+            f"{len(unseen)} classes of the test split of {subject} ({named}) have no training sample; obtain the "
             "whole training split, or leave their test images out."
         )

@@ -73,21 +73,12 @@ def _few_signs(monkeypatch):
     monkeypatch.setattr("bench.measure.signs.QUERIES", 20)
 
 
-class Short(pyautoattack.AutoAttack):
-    """The same attacks in the same order, with a twentieth of the steps."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
-        self.apgd.n_restarts = self.fab.n_restarts = 1
-        self.square.n_queries = 100
-
-
-@pytest.mark.parametrize("of", [Short, pytest.param(pyautoattack.AutoAttack, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", ["few", pytest.param("all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("norm", "eps"), [("linf", "2/255"), ("l2", "0.07")])
 @pytest.mark.usefixtures("_few_signs")
-def test_autoattack_is_pyautoattack_called_directly(norm, eps, of, small, pace, monkeypatch):
-    monkeypatch.setattr(pyautoattack, "AutoAttack", of)
+def test_autoattack_is_pyautoattack_called_directly(norm, eps, steps, small, pace, request):
+    if steps == "few":
+        request.getfixturevalue("short_autoattack")
     module, loader = small
     columns = AutoAttacked(norm=norm, eps=eps, block=5).run(module, loader, {}, 5, pace)
     robust = np.isinf(columns["smallest_eps"])

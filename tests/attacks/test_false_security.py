@@ -48,7 +48,7 @@ def steps(request, monkeypatch):
     """Of the attacks: fewer than usual but in what is marked as slow; of the black box, too."""
     if request.node.get_closest_marker("slow"):
         return None
-    monkeypatch.setattr("bench.measure.signs.QUERIES", 50)
+    monkeypatch.setattr("bench.measure.signs.QUERIES", 20)
     return 10
 
 
@@ -83,15 +83,16 @@ def test_ordinary_checkpoints_show_no_sign(name, norm, loss, count, steps, shipp
     assert not warned(attacked(shipped(name), loader, pace, norm, loss, steps=steps), loader)
 
 
-@sizes(6, 20)
+@pytest.mark.parametrize("queries", ["few", pytest.param("all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mask", list(MASKS))
-def test_a_masked_checkpoint_shows_its_signs(mask, count, steps, shipped, first, pace):
-    loader = first(count)
+def test_a_masked_checkpoint_shows_its_signs(mask, queries, steps, shipped, first, pace):
+    loader = first(20)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         masked = Masked(shipped("digits-resnet"), **MASKS[mask])
         columns = attacked(masked, loader, pace, grid="8/255+16/255", steps=steps)
-    assert warned(columns, loader) >= SHOWN[mask]
+    # With few queries the black box finds nothing behind most masks.
+    assert warned(columns, loader) >= SHOWN[mask] - ({"square_beats_white_box"} if queries == "few" else set())
 
 
 @sizes(2, 10)
@@ -137,6 +138,7 @@ def test_too_few_steps_are_told(shipped, first, pace):
     assert "not_converged" in warned(columns, loader)
 
 
+@pytest.mark.usefixtures("short_autoattack")
 def test_autoattack_says_what_it_saw_and_square_alone_saw(small, pace):
     module, loader = small
     masked = Masked(module, **MASKS["quantised"])

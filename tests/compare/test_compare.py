@@ -183,12 +183,16 @@ def test_a_mean_over_conditions_is_clustered_by_image(both):
     assert (found.lost, found.gained) == (None, None)
 
 
-def test_intervals_hold_the_truth_and_equal_checkpoints_seldom_differ(tmp_path):
+@pytest.mark.parametrize(
+    ("runs", "least", "most"),
+    [(14, 12, 3), pytest.param(40, 34, 6, marks=pytest.mark.slow)],  # expected: 95% of the runs, and 5%
+)
+def test_intervals_hold_the_truth_and_equal_checkpoints_seldom_differ(tmp_path, runs, least, most):
     true = 1 / (1 + np.exp(-(np.random.default_rng(0).normal(1.5, 1.5, (N, 1)) - np.array([0.4, 0.8, 1.2]))))
     worse = 1 / (1 + np.exp(-(np.random.default_rng(0).normal(1.5, 1.5, (N, 1)) - np.array([0.4, 0.8, 1.2]) - 0.5)))
     truth = (worse - true).mean()
     held = alarms = 0
-    for run in range(40):
+    for run in range(runs):
         filled = Filled(tmp_path / str(run))
         filled.fill(ONE, right(3 * run + 10))
         filled.fill(TWO, right(3 * run + 11, worse=0.5))
@@ -198,8 +202,8 @@ def test_intervals_hold_the_truth_and_equal_checkpoints_seldom_differ(tmp_path):
         held += found.ci_low <= truth <= found.ci_high
         [same] = differences(one, like, [FOG])
         alarms += same.p < 0.05
-    assert held >= 34  # 38 ± 1.4
-    assert alarms <= 6  # 2 ± 1.4
+    assert held >= least
+    assert alarms <= most
 
 
 def test_mce_goes_by_clusters_as_mean_accuracy_does(both):

@@ -20,6 +20,9 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 every_corruption = pytest.mark.parametrize("name", NAMES)
 
 
+pytestmark = pytest.mark.usefixtures("reference_compiled")
+
+
 def pictures(n, height, width):
     """Soft coloured shapes under grain, with flat, black and white parts (n, h, w, 3)."""
     rng = np.random.default_rng(7)
