@@ -112,13 +112,13 @@ def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(
         until(lambda: len(cells(store)) >= wanted, run)
 
     moments: list[Callable[[Started], None]] = [
-        lambda run: time.sleep(0.02),  # while it plans
-        lambda run: until((store / "samples").exists, run),
+        *[lambda run: time.sleep(0.02)] * often,  # while it plans
+        *[lambda run: until((store / "samples").exists, run)] * often,
         lambda run: until(lambda: bool(half_written(store)), run),  # while it writes
         *[lambda run: more(run, rng.randrange(1, 15))] * (20 if often else 2),
         *[lambda run: time.sleep(rng.uniform(0.1, 0.3) * big.seconds)] * (20 if often else 0),
-        *[lambda run: until(lambda: bool(half_written(store)), run)] * (20 if often else 1),
-        *[lambda run: more(run, total)] * (20 if often else 1),  # with every cell stored, and no table yet
+        *[lambda run: until(lambda: bool(half_written(store)), run)] * (20 if often else 0),
+        *[lambda run: more(run, total)] * (20 if often else 0),  # with every cell stored, and no table yet
     ]
     stages = []
     for moment in moments:
@@ -127,7 +127,9 @@ def test_killed_at_many_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(
         run.kill()
         assert run.wait().status in (-signal.SIGKILL, 0)
         stages.append(len(cells(store)))
-    assert len({count for count in stages if 0 < count < total}) >= 4, f"the kills were not spread: {stages}"
+    assert len({count for count in stages if 0 < count < total}) >= (4 if often else 2), (
+        f"the kills were not spread: {stages}"
+    )
     assert warm.run(BIG, store=store, cache=cache).status == 0
     assert_whole(warm, store, big)
 
@@ -159,7 +161,7 @@ def test_every_stored_cell_has_its_line_in_the_log_after_kills(warm, small, tmp_
     assert logged == Store(store).keys()
 
 
-@pytest.mark.parametrize("moments", [[(20, 0)], pytest.param([(1, 2), (20, 0), (40, 2)], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [[(10, 0)], pytest.param([(1, 2), (20, 0), (40, 2)], marks=pytest.mark.slow)])
 def test_ctrl_c_ends_with_one_sentence_and_keeps_finished_cells(warm, big, tmp_path, moments):
     store = tmp_path / "runs"
     for wanted, workers in moments:
@@ -170,8 +172,10 @@ def test_ctrl_c_ends_with_one_sentence_and_keeps_finished_cells(warm, big, tmp_p
         assert ended.status == 130
         assert "same command goes on" in ended.sentence
         assert len(cells(store)) >= wanted
-    assert warm.run(BIG, store=store).status == 0
-    assert_whole(warm, store, big)
+        assert outcomes(store).items() <= big.outcomes.items()
+    if len(moments) > 1:
+        assert warm.run(BIG, store=store).status == 0
+        assert_whole(warm, store, big)
 
 
 @pytest.mark.slow
@@ -218,7 +222,7 @@ def test_a_full_disk_stops_with_one_sentence_and_the_run_goes_on_once_there_is_r
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(warm, big, tmp_path):
     store = Path(shutil.copytree(big.store, tmp_path / "runs"))
-    table = store / "tables" / "digits-c-limit-8.csv"
+    table = store / "tables" / "digits-c-limit-4.csv"
     before = table.read_bytes()
     ended = warm.run(BIG, store=store, file_limit=5_000)  # more than the leaderboard, which goes to a file too
     assert ended.status == 1

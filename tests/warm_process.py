@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 import torch
 
@@ -72,6 +73,7 @@ def carry_out(start: list[str] | str) -> int:
     """The command, or the text."""
     if not isinstance(start, str):
         return main(start)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what the text imports of the tests
     exec(compile(start, "<script>", "exec"), {"__name__": "script"})
     return 0
 
