@@ -1,6 +1,7 @@
 """What several tests share: registries that forget, the plug-in package, and pictures for it."""
 
 import contextlib
+import gc
 import importlib
 import itertools
 import os
@@ -84,6 +85,12 @@ def reference_compiled() -> None:
 
 MOST_SECONDS = 5
 """That a test may take which is not marked as slow."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector off what all tests share: torch, timm and thousands of tests are looked at no more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -205,14 +205,26 @@ def stored(tmp_path_factory):
 @pytest.mark.parametrize(
     "commands",
     [
-        ["list suites", "list checkpoints", "list datasets", "list corruptions", "list tracks --json", "list recipes"],
-        ["data list", "list attacks"],
-        ["plan --limit 3 --device cpu --checkpoint digits-resnet"],
-        ["compare digits-resnet digits-resnet --suite digits --limit 3"],
-        ["gate runs --checkpoint digits-resnet --against digits-resnet --limit 3"],
-        ["publish --limit 3 --out results", "table --summary"],
-        ["table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"],
-        ["store ls", "store verify", "cache ls --cache ."],
+        [
+            *(
+                "list suites",
+                "list checkpoints",
+                "list datasets",
+                "list corruptions",
+                "list tracks --json",
+                "list recipes",
+            ),
+            *("data list", "list attacks", "plan --limit 3 --device cpu --checkpoint digits-resnet"),
+        ],
+        [
+            "compare digits-resnet digits-resnet --suite digits --limit 3",
+            "gate runs --checkpoint digits-resnet --against digits-resnet --limit 3",
+            *("publish --limit 3 --out results", "table --summary"),
+        ],
+        [
+            *("table --limit 3", "table --suite digits --format csv", "outcomes --suite digits --out rows.parquet"),
+            *("store ls", "store verify", "cache ls --cache ."),
+        ],
         ["run --limit 3 --device cpu --checkpoint digits-resnet --cache off"],
     ],
     ids=lambda commands: commands[0].split(" -")[0],

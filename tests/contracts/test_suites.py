@@ -1,5 +1,6 @@
 """What holds for every registered suite; a new one of batch measures or attacks is tested with no new line here."""
 
+import functools
 import importlib
 import math
 import re
@@ -32,6 +33,7 @@ def suite(request):
     return suites.get(request.param)
 
 
+@functools.lru_cache(maxsize=12)  # as many tests want those of one suite in a row
 def outcomes_of(suite, seed: int = 0) -> dict:
     """A made-up outcome for every condition: some 70 samples, the same ones throughout a data set."""
     return {c: outcome(c, seed + i) for i, c in enumerate(suite.conditions)}
@@ -132,6 +134,7 @@ def signs(measure: str, ids, correct, first, size: int, rng) -> dict:
     return columns | ({"square": np.where(withstood, 0, -1).astype(np.int8)} if iterative else {})
 
 
+@functools.cache
 def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and labels: ImageNet-C shows the validation set's images, and parts of ImageNet have their own classes."""
     n = 70  # of ImageNet fewer, as some are in both parts; more than are attacked afresh
