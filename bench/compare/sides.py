@@ -55,6 +55,10 @@ class Side:
 def check_alike(before: Side, after: Side) -> None:
     """Make sure that two sides were measured under one protocol on the same data.
 
+    Args:
+        before: one side.
+        after: the other.
+
     Raises:
         CannotCompareError: they were not.
     """

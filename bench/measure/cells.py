@@ -16,7 +16,19 @@ def made_here(library: Library, dataset: str) -> bool:
 
 
 def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: Library, settings: Settings) -> Cell:
-    """The cell of a checkpoint under a condition, with everything that decides its outcome."""
+    """The cell of a checkpoint under a condition, with everything that decides its outcome.
+
+    Args:
+        checkpoint: what is measured.
+        model: its model digest.
+        condition: under which it is measured.
+        library: opens the data sets.
+        settings: seed, limit and numerics.
+
+    Raises:
+        AbsentError: the data are not here.
+        BenchError: the checkpoint predicts other classes than the data have, or the measure cannot have the condition.
+    """
     images = condition.image_set
     splits = [library.open(images.dataset, split) for split in (images.split, *condition.data.fit)]
     measure, perturbation = measures.get(condition.measure.name), images.perturbation

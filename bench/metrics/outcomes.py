@@ -14,7 +14,13 @@ from bench.records import Array, Estimate, Outcome
 
 
 def estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] = (None, None)) -> Estimate:
-    """A value over n images, with an interval where there is one."""
+    """A value over some images, as an estimate.
+
+    Args:
+        value: the score.
+        n: distinct images that it comes from.
+        interval: low and high, 95%, where it has one.
+    """
     return Estimate(value=value, n=n, ci_low=interval[0], ci_high=interval[1])
 
 
@@ -25,7 +31,13 @@ def share(hits: Array) -> Estimate:
 
 
 def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
-    """Mean of (N,) values, with the normal interval cut to the score's range; none where nothing varies."""
+    """Mean of values by image, with the normal interval cut to the score's range; none where nothing varies.
+
+    Args:
+        values: (N,) numbers.
+        lowest: end of the score's range.
+        highest: its other end.
+    """
     mean, n = float(values.mean(dtype=np.float64)), len(values)
     if n < 2:
         return estimate(mean, n)
@@ -38,6 +50,13 @@ def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
 
 def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: str) -> Array:
     """A column that is there and has rows.
+
+    Args:
+        outcome: of one condition.
+        name: of the column.
+        score: what is asked for it, for messages.
+        given_by: which measures give the column, for messages: `attacks give`.
+        advice: what to do where it is not there, a sentence.
 
     Raises:
         BenchError: it is not, or it has none.
@@ -54,6 +73,11 @@ def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: st
 
 def classify_column(outcome: Outcome, name: str, score: str) -> Array:
     """A column of the measure `classify` that is there, has rows and comes from finite logits.
+
+    Args:
+        outcome: of one condition.
+        name: of the column.
+        score: what is asked for it, for messages.
 
     Raises:
         BenchError: it is not there, or it has no rows.
@@ -74,7 +98,18 @@ def classify_column(outcome: Outcome, name: str, score: str) -> Array:
 
 
 def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
-    """(N, C) zeros and ones: one column a condition, the rows in the order of the first one's images."""
+    """Which images are right under which conditions.
+
+    Args:
+        outcomes: one a condition, of the same images in any order.
+        score: what asks, for messages.
+
+    Returns:
+        (N, C) zeros and ones, the rows in the order of the first outcome's images.
+
+    Raises:
+        BenchError: no outcomes, an id that comes twice, or images or labels that differ.
+    """
     if not outcomes:
         raise BenchError(f"{score} needs at least one condition, not 0: no score from missing data.")
     first = outcomes[0]
@@ -85,7 +120,19 @@ def correct_by_condition(outcomes: Sequence[Outcome], score: str) -> Array:
 
 
 def matching_rows(first: Outcome, other: Outcome, score: str) -> Array:
-    """Where the images of `first` stand in `other`."""
+    """Where the images of one outcome stand in another.
+
+    Args:
+        first: whose order is wanted.
+        other: of the same images, in any order.
+        score: what asks, for messages.
+
+    Returns:
+        (N,) rows of `other`.
+
+    Raises:
+        BenchError: they are not of the same images, or disagree in labels.
+    """
     rows = np.arange(other.n)
     if first.ids is other.ids and first.labels is other.labels:  # as a store gives them
         return rows

@@ -278,7 +278,12 @@ def independent_mean(mean: float, count: int, intervals: Sequence[Interval]) -> 
 
 
 def normal_p(value: float, se: float) -> float:
-    """Two-sided, that a normal value of this standard error is as far from 0."""
+    """The two-sided p that a normal value is as far from 0 by chance.
+
+    Args:
+        value: the estimate.
+        se: its standard error.
+    """
     return math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else float(value == 0)
 
 

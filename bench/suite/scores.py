@@ -11,7 +11,12 @@ from bench.suite import Score, Suite
 
 
 def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]:
-    """Accuracy, likelihood and calibration under one condition, top-1 first; `top5` is that score's heading."""
+    """Accuracy, likelihood and calibration under one condition, top-1 first.
+
+    Args:
+        condition: under which images are classified.
+        top5: the heading of top-5 accuracy; empty keeps it to the long table.
+    """
     return (
         Score(metric=TOP1, conditions=(condition,), column="top-1"),
         Score(metric=TOP5, conditions=(condition,), column=top5),
@@ -39,7 +44,12 @@ def plain_suite(dataset: Dataset) -> Suite:
 
 
 def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
-    """`classification` under a shift, with the clean accuracy and the drop from it beside."""
+    """The scores of `classification` under a shift, with the clean accuracy and the drop from it beside.
+
+    Args:
+        clean: the condition without the shift.
+        shifted: the one with it.
+    """
     return (
         *classification(shifted),
         Score(metric=TOP1, conditions=(clean,), column="clean", clean=True),
@@ -48,7 +58,13 @@ def shift(clean: Condition, shifted: Condition) -> tuple[Score, ...]:
 
 
 def shift_within(clean: Condition, shifted: Condition, part: str) -> tuple[Score, ...]:
-    """Scores of a data set that has a part of the classes: logits cut to these, and over all classes beside."""
+    """Scores of a data set that has a part of the classes: logits cut to these, and over all classes beside.
+
+    Args:
+        clean: the condition without the shift, of the whole class space.
+        shifted: the one with it.
+        part: the name of the part, among the `subsets` of both conditions' measure.
+    """
     cut = {metric: metric.within(part) for metric in (TOP1, TOP5, MEAN_PER_CLASS, NLL, BRIER, ECE, RELATIVE_DROP)}
     count = len(class_spaces.get(part).classes)
     return (
