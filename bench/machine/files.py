@@ -19,6 +19,8 @@ from pathlib import Path
 from bench.errors import DISK_FULL, BenchError, RunError
 
 _NAME = re.compile(r"\.[0-9a-f]{32}~(?P<process>[0-9]+)~(?P<here>[0-9a-f]{16})~\.tmp")
+_OLD_NAME = re.compile(r"\.(?:[^~]+~[^~]+~[0-9]+~[0-9a-f]{32}~|[0-9a-f]{32})\.tmp")
+"""As files half-written by version 0.1.0 are called, in a store and among features."""
 _LONGEST_PAUSE = 3600.0
 """Seconds without a byte after which whoever wrote a file is taken to be dead: process numbers come round again."""
 
@@ -60,11 +62,13 @@ def create(path: Path, write: Callable[[Path], object], *, folder: Path | None =
 
 def tidy(folder: Path) -> None:
     """Remove what killed writers left in a folder and those within, as far as this user may."""
-    for half in folder.rglob(".*~.tmp"):
-        name = _NAME.fullmatch(half.name)
-        with contextlib.suppress(OSError):  # another run removes it too
-            if name and (_is_silent(half) or (name["here"] == _here() and not _is_alive(int(name["process"])))):
-                half.unlink()
+    with contextlib.suppress(OSError):  # a folder that another run removes
+        for half in folder.rglob(".*.tmp"):
+            name = _NAME.fullmatch(half.name)
+            with contextlib.suppress(OSError):  # another run removes it too
+                dead = name and name["here"] == _here() and not _is_alive(int(name["process"]))
+                if dead or ((name or _OLD_NAME.fullmatch(half.name)) and _is_silent(half)):
+                    half.unlink()
 
 
 @contextlib.contextmanager

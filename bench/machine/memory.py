@@ -36,11 +36,16 @@ def in_pieces(make: Callable[..., _T], *batch: Any, at_once: int, fixed: bool = 
     done, n = 0, len(batch[0])
     while done < n:
         end = min(done + at_once, n)
+        fault: Exception | None = None
         try:
             parts.append(make(*(rows[done:end] for rows in batch)))
-            done = end
         except Exception as error:
-            at_once = fewer(end - done, error, fixed=fixed)
+            # Its frames hold the tensors that filled the memory: they must be gone before it is given back.
+            fault = error.with_traceback(None) if is_out_of_memory(error) else error
+        if fault is None:
+            done = end
+        else:
+            at_once = fewer(end - done, fault, fixed=fixed)
     return Made(parts=parts, at_once=at_once)
 
 

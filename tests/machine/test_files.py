@@ -219,3 +219,22 @@ def test_want_of_room_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RunError, match="file cannot be written: No space left on device; make room"):
         files.write(tmp_path / "file", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [f".cell~host~12~{'0' * 32}~.tmp", f".{'0' * 32}.tmp"])
+def test_what_older_versions_left_half_written_goes_once_it_is_silent(tmp_path: Path, name: str) -> None:
+    half = tmp_path / name
+    half.write_bytes(b"half")
+    files.tidy(tmp_path)
+    assert half.exists()
+    os.utime(half, (time.time() - 9999,) * 2)
+    files.tidy(tmp_path)
+    assert not half.exists()
+
+
+def test_other_hidden_files_stay_however_old_they_are(tmp_path: Path) -> None:
+    theirs = tmp_path / ".somebody.tmp"
+    theirs.write_bytes(b"")
+    os.utime(theirs, (0, 0))
+    files.tidy(tmp_path)
+    assert theirs.exists()

@@ -129,7 +129,7 @@ def open_stream(source: HubSource, class_space: ClassSpace, subject: str) -> Par
 def spool(source: HubSource, subject: str) -> Path:
     """The file that keeps a stream, which is read where it is not there yet.
 
-    What an interrupted reading leaves goes by another name and is written over by the next.
+    What an interrupted reading leaves goes by another name, and is removed in time.
     """
     key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
     folder = user_cache() / "hub" / key[:20]
