@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, UnknownNameError, one_line
+from bench.names import check_name
 
 GROUP = "bench.plugins"
 OWN_DISTRIBUTION = "rtbench"
@@ -36,10 +37,12 @@ class Registry(Generic[T]):
 
     Args:
         kind: singular noun for messages, `suite`; `bench list suites` must list it.
+        slashes: may stand in a name.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, slashes: bool = False) -> None:
         self.kind = kind
+        self.slashes = slashes
         self._items: dict[str, T] = {}
         self._origin: dict[str, str] = {}
 
@@ -51,8 +54,9 @@ class Registry(Generic[T]):
             origin: where it comes from, for messages; the calling module by default.
 
         Raises:
-            BenchError: the name is taken; both origins are named.
+            BenchError: the name is none that may be taken, or is taken; both origins are named.
         """
+        check_name(self.kind, item.name, slashes=self.slashes)
         origin = origin or sys._getframe(1).f_globals["__name__"]
         if item.name in self._items:
             raise BenchError(

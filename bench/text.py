@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ _APART = "  "
 """Between two columns."""
 _UNBROKEN = "\ue000"
 """Stands for a space at which a line is not broken; of the private characters, so that no text has it."""
+NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of controls, of formats (some turn the writing around), of half a character, and of breaks."""
 _NUMBER = re.compile(r"–|-?[\d,]+(\.\d+)?( ±\d+\.\d+| \(-?\d+–-?\d+\))?")
 
 
@@ -78,7 +81,7 @@ def wrap(line: str, width: int | None, whole: Sequence[str] = ()) -> str:
 
 
 def _cells(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
-    return [list(map(str, headings)), *([str(value) for value in row] for row in rows)]
+    return [[plain(str(value)) for value in row] for row in (headings, *rows)]
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]:
@@ -87,11 +90,42 @@ def _widths(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[i
 
 
 def render_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; bars in the text are escaped."""
-    cells = _cells(headings, rows)
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells]
+    """A Markdown table; texts are only text in it (see `markdown`)."""
+    cells = [[markdown(str(value)) for value in row] for row in (headings, *rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
     rule = "|" + "|".join("---" for _ in headings) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def plain(text: str) -> str:
+    r"""A text in one line that does nothing to a terminal: spaces for line breaks and tabs, `�` for other controls.
+
+    >>> plain("a\nb\x1b[31m")
+    'a b�[31m'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    if char in "\t\n\r\v\f" or unicodedata.category(char) in ("Zl", "Zp"):
+        return " "
+    return "�" if unicodedata.category(char) in NOT_SHOWN else char
+
+
+def markdown(text: str) -> str:
+    r"""A text for Markdown, in which it is only text: no link, no picture, no formula, no HTML, one line.
+
+    An underscore within a word means nothing to Markdown, and stays.
+
+    >>> markdown("vit_base [x](http://y) <b> $a$")
+    'vit_base \\[x\\](http\\://y) &lt;b&gt; \\$a\\$'
+    """
+    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*\[\]$|~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    text = re.sub(r":(?=//)", r"\\:", text)
+    return re.sub(r"\b(www)\.", r"\1\\.", text, flags=re.IGNORECASE)
 
 
 def size(count: float) -> str:

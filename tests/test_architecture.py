@@ -23,6 +23,7 @@ LAYERS = """
 bench
 columns errors progress
 records text toml_lines
+names
 registry reference
 machine
 rng

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.board.leaderboard import Board
 from bench.board.summary import summarise
 from bench.board.tables import COSTS, leaderboard, warnings_in_words
-from bench.text import fitting, render, render_markdown, wrap
+from bench.text import fitting, markdown, plain, render, render_markdown, wrap
 
 _SHOW_ALL = "`bench table --columns all`"
 
@@ -96,12 +96,12 @@ def _laid_out(sheet: _Sheet, style: str, width: int | None, always: Sequence[str
         return "\n".join([*above, latex(sheet.frame), *below])
     if style == "md":
         title, *about = sheet.above
-        above = [f"### {title}", "; ".join(about)]  # Markdown would run two lines together
-        below, table = [f"- {line}" for line in sheet.below], render_markdown(sheet.headings, sheet.rows)
+        above = [f"### {markdown(title)}", "; ".join(map(markdown, about))]  # Markdown would run two lines together
+        below, table = [f"- {markdown(line)}" for line in sheet.below], render_markdown(sheet.headings, sheet.rows)
     else:
         names = [*sheet.headings, *sheet.frame["checkpoint"], _SHOW_ALL]
         sheet = _fitted(sheet, width, always, others) if width is not None and others is not None else sheet
-        above, below = ([wrap(line, width, names) for line in lines] for lines in (sheet.above, sheet.below))
+        above, below = ([wrap(plain(line), width, names) for line in lines] for lines in (sheet.above, sheet.below))
         table = render(sheet.headings, sheet.rows)
     return "\n\n".join(["\n".join(above), table, *(["\n".join(below)] if below else [])])
 
@@ -153,7 +153,7 @@ def latex(frame: pd.DataFrame) -> str:
     """
     sides = "".join("l" if name in _WORDS else "r" for name in frame.columns)
     head, *rows = [
-        " & ".join(_NEGATIVE.sub("−", text).replace("±", "± ").translate(_LATEX) for text in row) + r" \\"
+        " & ".join(_NEGATIVE.sub("−", plain(text)).replace("±", "± ").translate(_LATEX) for text in row) + r" \\"
         for row in (list(frame.columns), *frame.astype(str).values.tolist())
     ]
     lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]

@@ -3,4 +3,4 @@
 from bench.records import Checkpoint
 from bench.registry import Registry
 
-checkpoints: Registry[Checkpoint] = Registry("checkpoint")
+checkpoints: Registry[Checkpoint] = Registry("checkpoint", slashes=True)

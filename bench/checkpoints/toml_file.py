@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, get_args
 from bench.checkpoints.fetch import check_address
 from bench.datasets import class_spaces
 from bench.errors import BenchError, UnknownNameError
+from bench.names import check_text
 from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
 from bench.toml_lines import DATASETS, Entry, load_toml
 
@@ -88,6 +89,11 @@ def _value(entry: Entry, key: str) -> Any:
     rule = _KEYS[key]
     if not rule.holds(value):
         raise entry.error(f"{key} must be {rule.wanted}, not {_shortened(value)}.", key)
+    if rule in (_TEXT, _NAME):  # what tables and published files show
+        try:
+            check_text(key, value)
+        except BenchError as error:
+            raise entry.error(str(error), key) from None
     return rule.convert(value)
 
 

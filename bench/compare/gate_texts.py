@@ -11,7 +11,7 @@ from bench.compare.differences import Difference
 from bench.compare.gate import Report, Row
 from bench.compare.texts import interval, p_value, signed
 from bench.records import Estimate
-from bench.text import render, render_markdown
+from bench.text import markdown, render, render_markdown
 
 FORMAT = 1
 """Of the JSON; bumped when a key changes its meaning or goes."""
@@ -36,17 +36,15 @@ def as_text(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """The same for a page of GitHub's."""
-    table = (
-        render_markdown(_HEADINGS, [tuple(map(_escaped, _cells(row))) for row in report.rows]) if report.rows else ""
-    )
+    table = render_markdown(_HEADINGS, [_cells(row) for row in report.rows]) if report.rows else ""
     details = [
-        "\n".join([f"**{_escaped(_title(row))}**", "", *(f"- {_escaped(line)}" for line in _details(row))])
+        "\n".join([f"**{markdown(_title(row))}**", "", *(f"- {markdown(line)}" for line in _details(row))])
         for row in _worse(report)
     ]
     said = (*_reasons(report), *_unpaired(report), *report.faults, *report.notes)
-    lines = "\n".join(f"- {_escaped(line)}" for line in said)
-    head = f"### bench gate: {_escaped(verdict(report))}"
-    return "\n\n".join(part for part in (head, table, *details, lines, _escaped(_about(report))) if part) + "\n"
+    lines = "\n".join(f"- {markdown(line)}" for line in said)
+    head = f"### bench gate: {markdown(verdict(report))}"
+    return "\n\n".join(part for part in (head, table, *details, lines, markdown(_about(report))) if part) + "\n"
 
 
 def as_junit(report: Report) -> str:
@@ -233,8 +231,3 @@ def _scale(row: Row) -> int:
 
 def _xml(text: str) -> str:
     return _NOT_XML.sub("�", text)
-
-
-def _escaped(text: str) -> str:
-    """For Markdown, which takes HTML: a checkpoint named `<script>` is only a name."""
-    return re.sub(r"([\\`*_\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

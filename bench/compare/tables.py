@@ -15,7 +15,7 @@ from bench.compare.pairs import Compared, Contrast, Gains, Pair
 from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
 from bench.records import Scalar
 from bench.suite.words import where
-from bench.text import render, render_markdown
+from bench.text import markdown, plain, render, render_markdown
 
 Record = Mapping[str, Scalar]
 
@@ -43,12 +43,15 @@ def to_text(sections: Sequence[Section], style: str) -> str:
 
 def _section(section: Section, style: str) -> str:
     if style == "md":
-        notes = "".join(f"\n- {note}" for note in section.notes)
+        notes = "".join(f"\n- {markdown(note)}" for note in section.notes)
         table = render_markdown(section.headings, section.rows)
-        return f"### {section.title}\n{'; '.join(section.about)}\n\n{table}" + (f"\n{notes}" if notes else "")
+        return f"### {markdown(section.title)}\n{markdown('; '.join(section.about))}\n\n{table}" + (
+            f"\n{notes}" if notes else ""
+        )
     columns = [_aligned(column) for column in zip(*section.rows, strict=True)]
     table = render(section.headings, list(zip(*columns, strict=True)))
-    return "\n".join([section.title, *section.about, "", table, *([""] if section.notes else []), *section.notes])
+    above, below = ([plain(line) for line in lines] for lines in ((section.title, *section.about), section.notes))
+    return "\n".join([*above, "", table, *([""] if below else []), *below])
 
 
 def _aligned(column: Sequence[str]) -> list[str]:

@@ -183,7 +183,7 @@ def draw(board: Board) -> Figure:
     for axes in grid[len(drawn) :]:
         axes.remove()
     about = textwrap.fill(f"{board.choice.text}; shaded: 95% intervals", int(width / _LETTER))
-    figure.suptitle(f"{board.suite.title}\n{about}", fontsize=10)
+    figure.suptitle(f"{literal(board.suite.title)}\n{about}", fontsize=10)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
     return figure
 
@@ -192,6 +192,11 @@ def save(figure: Figure, place: Path, kind: Kind) -> None:
     """Write a picture; the same board gives the same SVG, without a date and with names that are not drawn by lot."""
     with mpl.rc_context({"svg.hashsalt": "rtbench"}):
         figure.savefig(place, format=kind, dpi=_DOTS_PER_INCH, metadata={"Date": None} if kind == "svg" else None)
+
+
+def literal(text: str) -> str:
+    """Text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -247,7 +252,7 @@ def _percent(bound: float | None) -> float:
 def _legend(board: Board, looks: Mapping[StoredCheckpoint, Mapping[str, Any]], *, ringed: bool) -> list[Line2D]:
     names, warned = display_names(board.checkpoints), board.warnings
     handles = [
-        Line2D([], [], **look, label=names[checkpoint] + " (warning)" * (checkpoint in warned))
+        Line2D([], [], **look, label=literal(names[checkpoint]) + " (warning)" * (checkpoint in warned))
         for checkpoint, look in looks.items()
     ]
     return [*handles, Line2D([], [], **_RING, color="#222222", label="its own setting")] if ringed else handles

@@ -13,9 +13,10 @@ from bench.board.leaderboard import Board
 from bench.board.tables import display_names
 from bench.compare.pairs import compare_pairs, pairs
 from bench.errors import BenchError
+from bench.names import file_name
 from bench.records import Estimate
 from bench.report.charts import Frame, place_labels
-from bench.report.curves import COLOURS, MARKERS, draw
+from bench.report.curves import COLOURS, MARKERS, draw, literal
 from bench.report.scatter import Scatter, scatters
 from bench.report.views import heat
 from bench.store import Store
@@ -37,7 +38,7 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
         store: which.
     """
     for board in boards:
-        name = f"{board.suite.name}{board.choice.suffix}"
+        name = f"{file_name(board.suite.name)}{board.choice.suffix}"
         if board.suite.curve:
             with contextlib.suppress(BenchError):  # no point is stored yet
                 yield f"{name}-curve", draw(board)
@@ -80,10 +81,10 @@ def scatter_figure(scatter: Scatter, board: Board) -> Figure:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
-        f"{_plain(board.suite.title)}\n{board.choice.text}; filled: with SAM; bars: 95% intervals", fontsize=9
+        f"{literal(board.suite.title)}\n{board.choice.text}; filled: with SAM; bars: 95% intervals", fontsize=9
     )
     names = display_names(board.checkpoints)
-    _label(figure, axes, scatter, [_plain(names[dot.checkpoint]) for dot in scatter.dots])
+    _label(figure, axes, scatter, [literal(names[dot.checkpoint]) for dot in scatter.dots])
     return figure
 
 
@@ -118,10 +119,10 @@ def heat_figure(board: Board) -> Figure:
     grid = list(figure.subplots(down, across, squeeze=False).flat)
     for axes, (checkpoint, by_corruption) in zip(grid, maps.items(), strict=False):
         _draw_map(axes, by_corruption)
-        axes.set_title(_plain(names[checkpoint]), fontsize=9)
+        axes.set_title(literal(names[checkpoint]), fontsize=9)
     for axes in grid[len(maps) :]:
         axes.remove()
-    figure.suptitle(f"{_plain(board.suite.title)}, top-1, %, by severity\n{board.choice.text}", fontsize=9)
+    figure.suptitle(f"{literal(board.suite.title)}, top-1, %, by severity\n{board.choice.text}", fontsize=9)
     return figure
 
 
@@ -158,7 +159,7 @@ def pairs_figure(boards: Sequence[Board], store: Store) -> Figure:
             [100 * bound for bound in bounds], [place, place], color=COLOURS[number % len(COLOURS)], linewidth=1.4
         )
         axes.plot(100 * row.value, place, color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)])
-    labels = [f"{_plain(pair.after.name)}, {row.suite}, {row.score.column}" for pair, row in rows]
+    labels = [f"{literal(pair.after.name)}, {row.suite}, {row.score.column}" for pair, row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=7.5)
     axes.invert_yaxis()
     axes.axvline(0, color="#222222", linewidth=0.8)
@@ -174,8 +175,3 @@ def _errors(value: float, estimate: Estimate, clip: float) -> list[list[float]] 
         return None
     low, high = max(estimate.ci_low, clip / 2), min(estimate.ci_high, 1 - clip / 2)
     return [[max(0.0, value - low)], [max(0.0, high - value)]]
-
-
-def _plain(text: str) -> str:
-    """Without what matplotlib would set as a formula."""
-    return text.replace("$", r"\$")

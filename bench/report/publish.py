@@ -3,7 +3,6 @@
 All of it follows from the store, and from what the folder holds of other suites: no clock, no path of a machine.
 """
 
-import hashlib
 import json
 import re
 import shlex
@@ -18,6 +17,7 @@ from bench import __version__
 from bench.board.leaderboard import IMPORTED, Board
 from bench.board.tables import display_names, long_table, metadata_of, read_csv, to_csv, wide_table, without_constants
 from bench.errors import BenchError
+from bench.names import check_text, file_name
 from bench.records import digest
 from bench.store import Store
 from bench.store.log import read_log
@@ -79,11 +79,11 @@ def publication(
             changes += _changes(f"{name}.csv", read_csv(folder / f"{name}.csv"), frame)
         tables[name] = (frame, meta)
         written = _table_files(board, frame, meta)
-        section = sections[board.suite.name].replace("<", "&lt;")  # a checkpoint named as one of our marks is a name
-        texts[name] = f"{section}\n\n{', '.join(f'[{file}]({file})' for file in written)}\n"
+        texts[name] = f"{sections[board.suite.name]}\n\n{', '.join(f'[{file}]({file})' for file in written)}\n"
         files |= written
     files["README.md"] = _readme(folder / "README.md", texts)
     for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
+        check_text("checkpoint", checkpoint)  # a store that was merged in may have come with any
         files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables)
     return Publication(files=files, changes=tuple(changes))
 
@@ -116,7 +116,7 @@ def _table_files(board: Board, frame: pd.DataFrame, meta: Mapping[str, Any]) -> 
 
 def _stem(board: Board) -> str:
     """The name of a board's files."""
-    return f"{board.suite.name}{board.choice.suffix}"
+    return f"{file_name(board.suite.name)}{board.choice.suffix}"
 
 
 def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
@@ -271,17 +271,6 @@ def _readme(path: Path, texts: Mapping[str, str]) -> str:
 
 
 # -- model cards --------------------------------------------------------------------------------------------------
-
-
-def file_name(checkpoint: str) -> str:
-    """A name for a checkpoint's file: what is not safe in one is replaced, and a digest keeps names apart.
-
-    >>> file_name("digits-vit"), file_name("../a/b")
-    ('digits-vit', '_.._a_b-8e7e11')
-    """
-    safe = re.sub(r"[^\w.+@-]", "_", checkpoint)
-    safe = f"_{safe}" if safe.startswith((".", "-")) else safe
-    return safe if safe == checkpoint else f"{safe}-{hashlib.sha256(checkpoint.encode()).hexdigest()[:6]}"
 
 
 def _finished(frame: pd.DataFrame, checkpoint: str, headline: str) -> pd.DataFrame:

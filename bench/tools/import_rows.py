@@ -25,6 +25,7 @@ from bench.datasets import Library, subset
 from bench.errors import AbsentError, BenchError, one_line
 from bench.measure import measures
 from bench.measure.cells import resolve
+from bench.names import check_name, check_text
 from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest
 from bench.store import Store
 from bench.store.columns import columns_digest
@@ -109,6 +110,8 @@ def import_rows(
 
 def _checkpoint(name: str, space: ClassSpace, family: str) -> Checkpoint:
     """The registered entry, or one that says no more than is known; without weights, which nobody showed us."""
+    check_name(checkpoints.kind, name, slashes=checkpoints.slashes)
+    check_text("family", family)
     known = checkpoints.get(name) if name in checkpoints else Checkpoint(name=name, class_space=space)
     return replace(known, weights="", weights_digest="", family=family or known.family)
 

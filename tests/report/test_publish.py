@@ -12,8 +12,9 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from bench import api
 from bench.board.tables import read_csv
 from bench.cli import main
+from bench.names import file_name
 from bench.records import digest
-from bench.report.publish import BEGIN, END, file_name
+from bench.report.publish import BEGIN, END
 from bench.store import Store
 
 CHECKPOINTS = ("digits-vit", "digits-vit-sam")
@@ -202,14 +203,6 @@ def test_a_card_keeps_what_was_published_of_other_suites(folder):
     assert {result.dataset_type for result in results} == {"digits", "digits-v2"}
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "<script>", "-x", "a b"])
-def test_a_checkpoints_file_stays_in_its_folder(name):
-    safe = file_name(name)
-    assert "/" not in safe
-    assert safe[0] not in ".-"
-    assert safe != file_name(name + "!")
-
-
 def rename(folder, name):
     """Give the first checkpoint another name in the store, as its registry entry would."""
     from dataclasses import replace
@@ -224,7 +217,7 @@ def rename(folder, name):
     store.record_checkpoint(entry.model, replace(checkpoints.get("digits-vit"), name=name))
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", f"{END}", "a|b: - {x}", 'quo"ted'])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", f"{END}", "x" * 300, "a|b: - {x}", 'quo"ted'])
 def test_a_name_is_only_a_name(folder, name):
     rename(folder, name)
     assert publish() == 0
