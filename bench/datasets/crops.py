@@ -1,12 +1,13 @@
 """Crops of a split: from the cache where they stand there, else decoded, cropped and kept."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.datasets import Samples
-from bench.errors import BenchError
+from bench.errors import BenchError, RunError, one_line
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode
@@ -45,7 +46,7 @@ class CropSource:
         if self.cache is None:
             return False
         try:
-            return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+            return all(self.cache.holds(int(index), self._stamp(int(index))) for index in indices)
         except BenchError:  # a sample that has gone is reported when it is read
             return False
 
@@ -53,10 +54,14 @@ class CropSource:
         if self.cache is None:
             image_HWC[:] = self._make(index)
             return
-        stamp = self.samples.stamp(index)
+        stamp = self._stamp(index)
         if not self.cache.read(index, stamp, image_HWC):
             image_HWC[:] = self._make(index)
             self.cache.put(index, stamp, image_HWC)
+
+    def _stamp(self, index: int) -> int:
+        with _faults(self.samples, index):
+            return self.samples.stamp(index)
 
     def original_shape(self, index: int) -> tuple[int, int]:
         """(height, width) of the sample before it is cropped.
@@ -68,7 +73,7 @@ class CropSource:
         return height, width
 
     def _make(self, index: int) -> Array:
-        return crop_image(self.picture(index), self.crop)
+        return crop_image(self.picture(index), self.crop, str(self.samples.ids[index]))
 
     def picture(self, index: int) -> Array:
         """The sample as it is, (h, w, 3) uint8.
@@ -76,5 +81,45 @@ class CropSource:
         Raises:
             RunError: it does not decode.
         """
-        data = self.samples.read(index)
-        return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data
+        return picture_of(self.samples, index)
+
+
+def picture_of(samples: Samples, index: int) -> Array:
+    """A sample's pixels, (h, w, 3) uint8.
+
+    Raises:
+        RunError: it cannot be read, or does not decode.
+    """
+    data = stored(samples, index)
+    return decode(data, str(samples.ids[index])) if isinstance(data, bytes) else data
+
+
+def stored(samples: Samples, index: int) -> Array | bytes:
+    """A sample as it is stored: an image file's bytes, or its pixels, (h, w, 3) uint8.
+
+    Raises:
+        RunError: it cannot be read, or is neither.
+    """
+    with _faults(samples, index):
+        data = samples.read(index)
+    if isinstance(data, bytes):
+        return data
+    pixels = np.asarray(data)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise RunError(
+            f"{samples.ids[index]} came as {pixels.dtype} of the shape {pixels.shape}; (h, w, 3) of uint8, or the "
+            "bytes of an image file, was wanted."
+        )
+    return pixels
+
+
+@contextlib.contextmanager
+def _faults(samples: Samples, index: int) -> Iterator[None]:
+    """Turns whatever a reader raises, which may be a plug-in's, into one sentence that names the sample."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise RunError(f"{samples.ids[index]} cannot be read ({reason}); obtain it again.") from error

@@ -2,18 +2,18 @@
 
 import functools
 import hashlib
-import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from bench.datasets import Dataset, Library, OpenedSplit, Samples, Whole
-from bench.errors import AbsentError, BenchError, one_line
-from bench.images.decode import decode
+from bench.datasets.crops import stored
+from bench.errors import AbsentError, BenchError
+from bench.images.decode import decode, opened
 from bench.machine.processes import in_processes
 from bench.progress import Progress
 from bench.records import Array
@@ -155,7 +155,7 @@ def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
     looks = []
     for index in indices:
         try:
-            data = samples.read(index)
+            data = stored(samples, index)
         except BenchError as error:
             looks.append(Look(digest=b"", error=str(error)))
             continue
@@ -177,13 +177,11 @@ def look(data: Array | bytes, name: str) -> Look:
         warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF data and of large images
         try:
             pixels = decode(data, name)
-            with Image.open(io.BytesIO(data)) as image:
+            with opened(data, name) as image:
                 orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
                 mode = image.mode
         except BenchError as error:
             return Look(digest=content, error=str(error))
-        except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
-            return Look(digest=content, error=f"{name} does not decode as an image ({one_line(error)}).")
     return Look(digest=content, mode=mode, rotated=orientation != _UPRIGHT, flat=_is_flat(pixels))
 
 
