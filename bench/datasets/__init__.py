@@ -8,9 +8,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bench.datasets.readers.passed_over import PassedOver
 from bench.errors import AbsentError, BenchError, one_line
 from bench.records import Array, ClassSpace
 from bench.registry import Registry
+from bench.text import some
 
 
 class Samples(Protocol):
@@ -30,6 +32,8 @@ class Samples(Protocol):
     def stamp(self, index: int) -> int:
         """A number that changes when the sample's bytes do; 64 bits. Guards the crop cache."""
         ...
+
+    # Samples that leave out what looks like an image of theirs may have an attribute `passed_over`, a `PassedOver`.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +140,7 @@ class Library:
         for name in self.places:
             datasets.get(name)
         self._opened: dict[tuple[str, str], OpenedSplit | AbsentError] = {}
+        self._noted: set[str] = set()
 
     def open(self, name: str, split: str) -> OpenedSplit:
         """A split, opened once.
@@ -174,7 +179,17 @@ class Library:
                 f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
             ) from error
         _check(dataset, split, samples)
+        self._tell_of_passed_over(name, samples)
         return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
+
+    def _tell_of_passed_over(self, name: str, samples: Samples) -> None:
+        passed: PassedOver | None = getattr(samples, "passed_over", None)
+        if passed is not None and name not in self._noted:
+            self._noted.add(name)  # once a data set, however many splits it has
+            self._note(
+                f"{name}: {len(passed.names):,} files that look like images are passed over ({some(passed.names)}): "
+                f"samples are {passed.read}."
+            )
 
 
 def _check(dataset: Dataset, split: str, samples: Samples) -> None:
@@ -189,6 +204,15 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has {n} ids, {len(samples.labels)} labels and {len(samples.sizes)} sizes; "
             "every sample needs one of each."
         )
+    whole = dataset.expected.get(split)
+    if whole is not None and n > whole.images:
+        raise BenchError(
+            f"{where} has {whole.images:,} images, but {n:,} were found: this is another set (the training set?), or "
+            "files lie there twice; give the folder of this set alone."
+        )
+    strange = next((sample_id for sample_id in samples.ids.tolist() if not _is_text(sample_id)), None)
+    if strange is not None:
+        raise BenchError(f"{where} has a name that is no text in UTF-8, {strange!a}; rename that file.")
     labels: Any = np.asarray(samples.labels)
     classes = len(dataset.class_space.classes)
     if labels.min() < 0 or labels.max() >= classes:
@@ -196,3 +220,11 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has labels from {labels.min()} to {labels.max()}, "
             f"but its class space {dataset.class_space.name!r} has {classes} classes (0 to {classes - 1})."
         )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # how Python writes down bytes that are in no file system's encoding
+        return False
+    return True

@@ -12,6 +12,10 @@ from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode
 from bench.records import Array, Crop
+from bench.text import size
+
+MOST_BYTES = 2**30
+"""Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
 
 @dataclass
@@ -98,8 +102,13 @@ def stored(samples: Samples, index: int) -> Array | bytes:
     """A sample as it is stored: an image file's bytes, or its pixels, (h, w, 3) uint8.
 
     Raises:
-        RunError: it cannot be read, or is neither.
+        RunError: it cannot be read, is neither, or has more than `MOST_BYTES`.
     """
+    if samples.sizes[index] > MOST_BYTES:
+        raise RunError(
+            f"{samples.ids[index]} has {size(samples.sizes[index])}, and no image of more than {size(MOST_BYTES)} is "
+            "read; save it smaller."
+        )
     with _faults(samples, index):
         data = samples.read(index)
     if isinstance(data, bytes):

@@ -12,6 +12,7 @@ from PIL import ExifTags
 
 from bench.datasets import Dataset, Library, OpenedSplit, Samples, Whole
 from bench.datasets.crops import stored
+from bench.datasets.readers.passed_over import PassedOver
 from bench.errors import AbsentError, BenchError
 from bench.images.decode import decode, opened
 from bench.machine.processes import in_processes
@@ -144,7 +145,7 @@ def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
     content = hashlib.sha256()
     for sample_id, look in zip(ids, looks, strict=True):
         content.update(f"{sample_id}\0{look.digest.hex()}\n".encode())
-    findings = [*_counts(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
+    findings = [*_counts(opened), *_passed_over(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
     return Report(split=opened.split, digest=content.hexdigest(), findings=tuple(findings))
 
 
@@ -224,6 +225,16 @@ def _against(n: int, k: int, whole: Whole) -> Finding:
         advice="another set, or files of your own, lie in its place: give the folder of this set alone",
         ok=False,
     )
+
+
+def _passed_over(opened: OpenedSplit) -> Iterator[Finding]:
+    passed: PassedOver | None = getattr(opened.samples, "passed_over", None)
+    if passed is not None:
+        yield Finding(
+            text=f"files that look like images and are passed over: {len(passed.names):,}",
+            advice=f"samples are {passed.read}; rename or move what should be one",
+            names=passed.names,
+        )
 
 
 def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:

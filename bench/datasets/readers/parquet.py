@@ -19,12 +19,14 @@ from bench.datasets.readers.columns import (
     label_indices,
     lengths,
 )
-from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.datasets.readers.files import whole
+from bench.datasets.readers.passed_over import visible
+from bench.datasets.readers.splits import SPLITS, canonical, check_same_split, names_split, split_words
+from bench.errors import AbsentError, BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import some
 
-_SPLITS = ("train", "validation", "test")
-_WORDS = {"val": "validation", "valid": "validation"}
-"""What file names also have for a split."""
+_KIND = "Parquet file"
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")
 """The hub's names for parts: SPLIT-00000-of-00003, once with a digest behind."""
 
@@ -39,7 +41,8 @@ class ParquetSamples:
 
     Args:
         place: a file, or a folder that holds the split's files: `test.parquet`, `test-00000-of-00003.parquet` and
-            its like, or any in a folder `test`; also one folder deeper.
+            its like, others with the split as a word of their names, or any in a folder `test`; also one folder
+            deeper.
         class_space: whose indices the labels become.
         split: which files of a folder, and the first part of every id.
         name: of the data set, for messages.
@@ -137,7 +140,7 @@ class _File:
     def open(cls, path: Path, samples: ParquetSamples) -> "_File":
         subject = f"{path} ({samples.name})"
         status = status_of(path)
-        with _faults(path), pq.ParquetFile(path) as reader:
+        with whole(path, _KIND), pq.ParquetFile(path) as reader:
             schema = reader.schema_arrow
             image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
             label = choose_column(schema.names, samples.label_column, LABEL_COLUMNS, "label", subject)
@@ -166,7 +169,7 @@ class _File:
     def read(self, row: int) -> bytes:
         number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
         if self._group[0] != number:
-            with _faults(self.path):
+            with whole(self.path, _KIND):
                 self._group = (number, _images(self._opened(), number, self.image_column, str(self.path)))
         return bytes(self._group[1][row - int(self.first_rows[number])].as_py())
 
@@ -194,35 +197,19 @@ def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArr
     return blobs(table[column], subject)
 
 
-class _faults:
-    """Turns what Arrow raises on a damaged file into one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException | OSError):
-            raise RunError(
-                f"{self.path} is no whole Parquet file ({one_line(error)}), so it is damaged or cut short; "
-                "obtain it again."
-            ) from error
-
-
 def split_files(place: Path, split: str, subject: str) -> list[Path]:
     """The Parquet files of a split, in order.
 
     Raises:
         AbsentError: there is none.
-        BenchError: several folders have one.
+        BenchError: several folders have one, or there is more than one copy of it.
         RunError: `-of-00003` promises files that are not there.
     """
     if place.is_file():
-        named = _split_of(place)
-        if named in _SPLITS and named != _canonical(split):
+        named = split_words(_base(place)).values()
+        if named and canonical(split) not in named and not _is_of(place, split):
             raise AbsentError(
-                f"split {split!r} of {subject} is wanted, but {place} is by its name the split {named!r}; "
+                f"split {split!r} of {subject} is wanted, but {place} is by its name the split {next(iter(named))!r}; "
                 "name the folder that holds both."
             )
         return [place]
@@ -230,7 +217,7 @@ def split_files(place: Path, split: str, subject: str) -> list[Path]:
         raise AbsentError(
             f"there is no file or folder {place}, the place that was given for {subject}; check the path."
         )
-    files = _named(place, split) or _unnamed(place)
+    files = _named(place, split, subject) or _unnamed(place, split)
     if not files:
         raise AbsentError(
             f"{place} holds no Parquet file of split {split!r} of {subject}: {split}.parquet or "
@@ -246,36 +233,56 @@ def split_files(place: Path, split: str, subject: str) -> list[Path]:
     return files
 
 
-def _split_of(path: Path) -> str:
+def parquet_files(place: Path) -> list[Path]:
+    """The Parquet files in a folder and one folder deeper, hidden ones left out."""
+    folders = [place, *visible(path for path in place.iterdir() if path.is_dir())]
+    return [path for folder in folders for path in visible(folder.glob("*.parquet"))]
+
+
+def _base(path: Path) -> str:
+    """A file's name without what tells it from other parts of the same table."""
     shard = _SHARD.fullmatch(path.stem)
-    return _canonical(shard[1] if shard else path.stem)
+    return shard[1] if shard else path.stem
 
 
-def _canonical(name: str) -> str:
-    return _WORDS.get(name, name)
+def _is_of(path: Path, split: str) -> bool:
+    return _base(path) == split or names_split(_base(path), split)
 
 
-def _named(place: Path, split: str) -> list[Path]:
-    files = sorted([*place.glob("*.parquet"), *place.glob("*/*.parquet")])
-    wanted = _canonical(split)
-    by_name = [path for path in files if _split_of(path) == wanted]
-    return by_name or [path for path in files if path.parent != place and _canonical(path.parent.name) == wanted]
+def _named(place: Path, split: str, subject: str) -> list[Path]:
+    """The files that are called after the split itself, else those with it among their words, else a folder's."""
+    files = parquet_files(place)
+    exact = [path for path in files if _base(path) == split]
+    by_word = [path for path in files if _is_of(path, split)]
+    # In a folder of the split, a file that names another one is of that.
+    folders = [path for path in files if path.parent != place and names_split(path.parent.name, split)]
+    found = exact or by_word or [path for path in folders if not split_words(_base(path))]
+    check_same_split(
+        found, f"split {split!r} of {subject} in {place}", "keep those of one, or name the file to be read"
+    )
+    return found
 
 
-def _unnamed(place: Path) -> list[Path]:
-    """A folder whose files name no split is one split."""
-    files = sorted(place.glob("*.parquet"))
-    return [] if any(_split_of(path) in _SPLITS for path in files) else files
+def _unnamed(place: Path, split: str) -> list[Path]:
+    """A folder whose files name no split is one split; of a split with a name of its own, only if it is one table."""
+    files = visible(place.glob("*.parquet"))
+    several = canonical(split) not in SPLITS and len({_base(path) for path in files}) > 1
+    return [] if several or any(split_words(_base(path)) for path in files) else files
 
 
 def _check_shards(files: list[Path], subject: str) -> None:
-    shards = [shard for path in files if (shard := _SHARD.fullmatch(path.stem))]
-    if not shards:
-        return
-    count = max(int(shard[3]) for shard in shards)
-    missing = sorted(set(range(count)) - {int(shard[2]) for shard in shards})
-    if missing:
-        raise RunError(
-            f"{len(missing)} of the {count} files of {subject} are missing in {files[0].parent} (the first is number "
-            f"{missing[0]:05d}); obtain them too."
-        )
+    """Parts of one table are all there, and no second table lies beside them."""
+    parts = {path: shard for path in files if (shard := _SHARD.fullmatch(path.stem))}
+    for base in dict.fromkeys(shard[1] for shard in parts.values()):
+        counts = {shard[3] for shard in parts.values() if shard[1] == base}
+        numbers = [int(shard[2]) for shard in parts.values() if shard[1] == base]
+        uncut = any(path.stem == base for path in files)
+        if len(counts) > 1 or len(set(numbers)) < len(numbers) or uncut:
+            names = some([path.name for path in files])
+            raise BenchError(f"{files[0].parent} holds {base!r} of {subject} more than once ({names}); keep one copy.")
+        missing = sorted(set(range(int(counts.pop()))) - set(numbers))
+        if missing:
+            raise RunError(
+                f"{len(missing)} of the {len(missing) + len(numbers)} files of {subject} are missing in "
+                f"{files[0].parent} (the first is number {missing[0]:05d}); obtain them too."
+            )
