@@ -21,6 +21,7 @@ SIDE = 32  # pixels
 _PIXELS = SIDE * SIDE * 3  # bytes of an image: its red, green and blue plane, each row by row
 _MOST_BYTES = 2**29
 """Of a file: the largest, CIFAR-100's training set, has 155 MB."""
+_UNPACK = "unpack the whole archive again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +165,7 @@ def _checked(labels: Array, version: _Version, folder: Path) -> Array:
 
 
 def _unpickle(path: Path) -> dict[bytes, Any]:
-    data = contents(path, _MOST_BYTES)
+    data = contents(path, _MOST_BYTES, _UNPACK)
     try:
         content = read_pickle(data)
         if isinstance(content, dict):
@@ -185,7 +186,7 @@ def _open_binary(version: _Version, split: str, folder: Path) -> CifarSamples:
     rows = []
     for file in version.files[split]:
         path = folder / f"{file}.bin"
-        data = np.frombuffer(contents(path, _MOST_BYTES), dtype=np.uint8)
+        data = np.frombuffer(contents(path, _MOST_BYTES, _UNPACK), dtype=np.uint8)
         if len(data) == 0 or len(data) % width:
             raise RunError(
                 f"{path} has {len(data):,} bytes, not a multiple of {width:,} as {version.class_space.name} needs; "

@@ -8,12 +8,13 @@ from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.text import size
 
 
-def contents(path: Path, most: int) -> bytes:
+def contents(path: Path, most: int, advice: str = "obtain it too") -> bytes:
     """A file's bytes.
 
     Args:
         path: the file.
         most: bytes that it may have.
+        advice: what to do where it is missing.
 
     Raises:
         AbsentError: there is no such file.
@@ -23,7 +24,7 @@ def contents(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError:
-        raise AbsentError(f"{path} is missing; unpack the whole archive again.") from None
+        raise AbsentError(f"{path} is missing; {advice}.") from None
     except OSError as error:
         raise RunError(f"{path} can't be read ({error.strerror or error}); see that you may read it.") from None
     if len(data) > most:

@@ -24,11 +24,18 @@ from bench.datasets.readers.passed_over import visible
 from bench.datasets.readers.splits import SPLITS, canonical, check_same_split, names_split, split_words
 from bench.errors import AbsentError, BenchError, RunError
 from bench.records import Array, ClassSpace
-from bench.text import some
+from bench.text import size, some
 
 _KIND = "Parquet file"
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")
 """The hub's names for parts: SPLIT-00000-of-00003, once with a digest behind."""
+
+_ROWS_AT_ONCE = 64
+"""Whose images are in memory while their lengths are counted."""
+_MOST_ROWS = 2**25
+"""ImageNet-21k, the largest set with labels, has 14 million images."""
+_MOST_GROUP, _MOST_UNPACKED = 2**30, 20
+"""Bytes of a row group, and how often more than the file has; images are packed already, and hardly shrink again."""
 
 
 @dataclass(eq=False)
@@ -144,13 +151,12 @@ class _File:
             schema = reader.schema_arrow
             image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
             label = choose_column(schema.names, samples.label_column, LABEL_COLUMNS, "label", subject)
+            _check_declared(reader.metadata, (image, label), path)
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
-            # A group at a time: the lengths are wanted, not gigabytes of images.
-            sizes = [
-                lengths(_images(reader, i, image, subject), subject, int(first_rows[i]))
-                for i in range(reader.num_row_groups)
-            ]
+            sizes = [_sizes(reader, i, image, subject, int(first_rows[i]), path) for i in range(len(groups))]
+        # As a dictionary: a long name that stands for many rows is not unfolded.
+        with whole(path, _KIND), pq.ParquetFile(path, read_dictionary=[label]) as reader:
             values = reader.read(columns=[label], use_threads=False)[label]
         names = class_label_names(schema.metadata, label)
         return cls(
@@ -186,10 +192,51 @@ class _File:
         self._reader, self._group = None, (-1, None)
 
 
-def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArray:
+def _check_declared(metadata: Any, columns: tuple[str, ...], path: Path) -> None:
+    """Refuse what says itself that it would fill the memory, before it is unpacked."""
+    if metadata.num_rows > _MOST_ROWS:
+        raise BenchError(f"{path} has {metadata.num_rows:,} rows, and at most {_MOST_ROWS:,} are read; cut it.")
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        parts = map(group.column, range(group.num_columns))
+        _check_group(
+            sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns), path
+        )
+
+
+def _check_group(unpacked: int, path: Path) -> None:
+    most = max(_MOST_GROUP, _MOST_UNPACKED * path.stat().st_size)
+    if unpacked > most:
+        raise BenchError(
+            f"{path} has a row group that unpacks to more than {size(most)}, as no group of images does; "
+            "write it again in smaller ones."
+        )
+
+
+def _sizes(reader: Any, group: int, column: str, subject: str, first: int, path: Path) -> Array:
+    """Bytes of each image of a row group, (n,) int64, from a few rows in memory at a time."""
+    sizes, total = [np.empty(0, dtype=np.int64)], 0
+    for batch in reader.iter_batches(
+        _ROWS_AT_ONCE, row_groups=[group], columns=_stored_column(reader, column), use_threads=False
+    ):
+        images = _blobs_of(pa.Table.from_batches([batch]), column, subject)
+        sizes.append(lengths(images, subject, first + sum(map(len, sizes))))
+        total += int(sizes[-1].sum())
+        _check_group(total, path)
+    return np.concatenate(sizes)
+
+
+def _stored_column(reader: Any, column: str) -> list[str]:
     struct = pa.types.is_struct(reader.schema_arrow.field(column).type)
+    return [f"{column}.bytes" if struct else column]
+
+
+def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArray:
     # One thread: Arrow's pool would be copied half-alive into worker processes.
-    table = reader.read_row_group(group, columns=[f"{column}.bytes" if struct else column], use_threads=False)
+    table = reader.read_row_group(group, columns=_stored_column(reader, column), use_threads=False)
+    return _blobs_of(table, column, subject)
+
+
+def _blobs_of(table: pa.Table, column: str, subject: str) -> pa.ChunkedArray:
     if column not in table.column_names:
         raise BenchError(
             f"the image column {column!r} of {subject} holds no bytes of image files; obtain the data again."

@@ -58,7 +58,7 @@ class ShardSamples:
 
     Raises:
         AbsentError: a shard is not there.
-        BenchError: the shards are packed, a key comes twice, or an image or a label is missing.
+        BenchError: the shards are packed or of several splits, a key comes twice, or an image or a label is missing.
         RunError: a shard is damaged or cut short.
     """
 
@@ -74,6 +74,7 @@ class ShardSamples:
     def __post_init__(self) -> None:
         others: list[str] = []
         self._shards = shard_files(self.place, self.name)
+        check_same_split(self._shards, f"{self.name} at {self.place}", "name those of one, as in FOLDER/test-*.tar")
         self._statuses = [status_of(path) for path in self._shards]
         samples: dict[str, _Sample] = {}
         for number, path in enumerate(self._shards):
@@ -125,7 +126,7 @@ def shard_files(place: Path, subject: str) -> list[Path]:
 
     Raises:
         AbsentError: there is none, or one of a `{000..063}` is missing.
-        BenchError: they are packed, too many, or of several splits by their names.
+        BenchError: they are packed, or too many.
     """
     if place.is_dir():
         paths = visible(place.glob("*.tar")) or visible(p for p in place.iterdir() if p.name.endswith(_PACKED))
@@ -140,7 +141,6 @@ def shard_files(place: Path, subject: str) -> list[Path]:
             f"{missing[0] if missing else f'{place}: a .tar file'} is wanted for {subject}, but is not there; "
             "check the path, or obtain all shards."
         )
-    check_same_split(paths, f"{subject} at {place}", f"name those of one, as in {place.parent}/NAME-*.tar")
     return paths
 
 
