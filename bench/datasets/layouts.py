@@ -160,7 +160,10 @@ def _check_unpacked(data: bytes) -> None:
     """Refuse a small .mat file that unpacks to a large one.
 
     Behind a header of 128 bytes come elements, each with its kind and its size before it; some are packed by zlib.
+    The older version 4 has neither.
     """
+    if data[126:128] not in (b"IM", b"MI"):
+        return
     order, at, total = ("<" if data[126:128] == b"IM" else ">"), 128, 0
     while at + 8 <= len(data):
         kind, length = struct.unpack_from(f"{order}II", data, at)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import Library
-from bench.datasets.imagenet import _check_validation_set, real_labels, real_labels_of
+from bench.datasets.imagenet import real_labels, real_labels_of
 from bench.datasets.readers.folder import FolderSamples
 from bench.datasets.spaces import IMAGENET, IMAGENET_R
 from bench.errors import AbsentError, BenchError

@@ -134,7 +134,9 @@ def test_a_small_file_of_a_huge_picture_is_refused_unread():
         data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
         with (
             pytest.warns(Image.DecompressionBombWarning),
-            pytest.raises(RunError, match=r"^x\.png has .* pixels, and no more than 89 million are read; save it smaller"),
+            pytest.raises(
+                RunError, match=r"^x\.png has .* pixels, and no more than 89 million are read; save it smaller"
+            ),
         ):
             decode(data, "x.png")
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -167,7 +168,7 @@ def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
         if len(indices) != 1:
             row = int(np.flatnonzero(codes == names.index(name))[0])
             raise BenchError(
-                f"row {row:,} of {subject} has the label {name!r}, which is no class of {space.name!r} "
+                f"row {row:,} of {subject} has the label {reprlib.repr(name)}, which is no class of {space.name!r} "
                 f"({some(map(repr, space.classes))}); give the data its own class space."
             )
     return np.array([indices[0] for indices in places], dtype=np.int64)[codes]
@@ -195,7 +196,7 @@ def class_places(names: Sequence[str], space: ClassSpace, subject: str) -> Array
     others = [name for name, place in zip(names, places, strict=True) if place is None]
     if others or len(set(places)) < len(places):
         raise BenchError(
-            f"{subject} names {len(names)} classes ({some(map(repr, others or names))}), but those of the class space "
+            f"{subject} names {len(names)} classes ({some(map(reprlib.repr, others or names))}), but those of the class space "
             f"{space.name!r} are {some(map(repr, space.classes))}; give the data its own class space."
         )
     return np.array(places, dtype=np.int64)
