@@ -210,7 +210,7 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has {whole.images:,} images, but {n:,} were found: this is another set (the training set?), or "
             "files lie there twice; give the folder of this set alone."
         )
-    strange = next((sample_id for sample_id in samples.ids.tolist() if not _is_text(sample_id)), None)
+    strange = next((sample_id for sample_id in samples.ids.tolist() if not _is_text(str(sample_id))), None)
     if strange is not None:
         raise BenchError(f"{where} has a name that is no text in UTF-8, {strange!a}; rename that file.")
     labels: Any = np.asarray(samples.labels)

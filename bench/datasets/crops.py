@@ -10,12 +10,8 @@ from bench.datasets import Samples
 from bench.errors import BenchError, RunError, one_line
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
-from bench.images.decode import decode
+from bench.images.decode import check_bytes, decode
 from bench.records import Array, Crop
-from bench.text import size
-
-MOST_BYTES = 2**30
-"""Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
 
 @dataclass
@@ -104,11 +100,7 @@ def stored(samples: Samples, index: int) -> Array | bytes:
     Raises:
         RunError: it cannot be read, is neither, or has more than `MOST_BYTES`.
     """
-    if samples.sizes[index] > MOST_BYTES:
-        raise RunError(
-            f"{samples.ids[index]} has {size(samples.sizes[index])}, and no image of more than {size(MOST_BYTES)} is "
-            "read; save it smaller."
-        )
+    check_bytes(int(samples.sizes[index]), str(samples.ids[index]))
     with _faults(samples, index):
         data = samples.read(index)
     if isinstance(data, bytes):
@@ -129,6 +121,6 @@ def _faults(samples: Samples, index: int) -> Iterator[None]:
         yield
     except BenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise RunError(f"{samples.ids[index]} cannot be read ({reason}); obtain it again.") from error

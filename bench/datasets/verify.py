@@ -242,7 +242,7 @@ def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:
     if bad:
         yield Finding(
             text=f"images that cannot be read: {len(bad):,}",
-            advice="obtain these files again; a run that meets one of them stops there",
+            advice="obtain these files again; what a run would measure on this set fails at the first of them",
             names=tuple(bad),
             ok=False,
         )

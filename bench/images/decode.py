@@ -16,11 +16,15 @@ from PIL import Image, UnidentifiedImageError
 
 from bench.errors import BenchError, RunError, one_line
 from bench.records import Array
+from bench.text import size
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "DIB", "AVIF")
 """What data sets are kept in. Pillow would also start Ghostscript for EPS, whatever the file is called."""
 MOST_PIXELS = 2**28 // 3
 """Above which Pillow warns: 89 megapixels, a quarter of a gibibyte of RGB, and up to four times that to make it."""
+
+MOST_BYTES = 2**30
+"""Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
 
 def decode(data: bytes, name: str) -> Array:
@@ -34,7 +38,7 @@ def decode(data: bytes, name: str) -> Array:
         (h, w, 3) uint8.
 
     Raises:
-        RunError: the bytes are not an image that Pillow reads, or one of more than `MOST_PIXELS`.
+        RunError: the bytes are not an image that Pillow reads, or one of more than `MOST_PIXELS` or `MOST_BYTES`.
     """
     with opened(data, name) as picture:
         pixels = _decode_jpeg(data) if picture.format == "JPEG" and picture.mode == "RGB" else None
@@ -57,6 +61,7 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """
     if not data:
         raise RunError(f"{name} is empty; fetch it again.")
+    check_bytes(len(data), name)
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             check_size(*picture.size, name)
@@ -69,6 +74,20 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
         ) from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
         raise RunError(f"{name} does not decode as an image ({one_line(error)}); fetch it again.") from error
+
+
+def check_bytes(count: int, name: str) -> None:
+    """Refuse a stored image that would fill the memory.
+
+    Args:
+        count: its bytes.
+        name: of the image, for messages.
+
+    Raises:
+        RunError: they are more than `MOST_BYTES`.
+    """
+    if count > MOST_BYTES:
+        raise RunError(f"{name} has {size(count)}, and at most {size(MOST_BYTES)} are read; save it smaller.")
 
 
 def check_size(width: int, height: int, name: str) -> None:

@@ -11,7 +11,7 @@ from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
-from bench.images.decode import decode, opened
+from bench.images.decode import MOST_BYTES, decode, opened
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 
@@ -63,14 +63,16 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         PictureError: it is no picture, or smaller than they take.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
         image_HWC = decode(data, str(path))
         with opened(data, str(path)) as picture:
             mode = picture.mode
     except IsADirectoryError as error:
         raise PictureError(f"{path} is a folder; name picture files, such as {path}/*.jpg.") from error
-    except OSError as error:
-        raise PictureError(f"{path} can't be read: {error.strerror or error}; correct its name.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"{path} can't be read: {reason}; correct its name.") from error
     except RunError as error:
         raise PictureError(str(error)) from error
     if mode[0] in "IF":

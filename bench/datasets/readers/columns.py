@@ -195,8 +195,9 @@ def class_places(names: Sequence[str], space: ClassSpace, subject: str) -> Array
             places[position] = None if position in places else position
     others = [name for name, place in zip(names, places, strict=True) if place is None]
     if others or len(set(places)) < len(places):
+        strange_names = some(map(reprlib.repr, others or names))
         raise BenchError(
-            f"{subject} names {len(names)} classes ({some(map(reprlib.repr, others or names))}), but those of the class space "
+            f"{subject} names {len(names)} classes ({strange_names}), but those of the class space "
             f"{space.name!r} are {some(map(repr, space.classes))}; give the data its own class space."
         )
     return np.array(places, dtype=np.int64)
