@@ -1,6 +1,7 @@
 """Data sets: samples with stable ids and labels in a named class space."""
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,9 +211,12 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has {whole.images:,} images, but {n:,} were found: this is another set (the training set?), or "
             "files lie there twice; give the folder of this set alone."
         )
-    strange = next((sample_id for sample_id in samples.ids.tolist() if not _is_text(str(sample_id))), None)
+    strange = next((sample_id for sample_id in map(str, samples.ids.tolist()) if not _is_plain(sample_id)), None)
     if strange is not None:
-        raise BenchError(f"{where} has a name that is no text in UTF-8, {strange!a}; rename that file.")
+        raise BenchError(
+            f"{where} has a sample named {strange!a}, and names must be text in UTF-8 without line breaks and other "
+            "control characters; rename that file."
+        )
     labels: Any = np.asarray(samples.labels)
     classes = len(dataset.class_space.classes)
     if labels.min() < 0 or labels.max() >= classes:
@@ -222,9 +226,8 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
         )
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # how Python writes down bytes that are in no file system's encoding
-        return False
-    return True
+def _is_plain(name: str) -> bool:
+    """Whether a name is text. Python writes bytes that are in no encoding as halves of characters (`Cs`)."""
+    if name.isascii() and name.isprintable():
+        return True
+    return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name)

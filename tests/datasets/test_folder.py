@@ -79,12 +79,20 @@ def test_the_run_and_verify_say_what_is_passed_over(scratch_registries, folder, 
     assert report.ok
 
 
-def test_a_name_that_is_no_text_is_one_sentence(scratch_registries, folder, birds, images):
-    with open(os.path.join(os.fsencode(folder), b"crow", b"\xff\xfe.png"), "wb") as file:
+@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"a\nb.png", b"\x1b[31m.png", "a\u2028b.png".encode()])
+def test_a_name_that_is_no_text_is_one_sentence(scratch_registries, folder, birds, images, name):
+    with open(os.path.join(os.fsencode(folder), b"crow", name), "wb") as file:
         file.write(images[0])
     datasets.register(Dataset(name="b", class_space=birds, open=lambda _, place: class_folders(place, birds, "b")))
-    with pytest.raises(BenchError, match=r"has a name that is no text in UTF-8, 'crow/\\udcff\\udcfe\.png'; rename"):
+    with pytest.raises(BenchError, match=r"has a sample named 'crow/[ -~]*\.png', and names must be text .*; rename"):
         Library({"b": folder}).open("b", "test")
+
+
+def test_names_of_any_writing_are_read(scratch_registries, folder, birds, images):
+    for name in ("é", "日本", "e\u0301", "👩\u200d🔬", " a b ", "'\"<>|*?"):
+        put(folder, f"crow/{name}.png", images[0])
+    datasets.register(Dataset(name="b", class_space=birds, open=lambda _, place: class_folders(place, birds, "b")))
+    assert len(Library({"b": folder}).open("b", "test").samples.ids) == 9
 
 
 # -- shards ---------------------------------------------------------------------------------------------------
