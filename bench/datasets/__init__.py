@@ -188,8 +188,8 @@ class Library:
         if passed is not None and name not in self._noted:
             self._noted.add(name)  # once a data set, however many splits it has
             self._note(
-                f"{name}: {len(passed.names):,} files that look like images are passed over ({some(passed.names)}): "
-                f"samples are {passed.read}."
+                f"{name}: files that look like images and are passed over: {len(passed.names):,} "
+                f"({some(passed.names)}); samples are {passed.read}."
             )
 
 

@@ -195,7 +195,7 @@ def _read(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(path, dtype="string", keep_default_na=False)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # pandas and Arrow raise much: of damage, and of types that they do not convert
         raise BenchError(f"{path} cannot be read as CSV or Parquet ({one_line(error)}).") from error
     frame.columns = [str(name).strip() for name in frame.columns]
     if "id" not in frame or not {"prediction", "logits", "logit_0", "top_1"} & set(frame.columns):

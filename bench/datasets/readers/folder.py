@@ -166,12 +166,12 @@ def _listing(folder: Path, subject: str) -> _Listing:
             if entry.name.startswith(".") or entry.name in _IGNORED:
                 continue
             image = entry.name.lower().endswith(SUFFIXES)
-            if image and entry.is_file():
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                listing.broken.append(entry.name)
+            elif image and entry.is_file():
                 listing.pictures.append((entry.name, entry.stat().st_size))
             elif entry.is_dir():
                 listing.folders.append(entry.name)
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                listing.broken.append(entry.name)
             elif image or looks_like_image(entry):
                 listing.others.append(entry.name)
     listing.folders.sort()
