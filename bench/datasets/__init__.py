@@ -8,13 +8,19 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bench.datasets.identity import fingerprint as fingerprint
 from bench.errors import AbsentError, BenchError, one_line
 from bench.records import Array, ClassSpace
 from bench.registry import Registry
 
 
 class Samples(Protocol):
-    """One opened split. Must be picklable: worker processes read from copies of it."""
+    """One opened split. Must be picklable: worker processes read from copies of it.
+
+    May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
+    `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
+    they were when the split was opened, to which `read` then holds.
+    """
 
     ids: Array
     """(n,) text, unique, the same on every machine."""
@@ -72,17 +78,6 @@ class_spaces: Registry[ClassSpace] = Registry("class space")
 """Those that have a name of their own; a user's data set or checkpoint may name one."""
 
 
-def fingerprint(samples: Samples) -> str:
-    """SHA-256 over (id, label, size in bytes) of every sample, in order; 64 hexadecimal digits.
-
-    Samples whose sizes are all alike, and whose pixels are at hand, may have an attribute `content`, a digest of these.
-    """
-    content: str = getattr(samples, "content", "")
-    rows = zip(samples.ids.tolist(), samples.labels.tolist(), samples.sizes.tolist(), strict=True)
-    text = "".join(f"{i}\0{label}\0{size}\n" for i, label, size in rows)
-    return hashlib.sha256((text + content).encode()).hexdigest()
-
-
 def subset(ids: Array, limit: int | None) -> Array:
     """Indices of the samples that a limit keeps, ascending.
 
@@ -114,6 +109,8 @@ class OpenedSplit:
     split: str
     samples: Samples
     fingerprint: str
+    stamps: Array | None
+    """(n,) uint64: of all samples as they were when the split was opened; None where one could not be told."""
 
 
 _MANY = 10
@@ -167,14 +164,31 @@ class Library:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
         try:
             samples = dataset.open(split, self.places.get(name))
+            _check(dataset, split, samples)
+            return OpenedSplit(
+                dataset=dataset,
+                split=split,
+                samples=samples,
+                stamps=_stamps(samples),
+                fingerprint=fingerprint(samples, lambda text: self._note(f"{name}: {text}")),
+            )
         except BenchError:
             raise
         except Exception as error:  # code of a plug-in
             raise BenchError(
                 f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
             ) from error
-        _check(dataset, split, samples)
-        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
+
+
+def _stamps(samples: Samples) -> Array | None:
+    """See `OpenedSplit`."""
+    stamps: Array | None = getattr(samples, "stamps", None)
+    if stamps is not None:
+        return stamps
+    try:
+        return np.array([samples.stamp(index) for index in range(len(samples.ids))], dtype=np.uint64)
+    except Exception:  # code of a plug-in; what can't be read is reported when it is measured
+        return None
 
 
 def _check(dataset: Dataset, split: str, samples: Samples) -> None:

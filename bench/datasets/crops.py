@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.datasets import Samples
-from bench.errors import BenchError
+from bench.errors import BenchError, RunError
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode
@@ -15,11 +15,13 @@ from bench.records import Array, Crop
 
 @dataclass
 class CropSource:
-    """Gives the crop of any sample. May be copied to worker processes."""
+    """Gives the crop of any sample, as it was when its split was opened. May be copied to worker processes."""
 
     samples: Samples
     crop: Crop
     cache: CropFile | None = None
+    stamps: Array | None = None
+    """(n,) uint64: the samples' stamps when their split was opened; None takes those of the moment."""
 
     def get(self, index: int) -> Array:
         """(size, size, 3) uint8."""
@@ -35,7 +37,7 @@ class CropSource:
             images_NHWC: (n, size, size, 3) uint8, contiguous; written.
 
         Raises:
-            RunError: a sample does not decode.
+            RunError: a sample does not decode, or is another one than was planned.
         """
         for index, image_HWC in zip(indices, images_NHWC, strict=True):
             self._fill(int(index), image_HWC)
@@ -45,7 +47,7 @@ class CropSource:
         if self.cache is None:
             return False
         try:
-            return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+            return all(self.cache.holds(int(index), self._stamp(int(index))) for index in indices)
         except BenchError:  # a sample that has gone is reported when it is read
             return False
 
@@ -53,10 +55,13 @@ class CropSource:
         if self.cache is None:
             image_HWC[:] = self._make(index)
             return
-        stamp = self.samples.stamp(index)
+        stamp = self._stamp(index)
         if not self.cache.read(index, stamp, image_HWC):
             image_HWC[:] = self._make(index)
             self.cache.put(index, stamp, image_HWC)
+
+    def _stamp(self, index: int) -> int:
+        return self.samples.stamp(index) if self.stamps is None else int(self.stamps[index])
 
     def original_shape(self, index: int) -> tuple[int, int]:
         """(height, width) of the sample before it is cropped.
@@ -74,7 +79,10 @@ class CropSource:
         """The sample as it is, (h, w, 3) uint8.
 
         Raises:
-            RunError: it does not decode.
+            RunError: it does not decode, or is another one than was planned.
         """
+        stamp = self._stamp(index)
         data = self.samples.read(index)
+        if self.samples.stamp(index) != stamp:
+            raise RunError(f"{self.samples.ids[index]} has changed since this run began; run again.")
         return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data

@@ -116,7 +116,7 @@ class Workbench:
                 self.progress.note(f"{dataset}: its crops would be over cache_budget_gb; they are not kept.")
             else:
                 self._files.callback(crops.close)
-        return Part(opened, indices, CropSource(opened.samples, self.crop, crops))
+        return Part(opened, indices, CropSource(opened.samples, self.crop, crops, opened.stamps))
 
     def warn_of_small_images(self, part: Part) -> None:
         """A checkpoint of small images whose entry leaves out its size gives a plausible number, and a wrong one."""

@@ -148,13 +148,13 @@ def _source(
 ) -> Iterator[CropSource]:
     """Gives the crops; kept between calls where the settings have a cache, which runs of the suite share."""
     if settings.cache is None:
-        yield CropSource(opened.samples, crop)
+        yield CropSource(opened.samples, crop, stamps=opened.stamps)
         return
     kept = CropCache(settings.cache, settings.cache_budget).open(opened.dataset.name, opened.fingerprint, crop, count)
     if kept is None:
         progress.note(f"{opened.dataset.name}: its crops would be over cache_budget_gb; they are not kept.")
     try:
-        yield CropSource(opened.samples, crop, kept)
+        yield CropSource(opened.samples, crop, kept, opened.stamps)
     finally:
         if kept is not None:
             kept.close()
