@@ -135,8 +135,8 @@ def list_cache(settings: Settings) -> "pd.DataFrame":
     """Kept crops, then features, the least recently used first.
 
     Returns:
-        A row a folder or file: dataset, crop (`features` of those), bytes on disk, used (when a run last read it,
-        seconds since the epoch) and name.
+        A row a folder or file: dataset, crop (`features` of those, `features, in part` of what was stopped), bytes on
+        disk, used (when a run last read it, seconds since the epoch) and name.
 
     Raises:
         BenchError: the settings have no cache.
@@ -145,7 +145,10 @@ def list_cache(settings: Settings) -> "pd.DataFrame":
 
     crops, features = _caches(settings)
     rows = [(entry.dataset, entry.crop, entry.bytes, entry.used, entry.folder.name) for entry in crops.entries()]
-    rows += [(entry.dataset, "features", entry.bytes, entry.used, entry.path.name) for entry in features.entries()]
+    rows += [
+        (entry.dataset, "features" if entry.whole else "features, in part", entry.bytes, entry.used, entry.name)
+        for entry in features.entries()
+    ]
     return pd.DataFrame(rows, columns=["dataset", "crop", "bytes", "used", "name"])
 
 

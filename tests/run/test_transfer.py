@@ -131,7 +131,8 @@ def test_one_pass_over_the_images_serves_all_checkpoints(shades, tmp_path, monke
     monkeypatch.setattr(Pictures, "read", lambda self, index: read.append(index) or original(self, index))
     names = ("digits-resnet", "digits-resnet-sam", "digits-vit")
     assert run(suite_of("knn", data), tmp_path, *names).ok
-    assert len(read) == 180 + 2  # and one of each split, to see how large its images are
+    # Once to tell them from others of their size, and one of each split to see how large its images are.
+    assert len(read) == 180 + 180 + 2
 
 
 @pytest.mark.parametrize("change", ["crop", "token", "weights", "split", "test images"])
