@@ -34,7 +34,7 @@ class Samples(Protocol):
         ...
 
     def stamp(self, index: int) -> int:
-        """A number that changes when the sample's bytes do; 64 bits. Guards the crop cache."""
+        """A number that changes when the sample's bytes do; 64 bits. A run is held to it, and so is the crop cache."""
         ...
 
 

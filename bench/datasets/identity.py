@@ -120,7 +120,7 @@ def _digest(data: Array | bytes | None) -> bytes:
 def _recall(path: Path, stamps: Array, digests: Array) -> Array:
     """Fill in the digests that are remembered of images with these stamps; the indices of the others."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as kept, np.load(kept, allow_pickle=False) as file:
             known_stamps, known_digests = file["stamps"], file["digests"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none, or damaged ones
         return np.arange(len(stamps))
