@@ -119,6 +119,8 @@ class Checkpoint:
     weights: str = ""
     """A file (safetensors, a state dict in torch's format, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an
     https address; what is fetched is kept."""
+    state_dict: str = ""
+    """Where in a file of several state dicts the weights stand, such as `model_ema`; empty where there is one."""
     weights_digest: str = ""
     """SHA-256 of the weights; where given, other weights under this name are an error."""
     family: str = "other"

@@ -6,12 +6,13 @@ torch: plans are made without it.
 
 import functools
 import importlib
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.checkpoints.fetch import checked_digest, locate
+from bench.checkpoints.fetch import check_digest, checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
-from bench.checkpoints.weights import read_weights
+from bench.checkpoints.weights import forget_digests, read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
 from bench.records import Checkpoint, digest
 from bench.text import some
@@ -19,8 +20,6 @@ from bench.text import some
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-"""Arrays that a message names before it only counts them."""
 
 
 def model_digest(checkpoint: Checkpoint) -> str:
@@ -30,9 +29,14 @@ def model_digest(checkpoint: Checkpoint) -> str:
         AbsentError: the weights lie elsewhere and are not on this machine yet.
         BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
     """
+    return _model_digest(checkpoint, checked_digest(checkpoint))
+
+
+def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
     return digest(
         {
-            "weights": checked_digest(checkpoint),
+            "weights": weights,
+            **({"state_dict": checkpoint.state_dict} if checkpoint.state_dict else {}),
             "arch": checkpoint.arch,
             "builder": checkpoint.builder,
             "arch_args": dict(checkpoint.arch_args),
@@ -46,7 +50,9 @@ def model_digest(checkpoint: Checkpoint) -> str:
     )
 
 
-def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
+def load(
+    checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None, planned: str = ""
+) -> "nn.Module":
     """Build a checkpoint's architecture and fill it with its weights.
 
     Args:
@@ -54,30 +60,33 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
         device: where the module shall run.
         input_size: side of the images, pixels, where it is not the checkpoint's own. Position embeddings are
             interpolated by timm (`set_input_size`).
+        planned: the model digest that it must have, by the bytes that are loaded; empty where any will do.
 
     Returns:
         A module in eval mode, fp32, without gradients, from images (N, 3, H, W) in [0, 1] to logits (N, K).
         The bare model, which takes normalised images, is its attribute `model`; `macs` are those of one image.
 
     Raises:
-        BenchError: the entry, the file and the architecture don't go together; the message says where.
+        BenchError: the entry, the file and the architecture don't go together; the message says where. Or it is
+            another model than the one that was planned.
     """
-    import torch
+    path = locate(checkpoint)
 
-    checked_digest(checkpoint)
-    with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
-        model = _build(checkpoint)
-    _fill(model, read_weights(locate(checkpoint)), checkpoint)
+    def check(weights: str) -> None:
+        check_digest(checkpoint, weights, path)
+        if planned and _model_digest(checkpoint, weights) != planned:
+            forget_digests()
+            raise BenchError("its weights have changed since this run was planned; run the same command again.")
+
+    arrays = read_weights(path, checkpoint.state_dict, check)
+    model = _build(checkpoint)
+    _fill(model, arrays, checkpoint)
     return _assemble(model, checkpoint, device, input_size)
 
 
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
     """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        model = _build(checkpoint)
-    return _assemble(model, checkpoint, device, input_size)
+    return _assemble(_build(checkpoint), checkpoint, device, input_size)
 
 
 def _assemble(
@@ -123,12 +132,14 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
 
 def _build(checkpoint: Checkpoint) -> "nn.Module":
     """The architecture with values that don't count."""
+    import torch
     from torch import nn
 
     make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
     source = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
     try:
-        model = make(**arguments)
+        with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
+            model = make(**arguments)
     except BenchError:
         raise
     except Exception as error:
@@ -141,7 +152,23 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
             f"checkpoint {checkpoint.name!r}: {source} must return a torch module, "
             f"not a value of type {type(model).__name__}."
         )
+    _check_new(model, checkpoint)
     return model
+
+
+_built: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+"""The parts with weights of their own of every model that was built and is still held by somebody."""
+
+
+def _check_new(model: "nn.Module", checkpoint: Checkpoint) -> None:
+    """A model that a builder gives twice would hold the weights of the second checkpoint in both."""
+    parts = {part for part in model.modules() if part._parameters or part._buffers}
+    if not parts.isdisjoint(_built):
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.builder or checkpoint.arch} gives a module, or a part of one, "
+            "that it gave before and that may be in use; it must build a new one at each call."
+        )
+    _built.update(parts)
 
 
 def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:

@@ -194,6 +194,7 @@ _KEYS = {
         Params,
     ),
     "weights": _Key("the path of a file or an address, in quotes", _is_text),
+    "state_dict": _Key("the key of a state dict in the weights file, in quotes", _is_text),
     "weights_digest": _Key(
         "a SHA-256 of 64 hexadecimal digits, in quotes",
         lambda v: isinstance(v, str) and re.fullmatch("[0-9a-fA-F]{64}", v) is not None,

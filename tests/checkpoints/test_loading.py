@@ -285,6 +285,38 @@ def test_other_weights_under_a_known_digest_are_refused(built: Checkpoint) -> No
             use()
 
 
+def test_another_model_than_the_planned_one_is_refused(built: Checkpoint) -> None:
+    planned = model_digest(built)
+    load(built, "cpu", planned=planned)
+    changed = with_arrays(built, **{"5__bias": torch.ones(3)})
+    with pytest.raises(BenchError, match="its weights have changed since this run was planned; run the same command"):
+        load(changed, "cpu", planned=planned)
+
+
+SHARED = small()
+
+
+def shared() -> nn.Module:
+    return SHARED
+
+
+def wrapped() -> nn.Module:
+    return nn.Sequential(SHARED, nn.Softmax(1))
+
+
+@pytest.mark.parametrize("builder", ["shared", "wrapped"])
+def test_a_builder_that_gives_the_same_module_again_is_refused(built: Checkpoint, tmp_path: Path, builder: str) -> None:
+    made = {"shared": shared, "wrapped": wrapped}[builder]()
+    entry = saved(tmp_path / "s", made.state_dict(), builder=f"{BUILDERS}:{builder}")
+    from bench.checkpoints import loading
+
+    loading._built.clear()
+    first = load(entry, "cpu")
+    with pytest.raises(BenchError, match=rf"{builder} gives a module, or a part of one, that it gave before and"):
+        load(replace(entry, name="second"), "cpu")
+    del first
+
+
 def test_a_checkpoint_without_weights_is_refused(built: Checkpoint) -> None:
     with pytest.raises(BenchError, match="'mine' names no weights file"):
         model_digest(replace(built, weights=""))
@@ -296,6 +328,7 @@ def test_the_digest_covers_what_decides_the_logits_and_nothing_else(built: Check
     changes: list[dict[str, Any]] = [
         {"weights": with_arrays(built, **{"5__bias": torch.ones(3)}).weights},
         {"arch": "x"},
+        {"state_dict": "model_ema"},
         {"builder": "x:y"},
         {"arch_args": Params(a=1)},
         {"class_space": ClassSpace(name="trio", classes=("a", "b", "d"))},

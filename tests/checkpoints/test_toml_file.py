@@ -14,6 +14,7 @@ FULL = """
 arch = "vit_tiny_patch16_224"
 arch_args = { embed_dim = 96, img_size = 32, qk_norm = true }
 weights = "my_vit.safetensors"
+state_dict = "model_ema"
 weights_digest = "ABCDEFabcdef0123456789abcdef0123456789abcdef0123456789abcdef0123"
 dataset = "digits"
 input_size = 32
@@ -57,6 +58,7 @@ def test_every_key_reaches_the_checkpoint(tmp_path: Path) -> None:
         arch="vit_tiny_patch16_224",
         arch_args=Params(embed_dim=96, img_size=32, qk_norm=True),
         weights=str(tmp_path / "my_vit.safetensors"),
+        state_dict="model_ema",
         weights_digest="abcdefabcdef0123456789abcdef0123456789abcdef0123456789abcdef0123",
         family="vit",
         sam="gsam",
