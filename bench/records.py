@@ -144,6 +144,8 @@ class Checkpoint:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted per channel from images in [0, 1]."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    assumed: str = ""
+    """What its entry left out, with the values that it got and where they are from, in words; else empty."""
 
     @property
     def crop(self) -> Crop:

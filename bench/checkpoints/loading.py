@@ -4,10 +4,12 @@ Legend: N images, height H and width W in pixels, K classes. Importing this, and
 torch: plans are made without it.
 """
 
+import contextlib
 import functools
 import importlib
+import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.checkpoints.fetch import check_digest, checked_digest, locate
@@ -165,8 +167,8 @@ def _check_new(model: "nn.Module", checkpoint: Checkpoint) -> None:
     parts = {part for part in model.modules() if part._parameters or part._buffers}
     if not parts.isdisjoint(_built):
         raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {checkpoint.builder or checkpoint.arch} gives a module, or a part of one, "
-            "that it gave before and that may be in use; it must build a new one at each call."
+            f"checkpoint {checkpoint.name!r}: {checkpoint.builder or checkpoint.arch} gives a module, or a part of "
+            "one, that it gave before and that may be in use; it must build a new one at each call."
         )
     _built.update(parts)
 
@@ -289,7 +291,7 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
 
     image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), _unfused(), FlopCounterMode(display=False) as counter:
             logits_NK = module(image_NCHW)
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
@@ -309,6 +311,26 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
             "Correct its class space or its architecture."
         )
     return int(counter.get_total_flops()) // 2
+
+
+_fusing = threading.Lock()
+"""Torch's switches are one for all threads: held while they are set for a count."""
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """With attention as products of matrices, which are counted; torch has no count of what some devices fuse it to."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with _fusing:
+        fast_path = torch.backends.mha.get_fastpath_enabled()  # of nn.MultiheadAttention and nn.TransformerEncoder
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:

@@ -38,7 +38,8 @@ def select(path: Path, content: object, name: str = "") -> "dict[str, torch.Tens
     for key, array in state.items():
         if not isinstance(key, str) or not _is_array(array):
             raise BenchError(
-                f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} under {key!r}; {ADVICE}."
+                f"a state dict (arrays by name) was wanted, but {path} holds {_describe(array)} under {key!r}; "
+                f"{ADVICE}."
             )
     return dict(state)
 
@@ -80,8 +81,9 @@ def _only(path: Path, content: object) -> object:
     names = _alternatives(content)
     if not names or names == wrapped[:1]:
         return content[wrapped[0]] if wrapped else content
+    what = "several state dicts" if len(names) > 1 else "its arrays under a key"
     raise BenchError(
-        f"{path} holds {'several state dicts' if len(names) > 1 else 'its arrays under a key'} ({some(names, most=8)}); "
+        f"{path} holds {what} ({some(names, most=8)}); "
         f'say in the entry which is meant, as in state_dict = "{names[-1]}".'
     )
 

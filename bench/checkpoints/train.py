@@ -111,6 +111,7 @@ weights = "{weights.name}"
 dataset = "{recipe.dataset}"
 input_size = {IMAGE_SIZE}
 crop_ratio = 1.0
+interpolation = "bicubic"
 mean = {list(MEAN)}
 std = {list(STD)}
 family = "{recipe.architecture}"
