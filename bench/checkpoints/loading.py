@@ -16,6 +16,7 @@ from bench.checkpoints.fetch import check_digest, checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import forget_digests, read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Checkpoint, digest
 from bench.text import some
 
@@ -52,6 +53,7 @@ def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
     )
 
 
+@torch_defaults()
 def load(
     checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None, planned: str = ""
 ) -> "nn.Module":
@@ -86,6 +88,7 @@ def load(
     return _assemble(model, checkpoint, device, input_size)
 
 
+@torch_defaults()
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
     """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
     return _assemble(_build(checkpoint), checkpoint, device, input_size)

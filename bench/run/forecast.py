@@ -12,6 +12,7 @@ from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError
+from bench.machine.torch_defaults import torch_defaults
 from bench.measure import measures
 from bench.measure.classify import Classify
 from bench.records import Cell, Condition, Data, ImageSet, Settings
@@ -56,6 +57,7 @@ class Forecast:
         return max(device, crops) if self.beside and self.workers else device + crops
 
 
+@torch_defaults()
 def forecast(planned: Plan, note: Callable[[str], None]) -> Forecast:
     """Time a few images of every set and through every model of a plan.
 
