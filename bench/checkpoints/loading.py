@@ -231,15 +231,54 @@ def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: 
         except ValueError as error:
             raise _misfit(checkpoint, str(error)) from None
     own = model.state_dict()
+    arrays = _with_ties(own, arrays, checkpoint)
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
     if missing or extra:
         parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unused {some(extra)}"] * bool(extra)
         raise _misfit(checkpoint, " and ".join(parts))
     _check_shapes(own, arrays, checkpoint)
     for name, array in arrays.items():
-        if array.is_floating_point() != own[name].is_floating_point():
+        if _kind(array) != _kind(own[name]):
             raise _misfit(checkpoint, f"holds {name} as {array.dtype}, not {own[name].dtype}")
-    model.load_state_dict(dict(arrays))
+    try:
+        model.load_state_dict(dict(arrays))
+    except RuntimeError as error:  # of a type that torch can store and not convert
+        raise _misfit(checkpoint, f"can't be copied ({one_line(error)})") from None
+    _check_finite(model, checkpoint)
+
+
+def _with_ties(
+    own: "Mapping[str, torch.Tensor]", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint
+) -> "Mapping[str, torch.Tensor]":
+    """The arrays, under every name that the model has for one: safetensors keeps such an array under a single name."""
+    names: dict[object, list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            names.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    whole = dict(arrays)
+    for tied in names.values():
+        there = [name for name in tied if name in arrays]
+        for name in there[1:]:
+            if not arrays[name].equal(arrays[there[0]]):
+                raise _misfit(checkpoint, f"holds {there[0]} and {name}, which are one array in the model, differently")
+        if there:
+            whole |= {name: arrays[there[0]] for name in tied if name not in arrays}
+    return whole
+
+
+def _kind(tensor: "torch.Tensor") -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _check_finite(model: "nn.Module", checkpoint: Checkpoint) -> None:
+    """No NaN, and no infinity in what was learnt; a buffer may be a mask of infinities."""
+    wrong = [name for name, tensor in model.named_parameters() if not tensor.isfinite().all()]
+    wrong += [name for name, tensor in model.named_buffers() if tensor.isnan().any()]
+    if wrong:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} holds NaN or infinite numbers in {some(wrong)}; its "
+            "training diverged, or its numbers are too large for fp32: name other weights."
+        )
 
 
 def _check_shapes(

@@ -51,8 +51,9 @@ SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 def state() -> tuple[object, ...]:
     return (
         torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled(),
-        torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,
+        torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"),
+        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
     )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ CLEAN = Condition(data=Data(dataset="digits"))
 CONDITIONS = (
     CLEAN,
     *(replace(CLEAN, images=Images(perturbation=Perturbation(corruption=name, severity=3))) for name in CORRUPTIONS),
-    replace(CLEAN, measure=Measurement(name="attack", params=Params(attack="pgd", linf=8.0, steps=2, restarts=1))),
+    replace(CLEAN, measure=Measurement(name="pgd", params=Params(norm="linf", grid="8/255", steps=2))),
 )
 
 
