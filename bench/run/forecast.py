@@ -204,7 +204,7 @@ def _seconds_an_image(module: torch.nn.Module, size: int, measurement: Measureme
 def _fastest(work: Callable[[], None]) -> float:
     """Seconds of the fastest of a few rounds; of the only one, where it is long."""
     rounds: list[float] = []
-    while len(rounds) < _ROUNDS and max(rounds, default=0.0) < _LONG:
+    while not rounds or (len(rounds) < _ROUNDS and max(rounds) < _LONG):
         start = time.perf_counter()
         work()
         rounds.append(time.perf_counter() - start)

@@ -80,12 +80,8 @@ def test_weights_to_fetch_are_counted_once_an_address(tmp_path, monkeypatch):
         for name, file in (("a", "one"), ("b", "one"), ("c", "two"))
     ]
     found, _ = noted(plan(tmp_path, [*away, VITS[1]], ["digits"]))
-    parameters = sum(array.nbytes for array in api_module(VITS[0]).state_dict().values())
-    assert found.fetch_bytes == 2 * parameters
-
-
-def api_module(entry):
-    return module.load_untrained(entry, "cpu")
+    arrays = module.load_untrained(VITS[0], "cpu").state_dict()
+    assert found.fetch_bytes == 2 * sum(array.nbytes for array in arrays.values())
 
 
 def test_the_plan_says_how_much_is_to_be_fetched(tmp_path, monkeypatch, capsys, scratch_registries):
