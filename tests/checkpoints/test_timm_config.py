@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_data_config
 
+from bench import api
 from bench.checkpoints import timm_config
 from bench.checkpoints.loading import load
 from bench.checkpoints.toml_file import read_registry
@@ -116,3 +117,16 @@ def test_a_damaged_answer_is_asked_for_anew(tmp_path: Path, kept: str) -> None:
 def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the place of the folder")
     assert read(tmp_path, "resnet50").input_size == 288
+
+
+@pytest.mark.usefixtures("scratch_registries")
+def test_plans_and_listings_say_what_was_assumed(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        '[mine]\narch = "digits_vit"\nweights = "w"\ndataset = "digits"\ninput_size = 32\n'
+    )
+    [entry] = api.register_file(tmp_path / "mine.toml")
+    rows = {row["name"]: row["left out of the entry"] for row in api.listing("checkpoints")}
+    assert rows["mine"] == entry.assumed
+    assert rows["digits-vit"] == ""
+    settings = api.configure(store=tmp_path / "store", cache="off", limit=3).settings
+    assert f"mine: {entry.assumed}" in api.plan(api.select_suites(["digits"]), [entry], settings).notes
