@@ -90,13 +90,17 @@ def read_weights(
 
 
 def _read(path: Path) -> bytes:
-    size_in_bytes = _check_file(path).st_size
-    if size_in_bytes > physical_memory():
-        raise BenchError(
-            f"weights file {path} has {size(size_in_bytes)}, more than the memory of this machine; name the right file."
-        )
+    _check_room(path, _check_file(path).st_size)
     with _opened(path) as file:
         return file.read()
+
+
+def _check_room(path: Path, count: int) -> None:
+    """A sparse file, or zeros that were compressed, may have any number of bytes."""
+    if count > physical_memory():
+        raise BenchError(
+            f"weights file {path} has {size(count)}, more than the memory of this machine; name the right file."
+        )
 
 
 @contextmanager
@@ -169,8 +173,10 @@ def _read_zip(path: Path, content: bytes, state_dict: str) -> "dict[str, torch.T
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.namelist()
+            unpacked = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError):
         raise RunError(f"weights file {path} (a zip archive) {_CUT}; {_AGAIN}.") from None
+    _check_room(path, unpacked)
     if is_npz(members):
         return read_npz(path, content, state_dict)
     names = {member.split("/")[-1] for member in members}

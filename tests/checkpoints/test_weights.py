@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bench.checkpoints import weights
 from bench.checkpoints.weights import read_weights, weights_digest
 from bench.errors import BenchError, RunError
 
@@ -240,6 +241,15 @@ def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**42)  # takes no room on the disk
     with pytest.raises(BenchError, match=r"w has 4\.0 TiB, more than the memory of this machine"):
         read_weights(tmp_path / "w")
+
+
+def test_a_file_that_unpacks_to_more_than_the_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "w.npz", kernel=np.zeros(10_000))
+    monkeypatch.setattr(weights, "physical_memory", lambda: 10_000)
+    with pytest.raises(BenchError, match=r"w\.npz has 78\.2 KiB, more than the memory of this machine"):
+        read_weights(tmp_path / "w.npz")
 
 
 def test_the_digest_is_that_of_the_file_now(tmp_path: Path) -> None:
