@@ -33,7 +33,8 @@ def torch_defaults() -> Iterator[None]:
             stack, lambda how: torch.use_deterministic_algorithms(how[0], warn_only=how[1]), deterministic, (False,) * 2
         )
         _set(stack, lambda on: setattr(torch.backends.cudnn, "benchmark", on), torch.backends.cudnn.benchmark, False)
-        for products in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv):
+        cpu: Any = torch.backends.mkldnn  # its types lack what it has
+        for products in (torch.backends.cuda.matmul, cpu.matmul, cpu.conv):
             _keep_fp32(stack, products)
         yield
 
