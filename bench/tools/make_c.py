@@ -35,6 +35,7 @@ from bench.images import VERSION
 from bench.images.cache import CropCache
 from bench.machine import files
 from bench.machine.processes import in_processes
+from bench.machine.torch_defaults import torch_defaults
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.run.prepare import perturb
@@ -298,6 +299,7 @@ class _Writer:
                 self._save(image_HWC, perturbation.jpeg_quality, folder / str(ids[index]))
         return len(missing)
 
+    @torch_defaults()
     def _corrupted(self, indices: Array, perturbation: Perturbation) -> Array:
         import torch
 
