@@ -87,6 +87,8 @@ def import_rows(
     columns = _columns(_matched(frame, ids, path), labels, opened.dataset.class_space, condition)
     if store.has(cell.key):
         _check_same(store, cell, columns)
+        # An import of an older version that was killed may have stored the cell alone.
+        store.record_checkpoint(cell.model_digest, checkpoint)
         return Imported(cell=cell, columns=tuple(columns), fresh=False)
     store.prepare()
     store.log(
@@ -100,8 +102,9 @@ def import_rows(
             "sha256": sha256,
         }
     )
-    fresh = store.write(cell, ids, labels, columns)
+    # The cell last: killed in between, an import leaves a checkpoint without cells, which no table shows.
     store.record_checkpoint(cell.model_digest, checkpoint)
+    fresh = store.write(cell, ids, labels, columns)
     return Imported(cell=cell, columns=tuple(columns), fresh=fresh)
 
 
