@@ -112,7 +112,11 @@ def test_a_column_is_held_against_others_only_where_these_are_there():
 
 
 def test_columns_of_a_measures_own_are_left_to_it():
-    columns = {"pixels": np.zeros((3, 4), np.uint8), "note": np.array(["a", "b", ""], object), "depth": np.full(3, np.nan)}
+    columns = {
+        "pixels": np.zeros((3, 4), np.uint8),
+        "note": np.array(["a", "b", ""], object),
+        "depth": np.full(3, np.nan),
+    }
     contract.check(columns, np.zeros(3, np.int64), 2)
 
 

@@ -159,10 +159,6 @@ WRONG = {
         rows(**{"prediction": PREDICTIONS, "Prediction": PREDICTIONS}),
         "has the columns prediction, Prediction twice; leave one of each",
     ),
-    "rows that are longer than their heading": (
-        rows(prediction=PREDICTIONS).assign(id=[f'{i}",1,"' for i in SAMPLES.ids]),
-        "cannot be read as CSV",
-    ),
     "no prediction": (rows(guess=PREDICTIONS), "has the columns id, guess; wanted are id, and prediction"),
     "no rows": (rows(prediction=PREDICTIONS)[:0], "has no rows"),
     "too few logits": (rows(**{f"logit_{k}": LOGITS[:, k] for k in range(9)}), "9 columns of logits"),
@@ -206,6 +202,14 @@ def test_a_column_that_stands_twice_in_a_file_is_refused(folder, capsys, name, c
     assert column in said
     assert said.count("\n") == 1
     assert not list(folder.glob("runs/cells/*/*"))
+
+
+def test_rows_that_are_longer_than_the_heading_are_refused(folder, capsys):
+    """pandas would take their first value for a row's name, and each other value for that of the next column."""
+    lines = [f"{i},{prediction},{prediction}" for i, prediction in zip(SAMPLES.ids, PREDICTIONS, strict=True)]
+    (folder / "rows.csv").write_text("\n".join(["id,prediction", *lines]))
+    assert main(["import", "rows.csv", "--suite", "digits", "--checkpoint", "mine"]) == 2
+    assert "cannot be read as CSV or Parquet" in capsys.readouterr().err
 
 
 def test_columns_without_a_name_are_passed_over(folder):
