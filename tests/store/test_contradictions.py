@@ -112,7 +112,7 @@ def test_labels_of_another_order_contradict_what_was_right(stored):
 
 def test_cells_of_older_versions_which_know_no_number_of_classes_are_read(stored):
     store, cell = stored
-    labels, columns = columns_of(cell.n)
+    _, columns = columns_of(cell.n)
     rewrite(store, cell, columns)
     path = store._cell_path(cell.key)
     table = pq.read_table(path, partitioning=None)
