@@ -83,8 +83,10 @@ def test_a_cell_of_a_newer_format_is_no_damage(store, capsys):
 
 
 def test_files_that_the_store_did_not_write_are_not_looked_at(store, tmp_path, capsys):
-    foreign = ["mine.parquet", "cells/mine.parquet", "cells/ab/notes.parquet", "samples/table.parquet",
-               "data/x.parquet", "checkpoints/notes.json", f"other/{'0' * 32}.parquet", "damaged/old.parquet"]  # fmt: skip
+    foreign = [
+        "mine.parquet", "data/x.parquet", "cells/mine.parquet", "cells/ab/notes.parquet", "samples/table.parquet",
+        "checkpoints/notes.json", f"other/{'0' * 32}.parquet", "damaged/old.parquet",
+    ]  # fmt: skip
     for name in foreign:
         (store.root / name).parent.mkdir(exist_ok=True)
         (store.root / name).write_text("not ours")
