@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.store import DamagedCellError, Store, UnreadableError
 from bench.store.footers import NAME
 from bench.store.log import read_lines
-from bench.store.reading import listed
+from bench.store.reading import listed, reading
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,13 +74,13 @@ def _files(store: Store) -> Iterator[Path]:
     yield from store._checkpoint_files()
     folders = [store.root / "samples"]
     cells = store.root / "cells"
-    folders += [cells / name for name in listed(cells) if (cells / name).is_dir()]
+    with reading(store.root, cells):
+        folders += [cells / name for name in listed(cells) if (cells / name).is_dir()]
     for folder in folders:
         for path in (folder / name for name in listed(folder)):
             if path.suffix == ".parquet" and NAME.fullmatch(path.stem):
                 yield path
-    if (store.root / "log.jsonl").exists():
-        yield store.root / "log.jsonl"
+    yield store.root / "log.jsonl"
 
 
 def _check(store: Store, path: Path) -> None:
