@@ -322,6 +322,8 @@ class Cell:
     numerics: Numerics
     made_here: bool = False
     """Whether stored corrupted images are a copy that `bench data make-c` generated."""
+    classes: int | None = None
+    """Of the data: labels and predictions are less than this; None where nobody knows. No part of the key."""
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from bench.metrics.paired import (
 )
 from bench.metrics.stats import clustered_standard_error, normal_interval
 from bench.records import Array, Estimate
-from bench.store import DamagedCellError
+from bench.store import StoreFileError
 from bench.suite import Score
 
 
@@ -84,7 +84,7 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
     sides = [side.outcomes(score) for side in (before, after)]
     try:
         estimates = [score.metric.function(*outcomes) for outcomes in sides]
-    except DamagedCellError:
+    except StoreFileError:
         raise
     except BenchError:  # as in the leaderboard, which notes it
         return None

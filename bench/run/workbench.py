@@ -167,7 +167,15 @@ class Workbench:
     def write(
         self, cell: Cell, part: Part, columns: Mapping[str, Array], seconds: float, cost: Mapping[str, object]
     ) -> None:
-        """Store an outcome, and log how it came to be; `cost` is as `cost_of` gives it, or empty."""
+        """Store an outcome, and log how it came to be; `cost` is as `cost_of` gives it, or empty.
+
+        Rows that contradict themselves are the cell's own fault: it fails, and stops nobody else.
+        """
+        try:
+            self.store.check(cell, part.ids, part.labels, columns)
+        except RunError as error:
+            self.fail([cell], str(error), left=0)
+            return
         # The log first: killed in between, a run leaves a line too many rather than a cell of unknown origin.
         self.store.log(
             {
