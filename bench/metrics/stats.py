@@ -6,7 +6,7 @@ as an image can be: the chance that the weighted mean exceeds t is the p-value t
 2005, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable";
 Learned-Miller & Thomas 2019, arXiv 1905.06208). Of zeros and ones that makes the interval of Clopper & Pearson 1934, of
 changes by -1, 0 and 1 McNemar's exact test; of other values it takes the spread that they have. Of zeros and ones it is
-proven, and of all bounded values conjectured, that it errs at most as often as it says: `benchmarks/coverage.py` looks.
+proven, and of all bounded values conjectured, that it errs at most as often as it says: `benchmarks/intervals.py` looks.
 Shapes: N images, U different ones.
 """
 

@@ -30,7 +30,7 @@ from bench.metrics.classification import (
 from bench.metrics.paired import in_difference
 from bench.metrics.robustness import ROBUST_AREA
 from bench.metrics.shift import MCE, RELATIVE_DROP, RELATIVE_MCE
-from bench.metrics.stats import of_mean
+from bench.metrics.stats import Confidence, OfSum, of_mean
 from bench.records import Array, Outcome
 
 COUNTS = (20, 50, 100, 200, 500, 2000)
@@ -261,7 +261,7 @@ def held(kind: Kind, images: Images, accuracy: float, repeats: int) -> tuple[lis
 def _holds(metric: Metric, outcomes: Sequence[Outcome], parts: ByImage | None, truth: float) -> Iterator[bool]:
     # Where the score is a mean, the truth is in the interval where its p is not below 0.05, which takes less time.
     if isinstance(parts, Parts) and parts.score is None and np.isfinite(parts.ends).all() and metric != MEAN_PER_CLASS:
-        yield of_mean(parts.values_NC[:, 0], *parts.ends).p(truth) >= 0.05
+        yield _stands(of_mean(parts.values_NC[:, 0], *parts.ends), truth)
         return
     estimate = metric.function(*outcomes)
     if estimate.ci_low is not None and estimate.ci_high is not None:
@@ -272,9 +272,17 @@ def _paired(kind: Kind, first: ByImage | None, second: ByImage | None, truth: fl
     if not kind.paired:
         return
     try:
-        yield in_difference(first, second, kind.name).p(truth) >= 0.05
+        yield _stands(in_difference(first, second, kind.name), truth)
     except BenchError:  # too few images
         return
+
+
+def _stands(confidence: Confidence, truth: float) -> bool:
+    """Whether the truth is in the 95% interval."""
+    if isinstance(confidence, OfSum):
+        low, high = confidence.interval()
+        return low <= truth <= high
+    return min(confidence.p_at_least(truth), confidence.p_at_most(truth)) >= 0.025
 
 
 def width(kind: Kind, images: Images, repeats: int) -> tuple[float, float]:
