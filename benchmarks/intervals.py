@@ -109,8 +109,7 @@ def _other(images: Images, accuracy: float) -> float:
 
 def _both(images: Images, accuracy: float, make: Callable[[Array, float], tuple[Sequence[Outcome], float]]) -> Draw:
     first, second = (
-        make(ease, its)
-        for ease, its in zip(images.ease(), (accuracy, _other(images, accuracy)), strict=True)
+        make(ease, its) for ease, its in zip(images.ease(), (accuracy, _other(images, accuracy)), strict=True)
     )
     return Draw(outcomes=(first[0], second[0]), truths=(first[1], second[1]))
 
@@ -331,7 +330,9 @@ def main() -> None:
                             shares[name, n].append(float(np.mean(each)))
             ratios = width(kind, Images(n=n, correlation=0.5, rng=rng), 20)
             widths |= dict(zip([(kind.name, n), (f"difference: {kind.name}", n)], ratios, strict=True))
-    names = [name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)]
+    names = [
+        name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)
+    ]
     names.sort(key=lambda name: name.startswith("difference"))
     table([("lowest share of intervals that hold", *(f"{n:,}" for n in arguments.images))] + [
         (name, *(f"{min(shares[name, n]):.3f}" if shares[name, n] else "none" for n in arguments.images)) for name in names

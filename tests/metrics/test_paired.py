@@ -51,9 +51,7 @@ def test_the_interval_of_changes_leaves_0_out_where_p_says_so_and_nowhere_else()
 
 @pytest.mark.parametrize("chances", [(0.02, 0.02), (0.05, 0.01), (0.2, 0.1), (0.0125, 0.0025)])
 @pytest.mark.parametrize("n", [50, 200])
-def test_the_interval_of_changes_holds_the_truth_nineteen_times_in_twenty(
-    chances: tuple[float, float], n: int
-) -> None:
+def test_the_interval_of_changes_holds_the_truth_nineteen_times_in_twenty(chances: tuple[float, float], n: int) -> None:
     truth, rng = chances[1] - chances[0], np.random.default_rng(0)
     counts, times = np.unique(rng.multinomial(n, [*chances, 1 - sum(chances)], 4000), axis=0, return_counts=True)
     held = [in_change(changes(int(c[0]), int(c[1]), n), most=1.0).p(truth) >= 0.05 for c in counts]
@@ -145,7 +143,9 @@ def test_a_score_is_linearised_as_the_delta_method_does() -> None:
     expected_N = 1 - shifted / clean - (values_N2[:, 1] - shifted / clean * values_N2[:, 0]) / clean
     assert found_N == pytest.approx(expected_N, abs=1e-6)
     assert found_N.mean() == pytest.approx(1 - shifted / clean)
-    assert most == pytest.approx(max(abs(expected_N.min()), abs(expected_N.max())), rel=1e-6)  # all four kinds are there
+    assert most == pytest.approx(
+        max(abs(expected_N.min()), abs(expected_N.max())), rel=1e-6
+    )  # all four kinds are there
 
 
 def test_a_score_that_is_not_defined_near_the_means_is_refused() -> None:
@@ -160,7 +160,10 @@ def test_independent_sets_of_images_add_up_and_their_test_and_interval_are_one()
     low, high = sure.interval()
     assert sure.value == pytest.approx(sides[1].value - sides[0].value)
     assert (sure.p(low), sure.p(high)) == (pytest.approx(0.05, rel=1e-5), pytest.approx(0.05, rel=1e-5))
-    alone = [np.subtract(*in_difference(*both, "one").interval()[::-1]) for both in zip(*(s.sets for s in sides), strict=True)]
+    alone = [
+        np.subtract(*in_difference(*both, "one").interval()[::-1])
+        for both in zip(*(s.sets for s in sides), strict=True)
+    ]
     assert high - low == pytest.approx(math.hypot(*alone) / 3, rel=0.02)
 
 
