@@ -335,7 +335,8 @@ def main() -> None:
     ]
     names.sort(key=lambda name: name.startswith("difference"))
     table([("lowest share of intervals that hold", *(f"{n:,}" for n in arguments.images))] + [
-        (name, *(f"{min(shares[name, n]):.3f}" if shares[name, n] else "none" for n in arguments.images)) for name in names
+        (name, *(f"{min(shares[name, n]):.3f}" if shares[name, n] else "none" for n in arguments.images))
+        for name in names
     ])  # fmt: skip
     print()
     table([("width beside the normal interval's", *(f"{n:,}" for n in arguments.images))] + [

@@ -6,7 +6,7 @@ as an image can be: the chance that the weighted mean exceeds t is the p-value t
 2005, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable";
 Learned-Miller & Thomas 2019, arXiv 1905.06208). Of zeros and ones that makes the interval of Clopper & Pearson 1934, of
 changes by -1, 0 and 1 McNemar's exact test; of other values it takes the spread that they have. Of zeros and ones it is
-proven, and of all bounded values conjectured, that it errs at most as often as it says: `benchmarks/intervals.py` looks.
+proven, and of all bounded values conjectured, that it errs no oftener than it says; `benchmarks/intervals.py` looks.
 Shapes: N images, U different ones.
 """
 
@@ -243,7 +243,7 @@ def _tail(values_U: Array, counts_U: Array) -> float:
 
 
 def _lowest_point(values_U: Array, counts_U: Array, poles: float) -> float:
-    """Where K(s) - poles log(s) is least from 0 up to its next pole, K = -sum(log(1 - s values)); by Newton's method."""
+    """Where K(s) - poles log(s) is least between 0 and the next pole, K = -sum(log(1 - s values)); by Newton."""
     low, high = 0.0, 1 / float(values_U.max())
     point = min(1 / math.sqrt(counts_U @ np.square(values_U)), 0.9 * high)
     for _ in range(60):
