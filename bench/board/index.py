@@ -25,7 +25,7 @@ from bench import metrics
 from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.records import Estimate, digest
-from bench.store import DamagedCellError, Store, StoredCell
+from bench.store import Store, StoredCell, StoreFileError
 from bench.suite import Score
 
 _TABLES = ("footers", "estimates")
@@ -56,7 +56,7 @@ class Index:
         """Every stored cell. Footers are read once, then kept.
 
         Raises:
-            DamagedCellError: a footer cannot be read.
+            StoreFileError: a footer is damaged or cannot be read.
         """
         if self._cells is None:
             known = self._load("SELECT key, text, crc FROM footers")
@@ -88,7 +88,7 @@ class Index:
             For each score its estimate, or why it is not defined on these outcomes.
 
         Raises:
-            DamagedCellError: an outcome cannot be read whole.
+            StoreFileError: an outcome is damaged or cannot be read.
         """
         names = [[self._score_key(suite_version, score.metric, keys) for score, keys in group] for group in groups]
         known = self._known({name for group in names for name in group})
@@ -115,7 +115,7 @@ class Index:
                 if estimate.n < 1:
                     raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
                 estimates.append(estimate)
-            except DamagedCellError:
+            except StoreFileError:
                 raise
             except BenchError as error:
                 estimates.append(error)
@@ -126,7 +126,7 @@ class Index:
 
         Raises:
             BenchError: the score is not defined on these outcomes.
-            DamagedCellError: an outcome cannot be read whole.
+            StoreFileError: an outcome is damaged or cannot be read.
         """
         [[estimate]] = self.estimates(suite_version, [[(score, keys)]])
         if isinstance(estimate, BenchError):

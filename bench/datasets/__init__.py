@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bench.datasets.identity import fingerprint as fingerprint
 from bench.datasets.readers.passed_over import PassedOver
 from bench.errors import AbsentError, BenchError, one_line
 from bench.records import Array, ClassSpace
@@ -17,7 +18,13 @@ from bench.text import some
 
 
 class Samples(Protocol):
-    """One opened split. Must be picklable: worker processes read from copies of it."""
+    """One opened split. Must be picklable: worker processes read from copies of it.
+
+    May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
+    `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
+    they were when the split was opened, to which `read` then holds; and `passed_over`, a `PassedOver`, where something
+    looks like an image of theirs and is none.
+    """
 
     ids: Array
     """(n,) text, unique, the same on every machine."""
@@ -31,10 +38,8 @@ class Samples(Protocol):
         ...
 
     def stamp(self, index: int) -> int:
-        """A number that changes when the sample's bytes do; 64 bits. Guards the crop cache."""
+        """A number that changes when the sample's bytes do; 64 bits. A run is held to it, and so is the crop cache."""
         ...
-
-    # Samples that leave out what looks like an image of theirs may have an attribute `passed_over`, a `PassedOver`.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,17 +82,6 @@ class_spaces: Registry[ClassSpace] = Registry("class space")
 """Those that have a name of their own; a user's data set or checkpoint may name one."""
 
 
-def fingerprint(samples: Samples) -> str:
-    """SHA-256 over (id, label, size in bytes) of every sample, in order; 64 hexadecimal digits.
-
-    Samples whose sizes are all alike, and whose pixels are at hand, may have an attribute `content`, a digest of these.
-    """
-    content: str = getattr(samples, "content", "")
-    rows = zip(samples.ids.tolist(), samples.labels.tolist(), samples.sizes.tolist(), strict=True)
-    text = "".join(f"{i}\0{label}\0{size}\n" for i, label, size in rows)
-    return hashlib.sha256((text + content).encode()).hexdigest()
-
-
 def subset(ids: Array, limit: int | None) -> Array:
     """Indices of the samples that a limit keeps, ascending.
 
@@ -119,6 +113,8 @@ class OpenedSplit:
     split: str
     samples: Samples
     fingerprint: str
+    stamps: Array | None
+    """(n,) uint64: of all samples as they were when the split was opened; None where one could not be told."""
 
 
 _MANY = 10
@@ -173,15 +169,21 @@ class Library:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
         try:
             samples = dataset.open(split, self.places.get(name))
+            _check(dataset, split, samples)
+            self._tell_of_passed_over(name, samples)
+            return OpenedSplit(
+                dataset=dataset,
+                split=split,
+                samples=samples,
+                stamps=_stamps(samples),
+                fingerprint=fingerprint(samples, lambda text: self._note(f"{name}: {text}")),
+            )
         except BenchError:
             raise
         except Exception as error:  # code of a plug-in
             raise BenchError(
                 f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
             ) from error
-        _check(dataset, split, samples)
-        self._tell_of_passed_over(name, samples)
-        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
 
     def _tell_of_passed_over(self, name: str, samples: Samples) -> None:
         passed: PassedOver | None = getattr(samples, "passed_over", None)
@@ -191,6 +193,17 @@ class Library:
                 f"{name}: files that look like images and are passed over: {len(passed.names):,} "
                 f"({some(passed.names)}); samples are {passed.read}."
             )
+
+
+def _stamps(samples: Samples) -> Array | None:
+    """See `OpenedSplit`."""
+    stamps: Array | None = getattr(samples, "stamps", None)
+    if stamps is not None:
+        return stamps
+    try:
+        return np.array([samples.stamp(index) for index in range(len(samples.ids))], dtype=np.uint64)
+    except Exception:  # code of a plug-in; what can't be read is reported when it is measured
+        return None
 
 
 def _check(dataset: Dataset, split: str, samples: Samples) -> None:

@@ -16,11 +16,13 @@ from bench.records import Array, Crop
 
 @dataclass
 class CropSource:
-    """Gives the crop of any sample. May be copied to worker processes."""
+    """Gives the crop of any sample, as it was when its split was opened. May be copied to worker processes."""
 
     samples: Samples
     crop: Crop
     cache: CropFile | None = None
+    stamps: Array | None = None
+    """(n,) uint64: the samples' stamps when their split was opened; None takes those of the moment."""
 
     def get(self, index: int) -> Array:
         """(size, size, 3) uint8."""
@@ -36,7 +38,7 @@ class CropSource:
             images_NHWC: (n, size, size, 3) uint8, contiguous; written.
 
         Raises:
-            RunError: a sample does not decode.
+            RunError: a sample does not decode, or is another one than was planned.
         """
         for index, image_HWC in zip(indices, images_NHWC, strict=True):
             self._fill(int(index), image_HWC)
@@ -60,6 +62,8 @@ class CropSource:
             self.cache.put(index, stamp, image_HWC)
 
     def _stamp(self, index: int) -> int:
+        if self.stamps is not None:
+            return int(self.stamps[index])
         with _faults(self.samples, index):
             return self.samples.stamp(index)
 
@@ -79,9 +83,15 @@ class CropSource:
         """The sample as it is, (h, w, 3) uint8.
 
         Raises:
-            RunError: it does not decode.
+            RunError: it does not decode, or is another one than was planned.
         """
-        return picture_of(self.samples, index)
+        stamp = self._stamp(index)
+        data = stored(self.samples, index)
+        with _faults(self.samples, index):
+            changed = self.samples.stamp(index) != stamp
+        if changed:
+            raise RunError(f"{self.samples.ids[index]} has changed since this run began; run again.")
+        return _pixels(self.samples, index, data)
 
 
 def picture_of(samples: Samples, index: int) -> Array:
@@ -90,7 +100,10 @@ def picture_of(samples: Samples, index: int) -> Array:
     Raises:
         RunError: it cannot be read, or does not decode.
     """
-    data = stored(samples, index)
+    return _pixels(samples, index, stored(samples, index))
+
+
+def _pixels(samples: Samples, index: int, data: Array | bytes) -> Array:
     return decode(data, str(samples.ids[index])) if isinstance(data, bytes) else data
 
 

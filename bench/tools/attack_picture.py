@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from bench.attacks.course import Ending, Spec
 from bench.attacks.epsilon import NORMS
 from bench.errors import BenchError, RunError, one_line
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Precision, Settings
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.tools.gallery import PictureError, read_crop
@@ -192,6 +193,7 @@ def _load(checkpoint: Checkpoint, device: str, note: Callable[[str], None]) -> "
         raise RunError(f"checkpoint {checkpoint.name!r}: loading failed: {reason}") from error
 
 
+@torch_defaults()
 def _attack(
     path: Path,
     checkpoint: Checkpoint,

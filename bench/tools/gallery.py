@@ -12,6 +12,7 @@ from bench.corruptions.builtin import GROUPS
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
 from bench.images.decode import MOST_BYTES, decode, opened
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 
@@ -114,6 +115,7 @@ def corrupted(
             yield corruption, severity, Image.fromarray(_corrupt(image_HWC, corruption, severity, seed, path))
 
 
+@torch_defaults()
 def _corrupt(image_HWC: Array, corruption: Corruption, severity: int, seed: int, path: Path) -> Array:
     import torch
 

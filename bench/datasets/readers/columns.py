@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.datasets.identity import UNCOMPRESSED
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
@@ -110,6 +111,13 @@ def binary_lengths(column: pa.ChunkedArray) -> Array:
         counted = pc.binary_length(column)
     sizes: Array = pc.fill_null(counted, 0).to_numpy().astype(np.int64)
     return sizes
+
+
+def any_uncompressed(column: pa.ChunkedArray) -> bool:
+    """Whether an image of a binary column is of a format whose files have one size whatever they show."""
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([chunk.dictionary for chunk in column.chunks], column.type.value_type)
+    return any(pc.any(pc.starts_with(column, pattern=mark)).as_py() for mark in UNCOMPRESSED)
 
 
 def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, subject: str) -> Array:

@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from bench.datasets.readers.passed_over import PassedOver, has_image_name, images_below, looks_like_image
+from bench.datasets.readers.stamps import read_planned, stamp_of
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
 from bench.text import some
@@ -16,7 +18,8 @@ from bench.text import some
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
 """Of image files; other files in a class folder are passed over, and counted if they look like images."""
 _IGNORED = ("__MACOSX", "lost+found")
-_ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / the golden ratio: spreads file sizes over 64 bits
+Found: TypeAlias = tuple[int, int]
+"""Size and stamp of a file, as they were when its split was opened."""
 
 
 class FolderSamples:
@@ -27,7 +30,7 @@ class FolderSamples:
         ids: (n,) text.
         files: paths below `root`, one a sample; None where they are the ids.
         labels: (n,) indices into the class space.
-        sizes: (n,) bytes.
+        found: (n,) size and stamp of each file, as it is now.
 
     Attributes:
         passed_over: what looks like an image of these and is none.
@@ -36,40 +39,31 @@ class FolderSamples:
     passed_over: PassedOver | None = None
 
     def __init__(
-        self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], sizes: Iterable[int]
+        self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], found: Iterable[Found]
     ) -> None:
+        sizes, stamps = zip(*found, strict=True)
         self.root = root
         self.ids: Array = _shared(np.array(ids))
         self._files: Array | None = None if files is None else np.array(files)
         self.labels: Array = np.fromiter(labels, dtype=np.int64)
-        self.sizes: Array = np.fromiter(sizes, dtype=np.int64)
+        self.sizes: Array = np.array(sizes, dtype=np.int64)
+        self.stamps: Array = np.array(stamps, dtype=np.uint64)
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
         return self.root / str((self.ids if self._files is None else self._files)[index])
 
     def read(self, index: int) -> bytes:
-        """The file's bytes.
+        """The bytes of the file that was there when the split was opened.
 
         Raises:
-            RunError: it can no longer be read.
+            RunError: it has changed since, or can no longer be read.
         """
-        try:
-            return self.path(index).read_bytes()
-        except OSError as error:
-            raise RunError(
-                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
-            ) from None
+        return read_planned(self.path(index), int(self.stamps[index]))
 
     def stamp(self, index: int) -> int:
-        """A hash of the file's size and time of change."""
-        try:
-            status = self.path(index).stat()
-        except OSError as error:
-            raise RunError(
-                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
-            ) from None
-        return (status.st_mtime_ns ^ status.st_size * _ODD) & 0xFFFFFFFFFFFFFFFF
+        """The stamp of the file that was there when the split was opened."""
+        return int(self.stamps[index])
 
 
 _id_arrays: dict[bytes, Array] = {}
@@ -119,14 +113,14 @@ def class_folders(
                 "the folder to evaluate without that class."
             )
         assert label is not None  # of _check_folders
-        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, size) for file, size in pictures]
+        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, found) for file, found in pictures]
     if broken:
         raise RunError(
             f"{root} has {len(broken):,} links to files that are not there ({some(broken)}), so this copy of {subject} "
             "is not whole: obtain what they lead to, or remove them."
         )
-    ids, files, numbers, sizes = zip(*sorted(rows), strict=True)
-    samples = FolderSamples(root, ids, None if files == ids else files, numbers, sizes)
+    ids, files, numbers, founds = zip(*sorted(rows), strict=True)
+    samples = FolderSamples(root, ids, None if files == ids else files, numbers, founds)
     if others:
         samples.passed_over = PassedOver(
             tuple(sorted(others)), f"files that lie in a class's folder itself and end in {', '.join(SUFFIXES)}"
@@ -151,8 +145,8 @@ class _Listing:
     """What a folder holds. Hidden files and folders are none of it."""
 
     folders: list[str]
-    pictures: list[tuple[str, int]]
-    """Name and size of each image file."""
+    pictures: list[tuple[str, Found]]
+    """Each image file by name."""
     others: list[str]
     """What looks like an image, and is read from a class's folder only or not at all."""
     broken: list[str]
@@ -169,7 +163,7 @@ def _listing(folder: Path, subject: str) -> _Listing:
             if entry.is_symlink() and not os.path.exists(entry.path):
                 listing.broken.append(entry.name)
             elif image and entry.is_file():
-                listing.pictures.append((entry.name, entry.stat().st_size))
+                listing.pictures.append((entry.name, found(entry.stat())))
             elif entry.is_dir():
                 listing.folders.append(entry.name)
             elif image or looks_like_image(entry):
@@ -196,3 +190,8 @@ def _check_folders(
             f"{root} is not {subject}: {len(unknown):,} of its {len(labels):,} folders ({some(unknown)}) are not named "
             f"after one of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
         )
+
+
+def found(status: os.stat_result) -> Found:
+    """Size and stamp of a file."""
+    return status.st_size, stamp_of(status)

@@ -1,6 +1,5 @@
 """Images and labels in Parquet files, as the hub stores data sets; a row group in memory at a time."""
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from bench.datasets.readers.columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    any_uncompressed,
     blobs,
     choose_column,
     class_label_names,
@@ -22,6 +22,7 @@ from bench.datasets.readers.columns import (
 from bench.datasets.readers.files import whole
 from bench.datasets.readers.passed_over import visible
 from bench.datasets.readers.splits import SPLITS, canonical, check_same_split, names_split, split_words
+from bench.datasets.readers.stamps import check_unchanged, stamp_of, stamps_within
 from bench.errors import AbsentError, BenchError, RunError
 from bench.records import Array, ClassSpace
 from bench.text import size, some
@@ -71,6 +72,9 @@ class ParquetSamples:
     ids: Array = field(init=False, repr=False)
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
+    stamps: Array = field(init=False, repr=False)
+    uncompressed: bool = field(init=False, repr=False)
+    """Whether there are images of a format whose files have one size whatever they show."""
     class_names: tuple[str, ...] | None = field(init=False, repr=False)
     """What the data calls its classes, where it does."""
 
@@ -82,6 +86,8 @@ class ParquetSamples:
         self.sizes = np.concatenate([file.sizes for file in files])
         self.ids = np.array([f"{self.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self._first_rows = np.cumsum([0, *(len(file.labels) for file in files)])
+        self.stamps = np.concatenate([stamps_within(file.stamp, np.arange(len(file.labels))) for file in files])
+        self.uncompressed = any(file.uncompressed for file in files)
         self._last = files[0]
 
     def read(self, index: int) -> bytes:
@@ -97,35 +103,12 @@ class ParquetSamples:
         return file.read(row)
 
     def stamp(self, index: int) -> int:
-        """A hash of the file's size and time of change, and the row."""
-        file, row = self._locate(index)
-        return stamp_of(file.status, row)
+        """The stamp of the file that was there when the split was opened, and the row."""
+        return int(self.stamps[index])
 
     def _locate(self, index: int) -> tuple["_File", int]:
         number = int(np.searchsorted(self._first_rows, index, side="right")) - 1
         return self._files[number], index - int(self._first_rows[number])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileStatus:
-    """What tells that a file is not the one that it was."""
-
-    size: int
-    """Bytes."""
-    changed: int
-    """Time of the last change in nanoseconds."""
-
-
-def stamp_of(status: FileStatus, position: int) -> int:
-    """64 bits that change with a file's status, for what stands at `position` in it."""
-    text = f"{status.size} {status.changed} {position}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-
-
-def status_of(path: Path) -> FileStatus:
-    """Size and time of the last change."""
-    status = path.stat()
-    return FileStatus(size=status.st_size, changed=status.st_mtime_ns)
 
 
 @dataclass(eq=False)
@@ -135,7 +118,8 @@ class _File:
     path: Path
     image_column: str
     class_names: tuple[str, ...] | None
-    status: FileStatus
+    stamp: int
+    uncompressed: bool
     labels: Array = field(repr=False)
     sizes: Array = field(repr=False)
     first_rows: Array = field(repr=False)
@@ -146,7 +130,8 @@ class _File:
     @classmethod
     def open(cls, path: Path, samples: ParquetSamples) -> "_File":
         subject = f"{path} ({samples.name})"
-        status = status_of(path)
+        with whole(path, _KIND):
+            stamp = stamp_of(path.stat())
         with whole(path, _KIND), pq.ParquetFile(path) as reader:
             schema = reader.schema_arrow
             image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
@@ -154,18 +139,20 @@ class _File:
             _check_declared(reader.metadata, (image, label), path)
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
-            sizes = [_sizes(reader, i, image, subject, int(first_rows[i]), path) for i in range(len(groups))]
+            measured = [_measured(reader, i, image, subject, int(first_rows[i]), path) for i in range(len(groups))]
         # As a dictionary: a long name that stands for many rows is not unfolded.
         with whole(path, _KIND), pq.ParquetFile(path, read_dictionary=[label]) as reader:
             values = reader.read(columns=[label], use_threads=False)[label]
+        check_unchanged(path, stamp)
         names = class_label_names(schema.metadata, label)
         return cls(
             path=path,
             image_column=image,
             class_names=names,
-            status=status,
+            stamp=stamp,
+            uncompressed=any(uncompressed for _, uncompressed in measured),
             labels=label_indices(values, names, samples.class_space, subject),
-            sizes=np.concatenate([np.empty(0, dtype=np.int64), *sizes]),
+            sizes=np.concatenate([np.empty(0, dtype=np.int64), *(sizes for sizes, _ in measured)]),
             first_rows=first_rows,
         )
 
@@ -176,14 +163,15 @@ class _File:
         number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
         if self._group[0] != number:
             with whole(self.path, _KIND):
-                self._group = (number, _images(self._opened(), number, self.image_column, str(self.path)))
+                group = _images(self._opened(), number, self.image_column, str(self.path))
+            check_unchanged(self.path, self.stamp)
+            self._group = (number, group)
         return bytes(self._group[1][row - int(self.first_rows[number])].as_py())
 
     def _opened(self) -> Any:
         if self._reader is None:
+            check_unchanged(self.path, self.stamp)  # before what Arrow says of other bytes
             self._reader = pq.ParquetFile(self.path)
-            if status_of(self.path) != self.status:
-                raise RunError(f"{self.path} has changed since this run began; run again.")
         return self._reader
 
     def close(self) -> None:
@@ -212,17 +200,22 @@ def _check_group(unpacked: int, path: Path) -> None:
         )
 
 
-def _sizes(reader: Any, group: int, column: str, subject: str, first: int, path: Path) -> Array:
-    """Bytes of each image of a row group, (n,) int64, from a few rows in memory at a time."""
-    sizes, total = [np.empty(0, dtype=np.int64)], 0
+def _measured(reader: Any, group: int, column: str, subject: str, first: int, path: Path) -> tuple[Array, bool]:
+    """Of a row group, from a few rows in memory at a time.
+
+    Returns:
+        The bytes of each image, (n,) int64, and whether one is of a format without compression.
+    """
+    sizes, total, uncompressed = [np.empty(0, dtype=np.int64)], 0, False
     for batch in reader.iter_batches(
         _ROWS_AT_ONCE, row_groups=[group], columns=_stored_column(reader, column), use_threads=False
     ):
         images = _blobs_of(pa.Table.from_batches([batch]), column, subject)
         sizes.append(lengths(images, subject, first + sum(map(len, sizes))))
+        uncompressed = uncompressed or any_uncompressed(images)
         total += int(sizes[-1].sum())
         _check_group(total, path)
-    return np.concatenate(sizes)
+    return np.concatenate(sizes), uncompressed
 
 
 def _stored_column(reader: Any, column: str) -> list[str]:
