@@ -1,6 +1,7 @@
 """Files of a data set, which may come from anywhere: how much of one is read, what is said of a damaged one."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,13 @@ def contents(path: Path, most: int, advice: str = "obtain it too") -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            larger = os.fstat(file.fileno()).st_size > most
+            data = b"" if larger else file.read(most + 1)  # of a device, whose size is 0, no more either
     except FileNotFoundError:
         raise AbsentError(f"{path} is missing; {advice}.") from None
     except OSError as error:
         raise RunError(f"{path} can't be read ({error.strerror or error}); see that you may read it.") from None
-    if len(data) > most:
+    if larger or len(data) > most:
         raise RunError(f"{path} is larger than {size(most)}, which nothing of its kind is; obtain it again.")
     return data
 
