@@ -150,7 +150,7 @@ def linearised(values_NC: Array, score: Callable[[Array], Array], ends: Interval
         most = math.inf
     else:
         at_ends_2C = np.subtract.outer(ends, means_C) * slopes_C
-        most = max(abs(value + at_ends_2C.max(axis=0).sum()), abs(value + at_ends_2C.min(axis=0).sum()))
+        most = float(max(abs(value + at_ends_2C.max(axis=0).sum()), abs(value + at_ends_2C.min(axis=0).sum())))
     return value + (values_NC - means_C) @ slopes_C, most
 
 
