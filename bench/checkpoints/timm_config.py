@@ -92,7 +92,7 @@ def _known() -> dict[str, TimmConfig]:
 
 def _ask(arch: str) -> TimmConfig | None:
     import timm
-    import timm.data
+    import timm.data.config
 
     import bench.checkpoints.zoo.architectures  # noqa: F401 - timm then knows the shipped ones too
 
@@ -103,7 +103,7 @@ def _ask(arch: str) -> TimmConfig | None:
     if config is None:
         return None
     # As timm's validate.py asks, by default for the size that it tests at; and for that of training.
-    resolve: Callable[..., dict[str, Any]] = timm.data.resolve_data_config
+    resolve: Callable[..., dict[str, Any]] = timm.data.config.resolve_data_config
     values: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
     tested, trained = (resolve(pretrained_cfg=values, use_test_size=test) for test in (True, False))
     return TimmConfig(
