@@ -21,9 +21,9 @@ _Z = NormalDist().inv_cdf(0.975)  # of a bound of the 95% interval
 def beyond(difference: Difference, tolerance: float) -> Difference:
     """The difference with the p-value that the true drop is at most a tolerance.
 
-    Of images that are right or wrong it is the exact one of `paired_drop_p`. Else the interval tells how sure the drop
-    is: how far outside it the tolerance lies, by the normal law on that side. Without a paired interval the two scores
-    are taken as two samples.
+    Of images that are right or wrong it is the exact one of `paired_drop_p`, of other changes by image that of the test
+    from which their interval comes. Without either the two scores are taken as two samples, and p is how far outside
+    their interval the tolerance lies, by the normal law on that side.
 
     Args:
         difference: of a score, as `differences` gives it.
@@ -35,11 +35,10 @@ def beyond(difference: Difference, tolerance: float) -> Difference:
     if difference.lost is not None and difference.gained is not None:
         p = paired_drop_p(difference.lost, difference.gained, difference.after.n, tolerance)
         return replace(difference, p=p, how="by image")
-    if difference.p is None:
-        difference = _two_samples(difference)
-    if difference.ci_low is None or difference.ci_high is None:  # every image says the same
-        excess = difference.worse - tolerance
-        return replace(difference, p=difference.p if excess > 0 else 1.0)
+    sure, higher = difference.confidence, difference.score.metric.higher_is_better
+    if sure is not None:
+        return replace(difference, p=sure.p_at_least(-tolerance) if higher else sure.p_at_most(tolerance))
+    difference = _two_samples(difference)
     return replace(difference, p=_upper_tail(difference.worse - tolerance, _standard_error(difference)))
 
 
