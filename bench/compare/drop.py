@@ -77,8 +77,8 @@ def _upper_tail(excess: float, standard_error: float) -> float:
 def _two_samples(difference: Difference) -> Difference:
     """The difference of two scores of which only intervals are known, as if they came from different images.
 
-    Each bound is as far away as the bounds of both are together, sqrt(a² + b²) (Newcombe 1998, method 10, for two
-    accuracies; Zou & Donner 2008, doi:10.1002/sim.3095, for any two). Images that both saw make it wider than it need
+    Each bound is as far away as the bounds of both are together, sqrt(a² + b²) (Newcombe 1998 for two accuracies; Zou &
+    Donner 2008, doi:10.1002/sim.3095, for any two). Images that both saw make it wider than it need
     be.
 
     Raises:
