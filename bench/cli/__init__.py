@@ -1,7 +1,6 @@
 """The command line: parse, call `bench.api`, print. Imports wait until a command needs them."""
 
 import argparse
-import contextlib
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 
 from bench import __version__
 from bench.cli import attack, compare, corrupt, curve, data, gate, housekeeping, imports, publish, report, run, tables
+from bench.cli.output import complain, drop_output
 from bench.errors import DISK_FULL, BenchError, RunError
 
 INTERRUPTED = 130
@@ -31,20 +31,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments, unknown = parser().parse_known_args(argv)
+    status = 0
     try:
         try:
-            return _carry_out(arguments, unknown)
+            status = _carry_out(arguments, unknown)
         finally:
             sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
     except BrokenPipeError:  # `bench … | head`
         sys.stderr.close()
-        return 0
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        _drop_output()
-        print(f"bench: the output cannot be written ({error.strerror}); make room.", file=sys.stderr)
+        drop_output()
+        complain(f"the output cannot be written ({error.strerror}); make room.")
         return RunError.exit_code
+    return status
 
 
 def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
@@ -57,17 +58,11 @@ def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
             )
         return int(arguments.command(arguments))
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print(f"bench: interrupted{_RESUME.get(arguments.name, '')}.", file=sys.stderr)
         return INTERRUPTED
-
-
-def _drop_output() -> None:
-    """What still waits to be printed goes nowhere: Python would try again at its end, and complain."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _GROUPS = {

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.metrics.by_image import ByImage, DropBetweenSets, MeanOfSets, Parts, aligned
 from bench.metrics.paired import holm, in_difference
 from bench.metrics.stats import Confidence, OfSum
-from bench.records import Estimate
+from bench.records import Array, Estimate
 from bench.store import StoreFileError
 from bench.suite import Score
 
@@ -86,11 +86,16 @@ def _difference(before: Side, after: Side, score: Score) -> Difference | None:
         ci_high=None,
         p=None,
     )
-    return _tested(difference, score.metric.parts(sides[0]), score.metric.parts(sides[1]))
+    return with_paired_test(difference, score.metric.parts(sides[0]), score.metric.parts(sides[1]))
 
 
-def _tested(difference: Difference, first: ByImage | None, second: ByImage | None) -> Difference:
-    """Add the interval and p of what the same images give, where they give anything.
+def with_paired_test(difference: Difference, first: ByImage | None, second: ByImage | None) -> Difference:
+    """The difference with the interval and p of what the same images give, where they give anything.
+
+    Args:
+        difference: of two values.
+        first: what the images give of the one.
+        second: what they give of the other.
 
     Raises:
         CannotCompareError: the images are not the same.
@@ -137,9 +142,14 @@ def _flips(first: ByImage | None, second: ByImage | None) -> tuple[int, int] | t
     if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
         return None, None
     values_NC, others_NC = aligned(first, second, "")
-    if not np.isin([values_NC, others_NC], (0.0, 1.0)).all():
+    if not (binary(values_NC) and binary(others_NC)):
         return None, None
     return int((values_NC > others_NC).sum()), int((values_NC < others_NC).sum())
+
+
+def binary(values_NC: Array) -> bool:
+    """Whether all values are 0 or 1: an image is right or wrong."""
+    return bool(np.isin(values_NC, (0.0, 1.0)).all())
 
 
 def adjusted(rows: Sequence[Difference]) -> list[Difference]:
