@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, UnknownNameError
+from bench.errors import BenchError, UnknownNameError, one_line
 from bench.machine.hardware import resolve_device, resolve_precision
 from bench.machine.places import user_cache
 from bench.records import Settings
@@ -74,10 +74,17 @@ def load_config(flags: Mapping[str, Any]) -> Config:
         seed=_at_least("seed", values.get("seed", 0), 0),
         limit=_at_least("limit", values["limit"], 1) if "limit" in values else None,
         on_error=_one_of("on_error", values.get("on_error", "skip"), ON_ERROR),  # type: ignore[arg-type]
-        places={name: Path(place).expanduser() for name, place in values["data"].items()},
+        places={name: _place(name, place) for name, place in values["data"].items()},
     )
     registry = values.get("registry")
     return Config(settings=settings, registry=Path(registry) if registry else None)
+
+
+def _place(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~ of nobody
+        raise BenchError(f"the place of {name}, {text!r}, is no path ({one_line(error)}); correct it.") from None
 
 
 def _read_file() -> dict[str, Any]:

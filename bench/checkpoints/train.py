@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
-from bench.datasets import Library, Samples
+from bench.datasets import Library
+from bench.datasets.crops import picture_of
 from bench.errors import BenchError, UnknownNameError
-from bench.images.decode import decode
 from bench.machine.files import replacing
 from bench.machine.torch_defaults import torch_defaults
-from bench.records import Array
 from bench.training.loop import Epoch, save, train
 from bench.training.recipes import Recipe, load_recipes
 
@@ -84,13 +83,8 @@ def _one_thread() -> Iterator[None]:
 
 def _training_data(recipe: Recipe, places: Mapping[str, Path]) -> tuple[torch.Tensor, torch.Tensor]:
     samples = Library(places).open(recipe.dataset, "train").samples
-    images_NHWC = np.stack([_pixels(samples, index) for index in range(len(samples.ids))])
+    images_NHWC = np.stack([picture_of(samples, index) for index in range(len(samples.ids))])
     return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(samples.labels)
-
-
-def _pixels(samples: Samples, index: int) -> Array:
-    stored = samples.read(index)
-    return decode(stored, str(samples.ids[index])) if isinstance(stored, bytes) else stored
 
 
 def _reporter(recipe: Recipe, progress: Callable[[str], None]) -> Callable[[Epoch], None]:

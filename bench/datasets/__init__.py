@@ -1,6 +1,7 @@
 """Data sets: samples with stable ids and labels in a named class space."""
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bench.datasets.identity import fingerprint as fingerprint
+from bench.datasets.readers.passed_over import PassedOver
 from bench.errors import AbsentError, BenchError, one_line
 from bench.records import Array, ClassSpace
 from bench.registry import Registry
+from bench.text import some
 
 
 class Samples(Protocol):
@@ -19,7 +22,8 @@ class Samples(Protocol):
 
     May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
     `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
-    they were when the split was opened, to which `read` then holds.
+    they were when the split was opened, to which `read` then holds; and `passed_over`, a `PassedOver`, where something
+    looks like an image of theirs and is none.
     """
 
     ids: Array
@@ -133,6 +137,7 @@ class Library:
         for name in self.places:
             datasets.get(name)
         self._opened: dict[tuple[str, str], OpenedSplit | AbsentError] = {}
+        self._noted: set[str] = set()
 
     def open(self, name: str, split: str) -> OpenedSplit:
         """A split, opened once.
@@ -165,6 +170,7 @@ class Library:
         try:
             samples = dataset.open(split, self.places.get(name))
             _check(dataset, split, samples)
+            self._tell_of_passed_over(name, samples)
             return OpenedSplit(
                 dataset=dataset,
                 split=split,
@@ -178,6 +184,15 @@ class Library:
             raise BenchError(
                 f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
             ) from error
+
+    def _tell_of_passed_over(self, name: str, samples: Samples) -> None:
+        passed: PassedOver | None = getattr(samples, "passed_over", None)
+        if passed is not None and name not in self._noted:
+            self._noted.add(name)  # once a data set, however many splits it has
+            self._note(
+                f"{name}: files that look like images and are passed over: {len(passed.names):,} "
+                f"({some(passed.names)}); samples are {passed.read}."
+            )
 
 
 def _stamps(samples: Samples) -> Array | None:
@@ -203,6 +218,18 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has {n} ids, {len(samples.labels)} labels and {len(samples.sizes)} sizes; "
             "every sample needs one of each."
         )
+    whole = dataset.expected.get(split)
+    if whole is not None and n > whole.images:
+        raise BenchError(
+            f"{where} has {whole.images:,} images, but {n:,} were found: this is another set (the training set?), or "
+            "files lie there twice; give the folder of this set alone."
+        )
+    strange = next((sample_id for sample_id in map(str, samples.ids.tolist()) if not _is_plain(sample_id)), None)
+    if strange is not None:
+        raise BenchError(
+            f"{where} has a sample named {strange!a}, and names must be text in UTF-8 without line breaks and other "
+            "control characters; rename that file."
+        )
     labels: Any = np.asarray(samples.labels)
     classes = len(dataset.class_space.classes)
     if labels.min() < 0 or labels.max() >= classes:
@@ -210,3 +237,10 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
             f"{where} has labels from {labels.min()} to {labels.max()}, "
             f"but its class space {dataset.class_space.name!r} has {classes} classes (0 to {classes - 1})."
         )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is text. Python writes bytes that are in no encoding as halves of characters (`Cs`)."""
+    if name.isascii() and name.isprintable():
+        return True
+    return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name)

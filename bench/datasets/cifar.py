@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,18 @@ import numpy as np
 
 from bench.datasets import Dataset, Samples, Whole, datasets
 from bench.datasets.readers.columns import class_places
+from bench.datasets.readers.files import contents
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
+from bench.datasets.readers.pickles import ForeignNameError, read_pickle
 from bench.datasets.spaces import CIFAR10, CIFAR100
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
 SIDE = 32  # pixels
 _PIXELS = SIDE * SIDE * 3  # bytes of an image: its red, green and blue plane, each row by row
+_MOST_BYTES = 2**29
+"""Of a file: the largest, CIFAR-100's training set, has 155 MB."""
+_UNPACK = "unpack the whole archive again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,9 +134,9 @@ def _open_python(version: _Version, split: str, folder: Path) -> CifarSamples:
         data, numbers = batch.get(b"data"), batch.get(version.labels_key)
         if (
             not isinstance(data, np.ndarray)
-            or data.dtype != np.uint8
-            or data.shape != (len(numbers or ()), _PIXELS)
-            or not all(isinstance(label, int) for label in numbers or ())
+            or not isinstance(numbers, list)
+            or data.shape != (len(numbers), _PIXELS)
+            or not all(isinstance(label, int) and abs(label) < 2**31 for label in numbers)
         ):
             raise BenchError(
                 f"{folder / file} is not a batch of {version.class_space.name}: `data` (n, {_PIXELS}) of uint8 and n "
@@ -147,8 +151,10 @@ def _checked(labels: Array, version: _Version, folder: Path) -> Array:
     """The labels as indices into our class space: by the names in the file of names, where it is there."""
     places = np.arange(len(version.class_space.classes))
     if (folder / version.meta).is_file():
-        named = _unpickle(folder / version.meta).get(version.names_key, [])
-        names = [name.decode() if isinstance(name, bytes) else str(name) for name in named]
+        named = _unpickle(folder / version.meta).get(version.names_key)
+        if not isinstance(named, list):
+            raise BenchError(f"{folder / version.meta} names no classes; obtain it again.")
+        names = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in named]
         places = class_places(names, version.class_space, str(folder / version.meta))
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(places):
         raise RunError(
@@ -158,52 +164,21 @@ def _checked(labels: Array, version: _Version, folder: Path) -> Array:
     return places[labels]
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in Python 2's protocol; only with the encoding that it uses."""
-    if encoding != "latin1":
-        raise ValueError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Makes numbers, texts, bytes, lists, dictionaries and NumPy arrays, and can call nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise _RefusedError(f"{module}.{name}")
-        return _ADMITTED[module, name]
-
-
-class _RefusedError(Exception):
-    """A pickle names something else than an array."""
-
-
 def _unpickle(path: Path) -> dict[bytes, Any]:
+    data = contents(path, _MOST_BYTES, _UNPACK)
     try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="bytes").load()
-    except FileNotFoundError:
-        raise AbsentError(f"{path} is missing; unpack the whole archive again.") from None
-    except _RefusedError as error:
+        content = read_pickle(data)
+        if isinstance(content, dict):
+            # Python 3 writes the keys as text where the authors' Python 2 wrote bytes.
+            return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+    except ForeignNameError as error:
         raise BenchError(
             f"reading {path} would run code (it names {error}), which CIFAR's own files do not need; obtain it again "
             "from its authors."
         ) from None
     except Exception as error:  # what a damaged pickle raises depends on where the damage is
         raise RunError(f"{path} is damaged or cut short ({one_line(error)}); obtain it again.") from error
-    if not isinstance(content, dict):
-        raise BenchError(f"{path} holds a {type(content).__name__}, not a batch of CIFAR; obtain it again.")
-    # Python 3 writes the keys as text where the authors' Python 2 wrote bytes.
-    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+    raise BenchError(f"{path} holds a {type(content).__name__}, not a batch of CIFAR; obtain it again.")
 
 
 def _open_binary(version: _Version, split: str, folder: Path) -> CifarSamples:
@@ -211,9 +186,7 @@ def _open_binary(version: _Version, split: str, folder: Path) -> CifarSamples:
     rows = []
     for file in version.files[split]:
         path = folder / f"{file}.bin"
-        if not path.is_file():
-            raise AbsentError(f"{path} is missing; unpack the whole archive again.")
-        data = np.fromfile(path, dtype=np.uint8)
+        data = np.frombuffer(contents(path, _MOST_BYTES, _UNPACK), dtype=np.uint8)
         if len(data) == 0 or len(data) % width:
             raise RunError(
                 f"{path} has {len(data):,} bytes, not a multiple of {width:,} as {version.class_space.name} needs; "

@@ -1,15 +1,16 @@
 """Crops of a split: from the cache where they stand there, else decoded, cropped and kept."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.datasets import Samples
-from bench.errors import BenchError, RunError
+from bench.errors import BenchError, RunError, one_line
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
-from bench.images.decode import decode
+from bench.images.decode import check_bytes, decode
 from bench.records import Array, Crop
 
 
@@ -61,7 +62,10 @@ class CropSource:
             self.cache.put(index, stamp, image_HWC)
 
     def _stamp(self, index: int) -> int:
-        return self.samples.stamp(index) if self.stamps is None else int(self.stamps[index])
+        if self.stamps is not None:
+            return int(self.stamps[index])
+        with _faults(self.samples, index):
+            return self.samples.stamp(index)
 
     def original_shape(self, index: int) -> tuple[int, int]:
         """(height, width) of the sample before it is cropped.
@@ -73,7 +77,7 @@ class CropSource:
         return height, width
 
     def _make(self, index: int) -> Array:
-        return crop_image(self.picture(index), self.crop)
+        return crop_image(self.picture(index), self.crop, str(self.samples.ids[index]))
 
     def picture(self, index: int) -> Array:
         """The sample as it is, (h, w, 3) uint8.
@@ -82,7 +86,54 @@ class CropSource:
             RunError: it does not decode, or is another one than was planned.
         """
         stamp = self._stamp(index)
-        data = self.samples.read(index)
-        if self.samples.stamp(index) != stamp:
+        data = stored(self.samples, index)
+        with _faults(self.samples, index):
+            changed = self.samples.stamp(index) != stamp
+        if changed:
             raise RunError(f"{self.samples.ids[index]} has changed since this run began; run again.")
-        return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data
+        return _pixels(self.samples, index, data)
+
+
+def picture_of(samples: Samples, index: int) -> Array:
+    """A sample's pixels, (h, w, 3) uint8.
+
+    Raises:
+        RunError: it cannot be read, or does not decode.
+    """
+    return _pixels(samples, index, stored(samples, index))
+
+
+def _pixels(samples: Samples, index: int, data: Array | bytes) -> Array:
+    return decode(data, str(samples.ids[index])) if isinstance(data, bytes) else data
+
+
+def stored(samples: Samples, index: int) -> Array | bytes:
+    """A sample as it is stored: an image file's bytes, or its pixels, (h, w, 3) uint8.
+
+    Raises:
+        RunError: it cannot be read, is neither, or has more than `MOST_BYTES`.
+    """
+    check_bytes(int(samples.sizes[index]), str(samples.ids[index]))
+    with _faults(samples, index):
+        data = samples.read(index)
+    if isinstance(data, bytes):
+        return data
+    pixels = np.asarray(data)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise RunError(
+            f"{samples.ids[index]} came as {pixels.dtype} of the shape {pixels.shape}; (h, w, 3) of uint8, or the "
+            "bytes of an image file, was wanted."
+        )
+    return pixels
+
+
+@contextlib.contextmanager
+def _faults(samples: Samples, index: int) -> Iterator[None]:
+    """Turns whatever a reader raises, which may be a plug-in's, into one sentence that names the sample."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise RunError(f"{samples.ids[index]} cannot be read ({reason}); obtain it again.") from error

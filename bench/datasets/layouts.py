@@ -4,9 +4,13 @@ Each reader gives the images of one split with their labels, matched by file nam
 sources: the archives' own descriptions, and torchvision's readers of them.
 """
 
+import io
 import json
+import math
 import os
 import re
+import struct
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,10 +18,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from bench.datasets.readers.files import contents
 from bench.datasets.readers.folder import FolderSamples, found
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
+from bench.text import size
 
+_MOST_BYTES = 2**31
+"""Of a file that lists images: iNaturalist 2018's of its training set, the largest, has 0.4 billion."""
+_MOST_UNPACKED = 2**26
+"""Bytes of a .mat file, unpacked: that of Stanford Cars, the largest, has 7 million."""
+_PACKED = 15
+"""The kind of a packed element: miCOMPRESSED."""
 Listing: TypeAlias = list[tuple[int, str]]
 """Label, an index into the class space, and path below the root of each image."""
 
@@ -67,6 +79,8 @@ def _listed(root: Path, listing: Listing, space: ClassSpace, source: Path) -> Fo
                 f"{source} gives {file} the class number {label}, counted from 0, but {space.name} has "
                 f"{len(space.classes)} classes; it is damaged, so obtain it again."
             )
+        if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+            raise RunError(f"{source} lists {file!r}, which is not in {root}; it is damaged, so obtain it again.")
         try:
             status = os.stat(root / file)
         except OSError:
@@ -114,7 +128,7 @@ def _labelled(names: Iterable[tuple[str, str]], space: ClassSpace, source: Path)
 
 def _lines(source: Path) -> list[str]:
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = contents(source, _MOST_BYTES).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise RunError(f"{source} is damaged ({one_line(error)}); obtain it again.") from None
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
@@ -122,21 +136,43 @@ def _lines(source: Path) -> list[str]:
 
 def _json(source: Path) -> Any:
     try:
-        return json.loads(source.read_bytes())
-    except ValueError as error:
+        return json.loads(contents(source, _MOST_BYTES))
+    except (ValueError, RecursionError) as error:  # the latter where it is nested without end
         raise RunError(f"{source} is damaged or cut short ({one_line(error)}); obtain it again.") from None
 
 
 def _mat(source: Path) -> dict[str, Any]:
-    from scipy.io import loadmat  # type: ignore[import-untyped]  # imported here: it takes a tenth of a second
+    from scipy.io import loadmat, whosmat  # type: ignore[import-untyped]  # imported here: it takes a tenth of a second
 
-    if not source.is_file():
-        raise AbsentError(f"{source} is missing; obtain it too.")
+    data = contents(source, _MOST_UNPACKED)
     try:
-        content: dict[str, Any] = loadmat(source, squeeze_me=True)
+        _check_unpacked(data)
+        variables = whosmat(io.BytesIO(data))
+        if any(math.prod(shape) > _MOST_UNPACKED for _, shape, _ in variables):
+            raise ValueError("it declares more values than it can hold")
+        content: dict[str, Any] = loadmat(io.BytesIO(data), squeeze_me=True)
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise RunError(f"{source} is damaged or cut short ({one_line(error)}); obtain it again.") from error
     return content
+
+
+def _check_unpacked(data: bytes) -> None:
+    """Refuse a small .mat file that unpacks to a large one.
+
+    Behind a header of 128 bytes come elements, each with its kind and its size before it; some are packed by zlib.
+    The older version 4 has neither.
+    """
+    if data[126:128] not in (b"IM", b"MI"):
+        return
+    order, at, total = ("<" if data[126:128] == b"IM" else ">"), 128, 0
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, at)
+        if kind == _PACKED:
+            unpacked = zlib.decompressobj().decompress(data[at + 8 : at + 8 + length], _MOST_UNPACKED + 1)
+            total += len(unpacked)
+        if total > _MOST_UNPACKED:
+            raise ValueError(f"it unpacks to more than {size(_MOST_UNPACKED)}")
+        at += 8 + length
 
 
 def _field(content: Any, key: str, source: Path) -> Array:

@@ -13,6 +13,7 @@ from bench.datasets import Dataset, Samples, Whole, datasets, layouts
 from bench.datasets.layouts import Layout, label_by_name
 from bench.datasets.readers.folder import class_folders
 from bench.datasets.readers.hub_tables import HUB, no_place, open_table, refuse_packed
+from bench.datasets.readers.parquet import parquet_files
 from bench.datasets.spaces import CARS, DTD, FLOWERS102, FOOD101, INAT18, INAT19, PETS
 from bench.errors import AbsentError
 from bench.records import ClassSpace
@@ -32,7 +33,7 @@ def _open(
     root = layout.root(place)
     if root is not None:
         return layout.samples(root, split, space, name)
-    if not place.is_dir() or any(place.glob("*.parquet")) or any(place.glob("*/*.parquet")):
+    if not place.is_dir() or parquet_files(place):
         return open_table(place, names, space, name)
     folder = _split_folder(place, names)
     if folder is None:

@@ -2,18 +2,19 @@
 
 import functools
 import hashlib
-import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from bench.datasets import Dataset, Library, OpenedSplit, Samples, Whole
-from bench.errors import AbsentError, BenchError, one_line
-from bench.images.decode import decode
+from bench.datasets.crops import stored
+from bench.datasets.readers.passed_over import PassedOver
+from bench.errors import AbsentError, BenchError
+from bench.images.decode import decode, opened
 from bench.machine.processes import in_processes
 from bench.progress import Progress
 from bench.records import Array
@@ -144,7 +145,7 @@ def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
     content = hashlib.sha256()
     for sample_id, look in zip(ids, looks, strict=True):
         content.update(f"{sample_id}\0{look.digest.hex()}\n".encode())
-    findings = [*_counts(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
+    findings = [*_counts(opened), *_passed_over(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
     return Report(split=opened.split, digest=content.hexdigest(), findings=tuple(findings))
 
 
@@ -155,7 +156,7 @@ def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
     looks = []
     for index in indices:
         try:
-            data = samples.read(index)
+            data = stored(samples, index)
         except BenchError as error:
             looks.append(Look(digest=b"", error=str(error)))
             continue
@@ -177,13 +178,11 @@ def look(data: Array | bytes, name: str) -> Look:
         warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF data and of large images
         try:
             pixels = decode(data, name)
-            with Image.open(io.BytesIO(data)) as image:
+            with opened(data, name) as image:
                 orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
                 mode = image.mode
         except BenchError as error:
             return Look(digest=content, error=str(error))
-        except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
-            return Look(digest=content, error=f"{name} does not decode as an image ({one_line(error)}).")
     return Look(digest=content, mode=mode, rotated=orientation != _UPRIGHT, flat=_is_flat(pixels))
 
 
@@ -228,12 +227,22 @@ def _against(n: int, k: int, whole: Whole) -> Finding:
     )
 
 
+def _passed_over(opened: OpenedSplit) -> Iterator[Finding]:
+    passed: PassedOver | None = getattr(opened.samples, "passed_over", None)
+    if passed is not None:
+        yield Finding(
+            text=f"files that look like images and are passed over: {len(passed.names):,}",
+            advice=f"samples are {passed.read}; rename or move what should be one",
+            names=passed.names,
+        )
+
+
 def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:
     bad = [look.error for look in looks if look.error]
     if bad:
         yield Finding(
             text=f"images that cannot be read: {len(bad):,}",
-            advice="obtain these files again; a run that meets one of them stops there",
+            advice="obtain these files again; what a run would measure on this set fails at the first of them",
             names=tuple(bad),
             ok=False,
         )

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from bench.errors import RunError
+from bench.images.decode import MOST_PIXELS
 from bench.records import Array, Crop
 
 _FILTERS = {
@@ -19,15 +21,19 @@ def resized_shape(height: int, width: int, short: int) -> tuple[int, int]:
     return int(short * height / width), short
 
 
-def crop_image(image_HWC: Array, crop: Crop) -> Array:
+def crop_image(image_HWC: Array, crop: Crop, name: str = "the picture") -> Array:
     """Apply a crop recipe.
 
     Args:
         image_HWC: (h, w, 3) uint8.
         crop: the recipe; its ratio is at most 1, so the resized picture always holds the crop.
+        name: for messages.
 
     Returns:
         (crop.size, crop.size, 3) uint8.
+
+    Raises:
+        RunError: the picture is so narrow that, enlarged, it would fill the memory.
     """
     height, width = image_HWC.shape[:2]
     shape = resized_shape(height, width, crop.resize)
@@ -40,5 +46,10 @@ def crop_image(image_HWC: Array, crop: Crop) -> Array:
             from bench.images.resample import resize_part
 
             return resize_part(image_HWC, shape, (top, left), crop.size, crop.interpolation)
+        if shape[0] * shape[1] > MOST_PIXELS:
+            raise RunError(
+                f"{name} has {width:,}×{height:,} pixels, too narrow a strip: with its short side at {crop.resize} it "
+                f"would have {shape[0] * shape[1] / 1e6:,.0f} million; cut it."
+            )
         image_HWC = np.asarray(Image.fromarray(image_HWC).resize(shape[::-1], _FILTERS[crop.interpolation]))
     return np.ascontiguousarray(image_HWC[top : top + crop.size, left : left + crop.size])

@@ -4,12 +4,12 @@ import base64
 import io
 from collections.abc import Iterator
 
-import numpy as np
 from PIL import Image
 
 from bench.datasets import Library, OpenedSplit, datasets
+from bench.datasets.crops import picture_of
 from bench.errors import BenchError
-from bench.records import ImageSet
+from bench.records import Array, ImageSet
 from bench.text import size
 
 _SIDE = 96
@@ -52,7 +52,11 @@ class Thumbnails:
         key = f"{images.dataset}/{images.split}/{sample}"
         if key not in self.pictures:
             index = self._indices[images].get(sample)
-            uri = "" if index is None else _data_uri(opened.samples.read(index))
+            try:
+                uri = "" if index is None else _data_uri(picture_of(opened.samples, index))
+            except BenchError:
+                self._notes[f"{images.dataset} has pictures that cannot be read: of these, ids alone are shown."] = None
+                return ""
             if not uri or len(uri) > self._left:
                 self._notes[f"{size(self._limit)} of pictures are shown; of the other images, ids alone."] = None
                 return ""
@@ -81,10 +85,9 @@ class Thumbnails:
         return opened
 
 
-def _data_uri(picture: np.ndarray | bytes) -> str:
+def _data_uri(picture_HWC: Array) -> str:
     """PNG or JPEG, at most `_SIDE` pixels long."""
-    image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(np.asarray(picture))
-    image = image.convert("RGB")
+    image = Image.fromarray(picture_HWC)
     kind, saved = ("png", io.BytesIO()) if max(image.size) <= _LOSSLESS else ("jpeg", io.BytesIO())
     image.thumbnail((_SIDE, _SIDE))
     image.save(saved, format=kind, **({"optimize": True} if kind == "png" else {"quality": 80}))

@@ -19,11 +19,10 @@ from PIL import Image, ImageDraw
 from bench.attacks.course import Ending, Spec
 from bench.attacks.epsilon import NORMS
 from bench.errors import BenchError, RunError, one_line
-from bench.images.crop import crop_image
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Precision, Settings
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
-from bench.tools.gallery import PictureError, read_picture
+from bench.tools.gallery import PictureError, read_crop
 
 if TYPE_CHECKING:
     import torch
@@ -216,7 +215,7 @@ def _attack(
         name = class_name(checkpoint.class_space.classes[best])
         return Guess(prediction=best, name=name, probability=float(probabilities_K[best]))
 
-    clean_HWC = crop_image(read_picture(path), checkpoint.crop)
+    clean_HWC = read_crop(path, checkpoint.crop)
     clean_NCHW = to_unit_range(_batch(clean_HWC), settings.device)
     precision = settings.numerics(exact=True).precision
     ends: list[tuple[Ending, torch.Tensor]] = []

@@ -11,7 +11,7 @@ from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
-from bench.images.decode import decode
+from bench.images.decode import MOST_BYTES, decode, opened
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
@@ -64,18 +64,20 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         PictureError: it is no picture, or smaller than they take.
     """
     try:
-        image_HWC = decode(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        image_HWC = decode(data, str(path))
+        with opened(data, str(path)) as picture:
+            mode = picture.mode
     except IsADirectoryError as error:
         raise PictureError(f"{path} is a folder; name picture files, such as {path}/*.jpg.") from error
-    except OSError as error:
-        raise PictureError(f"{path} can't be read: {error.strerror or error}; correct its name.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"{path} can't be read: {reason}; correct its name.") from error
     except RunError as error:
         raise PictureError(str(error)) from error
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them raise
-        raise PictureError(f"{path} does not decode as an image ({one_line(error)}); fetch it again.") from error
-    with Image.open(path) as picture:
-        if picture.mode[0] in "IF":
-            raise PictureError(f"{path} has more than 8 bits a channel ({picture.mode}); save it with 8.")
+    if mode[0] in "IF":
+        raise PictureError(f"{path} has more than 8 bits a channel ({mode}); save it with 8.")
     height, width = image_HWC.shape[:2]
     smallest = max((corruption.smallest for corruption in chosen), default=1)
     if min(height, width) < smallest:
@@ -83,6 +85,20 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
             f"{path} is {width}×{height} pixels, and corruptions need at least {smallest}×{smallest}: enlarge it."
         )
     return image_HWC
+
+
+def read_crop(path: Path, crop: Crop) -> Array:
+    """What models see of a picture file, (crop.size, crop.size, 3) uint8.
+
+    Raises:
+        PictureError: it is no picture, or too narrow.
+    """
+    try:
+        return crop_image(read_picture(path), crop, str(path))
+    except PictureError:
+        raise
+    except RunError as error:
+        raise PictureError(str(error)) from error
 
 
 def corrupted(
@@ -132,7 +148,7 @@ def contact_sheet(path: Path, chosen: Sequence[Corruption], severities: Sequence
     Raises:
         PictureError: it cannot be read or corrupted.
     """
-    image_HWC = crop_image(read_picture(path), SHEET_CROP)
+    image_HWC = read_crop(path, SHEET_CROP)
     about = f"short side to {SHEET_CROP.resize}, centre {SHEET_CROP.size}, as in ImageNet-C; seed {seed}"
     xs, ys = _columns(chosen, severities), _rows(chosen)
     width = max(xs[-1] + _CELL, MARGIN + text_width(path.name, TITLE), MARGIN + text_width(about, SMALL))

@@ -196,7 +196,9 @@ def _read(path: Path) -> pd.DataFrame:
     """The rows, every value of CSV as text."""
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except (OSError, ValueError, ImportError) as error:
+    except BenchError:
+        raise
+    except Exception as error:  # pandas and Arrow raise much: of damage, and of types that they do not convert
         raise BenchError(f"{path} cannot be read as CSV or Parquet ({one_line(error)}).") from error
     names = [str(name).strip() for name in frame.columns]
     # Which of two the file means by `prediction` and `Prediction` nobody can tell.

@@ -262,3 +262,108 @@ def test_other_pixels_under_the_same_labels_are_other_data(python10, tmp_path):
     content[key] = 255 - content[key]
     batch.write_bytes(pickle.dumps(content))
     assert Library({"cifar10": python10}).open("cifar10", "test").fingerprint != before
+
+
+# -- hostile pickles ------------------------------------------------------------------------------------------
+
+
+class Forged:
+    """An array as NumPy pickles it, with a state of anybody's making."""
+
+    def __init__(self, state, kind_state=(3, "|", None, None, None, -1, -1, 0)):
+        self.state, self.kind_state = state, kind_state
+
+    def __reduce__(self):
+        return np.empty(0).__reduce__()[0], (np.ndarray, (0,), b"b"), self.state
+
+
+class Kind:
+    """NumPy's type of bytes, with a state of anybody's making: such a state makes NumPy read foreign memory."""
+
+    def __init__(self, code="u1", state=(3, "|", None, None, None, -1, -1, 0)):
+        self.code, self.state = code, state
+
+    def __reduce__(self):
+        return np.dtype, (self.code, False, True), self.state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        (1, (N, 3072), Kind(), False, b"short"),
+        (1, (-1, 3072), Kind(), False, b"x"),
+        (1, (10**18, 3072), Kind(), False, b"x"),
+        (1, (2**64, 2**64), Kind(), False, b"x"),
+        (1, (N, 3072), Kind("O"), False, [1] * N * 3072),
+        (1, (N, 3072), Kind("V8"), False, bytes(8 * N * 3072)),
+        (1, (N, 3072), "u1", False, bytes(N * 3072)),
+        (1, (True, 3072), Kind(), False, bytes(3072)),
+        (),
+        None,
+    ],
+)
+def test_a_forged_array_is_refused(python10, state):
+    dump(python10 / "test_batch", {"data": Forged(state), "labels": labels(10, 0)})
+    with pytest.raises(BenchError, match="test_batch is (damaged or cut short|not a batch of cifar10)"):
+        open_cifar10("test", python10)
+
+
+def test_the_state_of_a_type_says_nothing(python10):
+    odd = Kind(state=(3, "|", ("f0",), ("f0",), {"f0": (1, 2**62)}, 2**31 - 1, 2**31 - 1, 0x7F))
+    dump(python10 / "test_batch", {"data": Forged((1, (N, 3072), odd, False, planes(0).tobytes())), "labels": [0] * N})
+    assert np.array_equal(open_cifar10("test", python10).read(3), picture(planes(0)[3]))
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        b"\x80\x02}q\x00r\xff\xff\xff\x7f.",  # a memory of 2³¹ places
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # bytes without end
+        b"\x80\x02" + b"(" * 50_000 + b"t" * 50_000 + b".",  # deep
+        b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".",
+        b"\x80\x02c__builtin__\nlist\n(t\x81.",
+        b"\x80\x02\x82\x01.",
+        b"\x80\x02Pbatch\n.",
+        b"\x80\x02cnumpy\nndarray\n}S'shape'\nI1\nsb.",  # a state of a class
+        b"\x80\x02cnumpy\ndtype\nU\x02u1\x85R}U\x01aI1\nsb",
+        b"0.",
+        b"",
+    ],
+)
+def test_other_instructions_do_nothing(python10, instructions):
+    (python10 / "test_batch").write_bytes(instructions)
+    with pytest.raises(BenchError, match=r"test_batch( is damaged| holds a| would run code| is not a batch)"):
+        open_cifar10("test", python10)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_damaged_pickles_are_read_or_named(python10, protocol):
+    dump(python10 / "test_batch", {"data": planes(0)[:2], "labels": [1, 2], "filenames": ["a", "b"]}, protocol)
+    whole, rng = (python10 / "test_batch").read_bytes(), np.random.default_rng(protocol)
+    ends = [*range(150), *range(len(whole) - 150, len(whole))]  # between them are pixels
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in rng.choice(ends, rng.integers(1, 5)):
+            if rng.random() < 0.5:
+                data[place] = rng.integers(256)
+            else:
+                data[place:place] = data[int(rng.choice(ends)) :][: int(rng.integers(1, 30))]
+        (python10 / "test_batch").write_bytes(data)
+        message = ""
+        try:
+            open_cifar10("test", python10)
+        except BenchError as error:
+            message = str(error)
+        assert "\n" not in message
+
+
+def test_a_file_larger_than_any_of_these_is_refused_unread(python10):
+    for file in (python10 / "test_batch", python10.parent / "test_batch.bin"):
+        with file.open("wb") as opened:
+            opened.truncate(2**40)
+        with pytest.raises(
+            RunError, match=rf"{file.name} is larger than 512.0 MiB, which nothing of its kind is; obtain"
+        ):
+            open_cifar10("test", file.parent)
+        file.unlink()
+        (python10 / "batches.meta").unlink(missing_ok=True)

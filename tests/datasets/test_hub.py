@@ -1,11 +1,14 @@
 """Hub data sets, offline: the `datasets` library takes a folder of data files in the place of a hub name."""
 
+import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 hub = pytest.importorskip("datasets")
@@ -145,6 +148,47 @@ def test_a_name_that_the_hub_does_not_have_is_named(birds, monkeypatch):
     monkeypatch.setattr(hub, "load_dataset", load)
     with pytest.raises(AbsentError, match=r"b: the hub has no 'x/y' for you \(.*accessed\); check its name, or log in"):
         HubSamples(HubSource(repo="x/y"), birds, "b")
+
+
+# -- what is no data set of the hub ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize(
+    "repo", ["pandas", "imagefolder", "a/b/c", "../x", "x/..", "https://x.org/y", "x/y\n", "~/x", ""]
+)
+def test_only_owner_and_name_or_a_folder_are_a_data_set(birds, opener, repo, monkeypatch):
+    """A word is a reader of the library itself: `pandas` unpickled what lies in the working directory."""
+    monkeypatch.setattr(hub, "load_dataset", lambda *_, **__: pytest.fail("the library was asked"))
+    with pytest.raises(BenchError, match=r"b: .* is no data set of the hub, which go by OWNER/NAME, and no folder"):
+        opener(HubSource(repo=repo), birds, "b")
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+def test_a_folder_of_the_working_directory_is_not_taken_for_the_hub(birds, opener, tmp_path, monkeypatch):
+    (tmp_path / "owner/name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError, match="b: 'owner/name' means a data set of the hub, but is also in the working dir"):
+        opener(HubSource(repo="owner/name"), birds, "b")
+    with pytest.raises(AbsentError, match="b: there is no folder /nowhere/at/all; correct the path"):
+        opener(HubSource(repo="/nowhere/at/all"), birds, "b")
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("path", ["/etc/passwd", "{root}/../secret.png", "{root}/d/../../secret.png", "secret.png"])
+def test_rows_name_no_other_files_of_the_machine(birds, tmp_path, images, opener, path, monkeypatch):
+    root = tmp_path / "repo"
+    root.mkdir()
+    (tmp_path / "secret.png").write_bytes(images[0])
+    monkeypatch.chdir(tmp_path)
+    image = pa.array(
+        [{"bytes": None, "path": path.format(root=root)}], pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    )
+    features = {"image": {"_type": "Image"}, "label": {"_type": "Value", "dtype": "int64"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table({"image": image, "label": [0]}).replace_schema_metadata(metadata), root / "test.parquet")
+    with pytest.raises(BenchError, match="none of the data set's"):
+        opener(HubSource(repo=str(root)), birds, "b")
 
 
 # -- streams --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import Library
-from bench.datasets.imagenet import _check_validation_set, real_labels, real_labels_of
+from bench.datasets.imagenet import real_labels, real_labels_of
 from bench.datasets.readers.folder import FolderSamples
 from bench.datasets.spaces import IMAGENET, IMAGENET_R
 from bench.errors import AbsentError, BenchError
@@ -196,11 +196,13 @@ def test_the_validation_set_given_as_imagenet_r(imagenet_family):
         opened("imagenet-r", imagenet_family["imagenet"])
 
 
-def test_more_images_than_the_set_has(tmp_path):
+def test_more_images_than_the_set_has(tmp_path, monkeypatch):
     n = 50_001
-    samples = FolderSamples(tmp_path, [f"n01440764/{i}.JPEG" for i in range(n)], None, np.zeros(n), [(1, 0)] * n)
-    with pytest.raises(BenchError, match=r"holds 50,001 images, but imagenet has 50,000: .*the training set\?"):
-        _check_validation_set(samples)
+    ids = [f"n01440764/ILSVRC2012_val_{i:08d}.JPEG" for i in range(n)]
+    samples = FolderSamples(tmp_path, ids, None, np.zeros(n), [(1, 0)] * n)
+    monkeypatch.setattr("bench.datasets.imagenet.class_folders", lambda *_: samples)
+    with pytest.raises(BenchError, match=r"'imagenet', split 'test' has 50,000 images, but 50,001 .*training set\?"):
+        opened("imagenet", tmp_path)
 
 
 def test_v2_whose_variant_no_name_tells(tmp_path):

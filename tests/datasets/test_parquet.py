@@ -1,7 +1,10 @@
 import os
 import pickle
+import resource
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.datasets import fingerprint
@@ -127,9 +130,6 @@ def test_rows_without_an_image_are_named(tmp_path, birds, images, write_parquet)
 
 
 def test_an_image_column_of_something_else_is_refused(tmp_path, birds, write_parquet):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"image": ["a.png"], "label": [0]}), tmp_path / "text.parquet")
     with pytest.raises(BenchError, match="must hold the bytes of image files, not string; name another"):
         ParquetSamples(tmp_path / "text.parquet", birds, "test", "b")
@@ -205,3 +205,89 @@ def test_real_files_of_the_hub_are_read(real_data):
     assert set(samples.labels.tolist()) == set(range(10))
     assert samples.read(len(samples.ids) - 1).startswith(b"\xff\xd8")
     assert len(samples.read(17)) == samples.sizes[17]
+
+
+# -- Arrow's other types, and hostile files -------------------------------------------------------------------
+
+
+def as_type(values, kind):
+    """An Arrow array; of a dictionary, with as many values as there are rows."""
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, kind.value_type).dictionary_encode().cast(kind)
+    return pa.array(values, kind)
+
+
+BYTES = [pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())]
+TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()),
+         pa.dictionary(pa.int32(), pa.large_string())]  # fmt: skip
+NUMBERS = [pa.int8(), pa.uint64(), pa.dictionary(pa.int8(), pa.int64())]
+
+
+@pytest.mark.parametrize("image", BYTES, ids=str)
+@pytest.mark.parametrize("label", [*TEXTS, *NUMBERS], ids=str)
+def test_every_type_of_bytes_texts_and_numbers_is_read(tmp_path, birds, images, image, label):
+    labels = ["crow", "wren", "crow"] if label in TEXTS else [0, 2, 0]
+    table = pa.table({"image": as_type(images[:3], image), "label": as_type(labels, label)})
+    pq.write_table(table, tmp_path / "b.parquet", row_group_size=2)
+    samples = ParquetSamples(tmp_path / "b.parquet", birds, "test", "b")
+    assert samples.labels.tolist() == [0, 2, 0]
+    assert samples.sizes.tolist() == [len(data) for data in images[:3]]
+    assert [samples.read(row) for row in (2, 0, 1)] == [images[2], images[0], images[1]]
+
+
+def test_images_of_one_size_may_be_stored_as_such(tmp_path, birds, images):
+    table = pa.table({"image": pa.array([images[0]] * 2, pa.binary(len(images[0]))), "label": [0, 1]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    assert ParquetSamples(tmp_path / "b.parquet", birds, "test", "b").read(1) == images[0]
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_small_file_of_one_large_value_many_times_is_not_unfolded(tmp_path, birds, images, column):
+    rows = 20_000  # of 200 KB: 4 GB
+    many = pa.array(np.zeros(rows, np.int32))
+    image = pa.DictionaryArray.from_arrays(many, pa.array([images[0]]))
+    label = pa.DictionaryArray.from_arrays(many, pa.array(["crow"]))
+    if column == "image":
+        image = pa.DictionaryArray.from_arrays(many, pa.array([bytes(200_000)]))
+    else:
+        label = pa.DictionaryArray.from_arrays(many, pa.array(["crow" * 50_000]))
+    path = tmp_path / "b.parquet"
+    pq.write_table(pa.table({"image": image, "label": label}), path, compression="zstd", store_schema=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = "has a row group that unpacks to more than 1.0 GiB" if column == "image" else "has the label 'crowc"
+    with pytest.raises(BenchError, match=message) as raised:
+        ParquetSamples(path, birds, "test", "b")
+    assert len(str(raised.value)) < 500
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KB
+
+
+def test_more_rows_than_any_set_has_are_refused(tmp_path, birds, images, write_parquet, monkeypatch):
+    monkeypatch.setattr("bench.datasets.readers.parquet._MOST_ROWS", 8)
+    with pytest.raises(BenchError, match=r"b\.parquet has 9 rows, and at most 8 are read; cut it"):
+        ParquetSamples(write_parquet(tmp_path / "b.parquet", images, LABELS), birds, "test", "b")
+
+
+def test_hidden_files_are_no_tables(tmp_path, birds, images, write_parquet):
+    write_parquet(tmp_path / "test.parquet", images, LABELS)
+    for name in ("._test.parquet", ".cache/test.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert len(ParquetSamples(tmp_path, birds, "test", "b").ids) == 9
+
+
+def test_damaged_files_are_read_or_named(tmp_path, birds, images, write_parquet):
+    path, rng = write_parquet(tmp_path / "b.parquet", images, LABELS), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in rng.integers(len(data) // 3, len(data), rng.integers(1, 4)):  # the footer, mostly
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        message = ""
+        try:
+            samples = ParquetSamples(path, birds, "test", "b")
+            for row in range(len(samples.ids)):
+                samples.read(row)
+        except BenchError as error:
+            message = str(error)
+        assert "\n" not in message

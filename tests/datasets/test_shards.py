@@ -171,3 +171,76 @@ def test_photographs_come_back_from_shards_as_they_were(real_data, tmp_path, wri
     for index, (key, label) in enumerate(zip(samples.ids, samples.labels, strict=True)):
         assert samples.read(index) == by_name[key].read_bytes()
         assert IMAGENET.classes[label] == by_name[key].parent.name
+
+
+# -- hostile shards -------------------------------------------------------------------------------------------
+
+
+def member(name, size=0, kind=tarfile.REGTYPE, data=b""):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+
+
+def test_a_sparse_member_of_a_few_bytes_is_not_unfolded(tmp_path, birds, images):
+    """GNU's old form: a map of where there is data, and the size of the whole: here 6.6 GB."""
+    header = bytearray(member("a.cls", 0, tarfile.GNUTYPE_SPARSE))
+    header[386:410] = b"%011o\0" % 0 + b"%011o\0" % 0
+    header[483:495] = b"%011o\0" % 6_600_000_000
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:512]) + 8 * ord(" "))
+    path = tmp_path / "b.tar"
+    path.write_bytes(bytes(header) + member("a.png", len(images[0]), data=images[0]) + bytes(1024))
+    with pytest.raises(BenchError, match=r"b\.tar, key 'a': is stored as a sparse file; pack the shard again"):
+        ShardSamples(path, birds, "b")
+
+
+def test_a_size_below_zero_does_not_lead_round_and_round(tmp_path, birds):
+    header = bytearray(member("a.cls"))
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:512]) + 8 * ord(" "))
+    (tmp_path / "b.tar").write_bytes(member("b.txt") + bytes(header) * 3 + bytes(1024))
+    with pytest.raises(RunError, match=r"b\.tar is no whole tar file \(a member's size is negative\)"):
+        ShardSamples(tmp_path / "b.tar", birds, "b")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a.png": b"i", "a.json": b'{"label": ' + b"[" * 100_000}, "key 'a': there is no label"),
+        ({"a.png": b"i", "a.cls": b"9" * 5_000}, "key 'a': there is no label"),
+        ({"a.png": b"i", "a.cls": b"9" * 30}, "key 'a': there is no label"),
+        ({"a.png": b"i", "a.cls": bytes(2**24 + 1)}, "key 'a': a label of 16.0 MiB is none; pack the shard again"),
+        ({"a" * 2_000 + ".png": b"i"}, r"keys have at most 1,024 characters; pack the shard again\.$"),
+    ],
+)
+def test_labels_and_keys_have_a_limit(tmp_path, birds, write_tar, members, message):
+    with pytest.raises(BenchError, match=message) as raised:
+        ShardSamples(write_tar(tmp_path / "b.tar", members), birds, "b")
+    assert len(str(raised.value)) < 1_500
+
+
+@pytest.mark.parametrize("pattern", ["x-{0..999999999}.tar", "x-" + "{a,b}" * 40 + ".tar"])
+def test_a_pattern_of_very_many_shards_is_refused(tmp_path, pattern):
+    with pytest.raises(BenchError, match="names more than 100,000 shards; correct the numbers in its braces"):
+        shard_files(tmp_path / pattern, "b")
+
+
+def test_damaged_shards_are_read_or_named(folder, birds):
+    path, rng = folder / "birds-000.tar", np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.integers(1, 5)):
+            start = 512 * int(rng.integers(len(data) // 512)) + int(rng.choice([0, 100, 124, 125, 148, 156, 257, 345]))
+            data[start : start + 3] = rng.bytes(3)
+            if rng.random() < 0.5:  # with a sum that holds, or nothing further is looked at
+                block = start - start % 512
+                header = data[block : block + 512]
+                data[block + 148 : block + 156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 256)
+        path.write_bytes(data)
+        message = ""
+        try:
+            ShardSamples(path, birds, "b")
+        except BenchError as error:
+            message = str(error)
+        assert "\n" not in message

@@ -289,3 +289,41 @@ def test_data_that_is_not_there_is_absent(tmp_path):
     for form in ("shards", "parquet"):
         with pytest.raises(AbsentError, match=r"gone.* b"):
             open_only(tmp_path, f'[datasets.b]\n{form} = "gone"\n{OWN}')
+
+
+@pytest.mark.parametrize("key", ["folder", "shards", "parquet", "hub", "classes", "train"])
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/birds", "a\\u0000b"])
+def test_a_path_that_is_none_is_named_with_its_line(tmp_path, key, path):
+    lines = {"folder": '"birds"', "classes": '["crow", "robin", "wren"]', key: f'"{path}"'}
+    if key in ("shards", "parquet", "hub"):
+        del lines["folder"]
+    text = "[datasets.b]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+    number = [*lines].index(key) + 2
+    with pytest.raises(
+        BenchError, match=rf"mine\.toml, line {number}: \[datasets\.b\] {key} must be a path, not '.*; corr"
+    ):
+        _open_every_split(tmp_path, text)
+
+
+def _open_every_split(folder: Path, text: str) -> None:
+    [dataset] = read(folder, text)
+    for split in reversed(dataset.splits):
+        dataset.open(split, None)
+
+
+def test_odd_names_of_folders_are_names(tmp_path, birds, images):
+    for name in ("a:b", "c d", "100%", "é\u0301", "x=y", "[z]", "{w}"):
+        for number, data in enumerate(images):
+            folder = tmp_path / name / birds.classes[number // 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(data)
+        assert len(open_only(tmp_path, f'[datasets.b]\nfolder = "{name}"\n{OWN}').ids) == 9
+
+
+def test_a_file_of_class_names_without_end_is_refused(tmp_path):
+    with (tmp_path / "names.txt").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(
+        BenchError, match=r"classes: names\.txt can't be read \(.* is larger than 16.0 MiB.*\); a text file"
+    ):
+        read(tmp_path, '[datasets.b]\nfolder = "birds"\nclasses = "names.txt"\n')

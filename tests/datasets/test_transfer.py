@@ -474,3 +474,44 @@ def test_two_copies_have_one_fingerprint(tmp_path, images):
         root, _ = pets(tmp_path / folder, images)
         found.append(fingerprint(datasets.get("pets").open("test", root)))
     assert found[0] == found[1]
+
+
+# -- hostile lists --------------------------------------------------------------------------------------------
+
+
+def test_a_small_list_that_unpacks_to_a_large_one_is_refused(tmp_path, images, monkeypatch):
+    root, _ = flowers(tmp_path, images)
+    savemat(root / "setid.mat", {"tstid": np.zeros(2**23)}, do_compression=True)
+    assert (root / "setid.mat").stat().st_size < 100_000
+    monkeypatch.setattr("bench.datasets.layouts._MOST_UNPACKED", 2**20)
+    with pytest.raises(
+        RunError, match=r"setid\.mat is damaged or cut short \(it unpacks to more than 1.0 MiB\); obtain"
+    ):
+        Library({"flowers102": root}).open("flowers102", "test")
+
+
+def test_a_list_without_end_is_refused_unread(tmp_path, images):
+    root, _ = flowers(tmp_path, images)
+    with (root / "setid.mat").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RunError, match=r"setid\.mat is larger than 64.0 MiB, which nothing of its kind is; obtain it"):
+        Library({"flowers102": root}).open("flowers102", "test")
+
+
+def test_a_list_nested_without_end_is_damaged(tmp_path, images):
+    root, _ = food(tmp_path, images)
+    (root / "meta/test.json").write_text("[" * 200_000)
+    with pytest.raises(RunError, match=r"test\.json is damaged or cut short \(.*recursion.*\); obtain it again"):
+        Library({"food101": root}).open("food101", "test")
+
+
+@pytest.mark.parametrize("stem", ["../../../../etc/passwd", "/etc/passwd", "apple_pie/../../../x"])
+def test_a_list_names_files_of_its_own_folder_alone(tmp_path, images, stem):
+    root, _ = food(tmp_path, images)
+    (root / "meta/test.json").write_text(json.dumps({"apple_pie": [stem]}))
+    if stem.startswith("/"):  # below the folder after all: what comes first is `images/`
+        expected = "1 of the 1 images that .* lists are not in"
+    else:
+        expected = r"test\.json lists 'images/.*', which is not in .*; it is damaged, so obtain it again"
+    with pytest.raises(RunError, match=expected):
+        Library({"food101": root}).open("food101", "test")

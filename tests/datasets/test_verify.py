@@ -85,11 +85,16 @@ def test_a_subset_is_named_as_one_and_is_fine(register, place):
     assert texts([report]) == ["4 of 6 images, 2 of 3 classes: a subset", "classes without images: 1 (robin)"]
 
 
-@pytest.mark.parametrize(("images", "classes"), [(5, 3), (6, 2), (7, 2)])
-def test_more_than_the_whole_set_has_is_wrong(register, place, images, classes):
+@pytest.mark.parametrize(("images", "classes"), [(6, 2), (7, 2)])
+def test_more_classes_than_the_whole_set_has_are_wrong(register, place, images, classes):
     [report] = check(register(images, classes), place)
     assert not report.ok
     assert f"6 images in 3 classes, where the whole set has {images} in {classes}" in texts([report])
+
+
+def test_more_images_than_the_whole_set_has_are_not_opened(register, place):
+    with pytest.raises(BenchError, match=r"'birds', split 'test' has 5 images, but 6 were found: this is another set"):
+        check(register(5), place)
 
 
 def test_all_images_in_too_few_classes_is_wrong(register, place):

@@ -1,14 +1,21 @@
 """Decoding is Pillow's, and what does not decode is named."""
 
 import io
+import re
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
 
+import bench as package
 from bench.errors import RunError
-from bench.images.decode import decode
+from bench.images.crop import crop_image
+from bench.images.decode import FORMATS, MOST_PIXELS, decode
+from bench.records import Crop
 
 
 def encoded(mode: str, form: str, size: tuple[int, int] = (20, 10), **options: object) -> bytes:
@@ -110,3 +117,62 @@ def test_damaged_jpegs_are_read_or_refused_as_pillow_does(kind):
 def test_what_is_no_image_is_named(data, match):
     with pytest.raises(RunError, match=match):
         decode(data, "x.jpg")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("AVIF", "DIB")])
+def test_every_format_of_data_sets_is_read(form):
+    assert decode(encoded("RGB", form), "x").shape == (10, 20, 3)
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_unread():
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    side = int(MOST_PIXELS**0.5)
+    for width, height in ((side + 1, side + 1), (MOST_PIXELS + 1, 1)):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+        with (
+            pytest.warns(Image.DecompressionBombWarning),
+            pytest.raises(
+                RunError, match=r"^x\.png has .* pixels, and no more than 89 million are read; save it smaller"
+            ),
+        ):
+            decode(data, "x.png")
+
+
+def test_a_strip_that_would_be_enlarged_to_a_huge_picture_is_refused():
+    strip = np.zeros((50_000, 1, 3), dtype=np.uint8)
+    with pytest.raises(RunError, match=r"x\.png has 1×50,000 pixels, too narrow a strip: .* 3,277 million; cut it"):
+        crop_image(strip, Crop(size=224, ratio=0.875, interpolation="bilinear"), "x.png")
+
+
+def test_no_file_starts_another_program(monkeypatch):
+    """Pillow gives EPS to Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(RunError, match="x.png does not decode as an image .it is none of JPEG, PNG"):
+        decode(data, "x.png")
+
+
+@pytest.mark.parametrize("error", [SyntaxError("bad chunk"), RuntimeError("avif"), struct.error("short"), KeyError(3),
+                                   ZeroDivisionError(), OverflowError(), RecursionError(), MemoryError()])  # fmt: skip
+@pytest.mark.parametrize("when", ["open", "load"])
+def test_whatever_a_reader_raises_names_the_file(monkeypatch, error, when):
+    def fail(*_, **__):
+        raise error
+
+    if when == "open":
+        monkeypatch.setattr("PIL.Image.open", fail)
+    else:
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(RunError, match=r"^0/a\.png does not decode as an image \(.+\); fetch it again\.$"):
+        decode(encoded("RGB", "PNG"), "0/a.png")
+
+
+def test_nothing_else_opens_files_with_pillow():
+    modules = Path(package.__file__).parent.rglob("*.py")
+    opening = [path.name for path in modules if re.search(r"\bImage\.open\(", path.read_text(encoding="utf-8"))]
+    assert opening == ["decode.py"]

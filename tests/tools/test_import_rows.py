@@ -278,3 +278,12 @@ def test_a_file_that_cannot_be_read_is_one_sentence(folder, capsys, name):
 def test_a_blank_name_is_refused(folder, capsys):
     assert take(rows(prediction=PREDICTIONS), name=" ") == 2
     assert "--checkpoint wants a name" in capsys.readouterr().err
+
+
+def test_a_type_that_arrow_does_not_convert_is_one_sentence(folder, capsys, monkeypatch):
+    def fail(path):
+        raise pa.ArrowNotImplementedError("Not implemented type for Arrow list to pandas: binary_view")
+
+    monkeypatch.setattr("bench.tools.import_rows.pd.read_parquet", fail)
+    assert main(["import", "x.parquet", "--suite", "digits", "--checkpoint", "mine"]) == 2
+    assert "cannot be read as CSV or Parquet (Not implemented type" in capsys.readouterr().err

@@ -10,9 +10,9 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bench.errors import RunError
+from bench.images.decode import decode
 from bench.records import Array
 
 _NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg", "frost6.jpg")
@@ -47,8 +47,8 @@ def _read(name: str) -> Array:
             "frost needs the photographs of imagecorruptions-imaug, which is not installed; "
             "install it (pip install imagecorruptions-imaug)."
         )
-    with Image.open(Path(package.submodule_search_locations[0]) / "frost" / name) as picture:
-        return np.asarray(picture.convert("RGB"))
+    path = Path(package.submodule_search_locations[0]) / "frost" / name
+    return decode(path.read_bytes(), str(path))
 
 
 @functools.lru_cache(maxsize=len(_NAMES))

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -52,19 +53,25 @@ def class_label_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tu
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(map(str, features[column]["names"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):  # the last where it is nested without end
         return None
 
 
 def blobs(column: pa.ChunkedArray, subject: str) -> pa.ChunkedArray:
     """The bytes of an image column: of the hub's struct of bytes and path, or of a column of plain bytes.
 
+    Returns:
+        Of binary or large binary values, or a dictionary of such, which is not unfolded.
+
     Raises:
         BenchError: the column is neither.
     """
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
         column = pc.struct_field(column, "bytes")
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+    if pa.types.is_binary_view(column.type) or pa.types.is_fixed_size_binary(column.type):
+        column = column.cast(pa.large_binary())
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise BenchError(
             f"the image column of {subject} must hold the bytes of image files, not {column.type}; name another "
             'with image = "COLUMN" in your registry file.'
@@ -83,7 +90,7 @@ def lengths(column: pa.ChunkedArray, subject: str, first: int = 0) -> Array:
     Raises:
         RunError: a row holds no image.
     """
-    sizes: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    sizes = binary_lengths(column)
     empty = np.flatnonzero(sizes == 0)
     if len(empty):
         raise RunError(
@@ -93,8 +100,23 @@ def lengths(column: pa.ChunkedArray, subject: str, first: int = 0) -> Array:
     return sizes
 
 
+def binary_lengths(column: pa.ChunkedArray) -> Array:
+    """Bytes of each value of a column as `blobs` gives it, 0 where it has none, (n,) int64."""
+    if pa.types.is_dictionary(column.type):
+        parts = [
+            pc.take(pc.cast(pc.binary_length(chunk.dictionary), pa.int64()), chunk.indices) for chunk in column.chunks
+        ]
+        counted = pa.chunked_array(parts, pa.int64())
+    else:
+        counted = pc.binary_length(column)
+    sizes: Array = pc.fill_null(counted, 0).to_numpy().astype(np.int64)
+    return sizes
+
+
 def any_uncompressed(column: pa.ChunkedArray) -> bool:
     """Whether an image of a binary column is of a format whose files have one size whatever they show."""
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([chunk.dictionary for chunk in column.chunks], column.type.value_type)
     return any(pc.any(pc.starts_with(column, pattern=mark)).as_py() for mark in UNCOMPRESSED)
 
 
@@ -113,18 +135,19 @@ def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: C
     Raises:
         BenchError: a row has no label, or one that the class space lacks; the first such row is named, from 0.
     """
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_string_view(kind):
+        kind, values = pa.large_string(), values.cast(pa.large_string())
     missing = np.flatnonzero(pc.is_null(values).to_numpy())
     if len(missing):
         raise BenchError(
             f"row {missing[0]:,} of {subject} has no label; every sample needs one, so choose another split."
         )
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _by_name(values, space, subject)
-    if not pa.types.is_integer(values.type):
-        raise BenchError(f"labels of {subject} must be whole numbers or class names, not {values.type}.")
-    labels: Array = values.to_numpy().astype(np.int64)
+    if not pa.types.is_integer(kind):
+        raise BenchError(f"labels of {subject} must be whole numbers or class names, not {kind}.")
+    labels: Array = values.cast(kind).to_numpy().astype(np.int64)
     places = np.arange(len(space.classes)) if names is None else class_places(names, space, subject)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(places)))
     if len(wrong):
@@ -142,7 +165,9 @@ def _outside(label: int, row: int, count: int, space: ClassSpace, subject: str) 
 
 
 def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
-    encoded = pc.dictionary_encode(values).combine_chunks()
+    # A dictionary is not unfolded: a long name may stand for many rows.
+    encoded = values if pa.types.is_dictionary(values.type) else pc.dictionary_encode(values)
+    encoded = encoded.unify_dictionaries().combine_chunks()
     names = encoded.dictionary.to_pylist()
     codes: Array = encoded.indices.to_numpy().astype(np.int64)
     spellings = _spellings(space)
@@ -151,7 +176,7 @@ def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
         if len(indices) != 1:
             row = int(np.flatnonzero(codes == names.index(name))[0])
             raise BenchError(
-                f"row {row:,} of {subject} has the label {name!r}, which is no class of {space.name!r} "
+                f"row {row:,} of {subject} has the label {reprlib.repr(name)}, which is no class of {space.name!r} "
                 f"({some(map(repr, space.classes))}); give the data its own class space."
             )
     return np.array([indices[0] for indices in places], dtype=np.int64)[codes]
@@ -178,8 +203,9 @@ def class_places(names: Sequence[str], space: ClassSpace, subject: str) -> Array
             places[position] = None if position in places else position
     others = [name for name, place in zip(names, places, strict=True) if place is None]
     if others or len(set(places)) < len(places):
+        strange_names = some(map(reprlib.repr, others or names))
         raise BenchError(
-            f"{subject} names {len(names)} classes ({some(map(repr, others or names))}), but those of the class space "
+            f"{subject} names {len(names)} classes ({strange_names}), but those of the class space "
             f"{space.name!r} are {some(map(repr, space.classes))}; give the data its own class space."
         )
     return np.array(places, dtype=np.int64)

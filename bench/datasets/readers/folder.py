@@ -3,18 +3,20 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from bench.datasets.readers.passed_over import PassedOver, has_image_name, images_below, looks_like_image
 from bench.datasets.readers.stamps import read_planned, stamp_of
-from bench.errors import BenchError
+from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
 from bench.text import some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
-"""Of image files; other files in a class folder are passed over."""
+"""Of image files; other files in a class folder are passed over, and counted if they look like images."""
 _IGNORED = ("__MACOSX", "lost+found")
 Found: TypeAlias = tuple[int, int]
 """Size and stamp of a file, as they were when its split was opened."""
@@ -29,7 +31,12 @@ class FolderSamples:
         files: paths below `root`, one a sample; None where they are the ids.
         labels: (n,) indices into the class space.
         found: (n,) size and stamp of each file, as it is now.
+
+    Attributes:
+        passed_over: what looks like an image of these and is none.
     """
+
+    passed_over: PassedOver | None = None
 
     def __init__(
         self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], found: Iterable[Found]
@@ -84,23 +91,41 @@ def class_folders(
 
     Raises:
         BenchError: there is no such folder, it has no class folders, or one of them is not a class or is empty.
+        RunError: it has links to nothing.
     """
     label_of = label_of or {name: index for index, name in enumerate(class_space.classes)}.get
-    folders, loose = _listing(root, subject)
-    labels = {name: label_of(name) for name in folders}
-    _check_folders(root, class_space, subject, labels, loose)
+    listing = _listing(root, subject)
+    labels = {name: label_of(name) for name in listing.folders}
+    others = [*(name for name, _ in listing.pictures), *listing.others]
+    _check_folders(root, class_space, subject, labels, len(others))
+    broken = [name for name in listing.broken if label_of(name) is not None]
     rows = []
     for name, label in labels.items():
-        pictures = _images(root / name)
-        if not pictures:
+        inside = _listing(root / name, subject)
+        pictures = inside.pictures
+        broken += [f"{name}/{file}" for file in inside.broken if has_image_name(file)]
+        others += [f"{name}/{file}" for file in inside.others]
+        for folder in inside.folders:
+            others += images_below(root / name / folder, root)
+        if not pictures and not inside.broken:
             raise BenchError(
                 f"{root / name} holds no images, so this copy of {subject} is not whole: obtain it again, or remove "
                 "the folder to evaluate without that class."
             )
         assert label is not None  # of _check_folders
         rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, found) for file, found in pictures]
+    if broken:
+        raise RunError(
+            f"{root} has {len(broken):,} links to files that are not there ({some(broken)}), so this copy of {subject} "
+            "is not whole: obtain what they lead to, or remove them."
+        )
     ids, files, numbers, founds = zip(*sorted(rows), strict=True)
-    return FolderSamples(root, ids, None if files == ids else files, numbers, founds)
+    samples = FolderSamples(root, ids, None if files == ids else files, numbers, founds)
+    if others:
+        samples.passed_over = PassedOver(
+            tuple(sorted(others)), f"files that lie in a class's folder itself and end in {', '.join(SUFFIXES)}"
+        )
+    return samples
 
 
 def existing_folder(place: Path, subject: str) -> Path:
@@ -115,16 +140,36 @@ def existing_folder(place: Path, subject: str) -> Path:
     return place
 
 
-def _listing(root: Path, subject: str) -> tuple[list[str], int]:
-    """Names of the folders in `root`, and how many image files lie beside them."""
-    folders, loose = [], 0
-    with os.scandir(existing_folder(root, subject)) as entries:
+@dataclass(slots=True)
+class _Listing:
+    """What a folder holds. Hidden files and folders are none of it."""
+
+    folders: list[str]
+    pictures: list[tuple[str, Found]]
+    """Each image file by name."""
+    others: list[str]
+    """What looks like an image, and is read from a class's folder only or not at all."""
+    broken: list[str]
+    """Links to nothing."""
+
+
+def _listing(folder: Path, subject: str) -> _Listing:
+    listing = _Listing([], [], [], [])
+    with os.scandir(existing_folder(folder, subject)) as entries:
         for entry in entries:
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(SUFFIXES):
-                loose += 1
-    return sorted(name for name in folders if not name.startswith(".") and name not in _IGNORED), loose
+            if entry.name.startswith(".") or entry.name in _IGNORED:
+                continue
+            image = entry.name.lower().endswith(SUFFIXES)
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                listing.broken.append(entry.name)
+            elif image and entry.is_file():
+                listing.pictures.append((entry.name, found(entry.stat())))
+            elif entry.is_dir():
+                listing.folders.append(entry.name)
+            elif image or looks_like_image(entry):
+                listing.others.append(entry.name)
+    listing.folders.sort()
+    return listing
 
 
 def _check_folders(
@@ -145,12 +190,6 @@ def _check_folders(
             f"{root} is not {subject}: {len(unknown):,} of its {len(labels):,} folders ({some(unknown)}) are not named "
             f"after one of its classes, such as {class_space.classes[0]}; is it another data set, or the folder above?"
         )
-
-
-def _images(folder: Path) -> list[tuple[str, Found]]:
-    """Each image file by name."""
-    with os.scandir(folder) as entries:
-        return [(e.name, found(e.stat())) for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
 
 
 def found(status: os.stat_result) -> Found:

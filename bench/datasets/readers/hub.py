@@ -7,6 +7,7 @@ comes with a data set.
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
-from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
+from bench.datasets.readers.columns import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    binary_lengths,
+    blobs,
+    choose_column,
+    label_indices,
+    lengths,
+)
 from bench.datasets.readers.parquet import ParquetSamples
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
@@ -27,6 +36,7 @@ from bench.machine.places import user_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
 
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BATCH = 256  # samples a row group of a spooled stream
 
 
@@ -35,7 +45,7 @@ class HubSource:
     """Which samples of the hub."""
 
     repo: str
-    """`OWNER/NAME`, or a folder of data files."""
+    """`OWNER/NAME`, or the whole path of a folder of data files."""
     split: str = "test"
     config: str = ""
     """Needed where a data set has several."""
@@ -72,6 +82,7 @@ class HubSamples:
         self._table = data.data
         self._image = image
         self._what = subject
+        self._kept_in = _folders_of(source.repo)
         self._files = {path: stamp_of(path.stat()) for path in (Path(file["filename"]) for file in data.cache_files)}
         self.labels: Array = label_indices(self._table.column(label), names, class_space, subject)
         self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
@@ -86,7 +97,7 @@ class HubSamples:
         if column.null_count == 0:
             self.sizes = lengths(column, self._what)
             return
-        self.sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+        self.sizes = binary_lengths(column)
         for row in np.flatnonzero(pc.is_null(column).to_numpy()).tolist():
             status = self._path(row).stat()
             self.sizes[row], self.stamps[row] = status.st_size, stamp_of(status)
@@ -99,6 +110,11 @@ class HubSamples:
         """The image file of a row that holds no bytes: sets of image files are kept as such."""
         value = self._column[row].as_py()
         path = Path((value.get("path") if isinstance(value, dict) else None) or "")
+        if not any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in self._kept_in):
+            raise BenchError(
+                f"row {row:,} of {self._what} is a file of this machine, {str(path)!r}, and none of the data set's; "
+                "only files in its own folder are read."
+            )
         if not path.is_file():
             raise RunError(f"row {row:,} of {self._what} holds no image; obtain the data again, with the images in it.")
         return path
@@ -181,7 +197,7 @@ def _write(source: HubSource, subject: str, path: Path) -> None:
         with pq.ParquetWriter(path, data.features.arrow_schema) as writer:
             for batch in _faults(data.iter(batch_size=_BATCH), source, subject):
                 with _sentences(source, subject):
-                    batch[image] = [_with_bytes(value) for value in batch[image]]
+                    batch[image] = [_with_bytes(value, source) for value in batch[image]]
                 writer.write_table(pa.Table.from_pydict(batch, schema=data.features.arrow_schema))
                 done += len(batch[label])
                 progress.advance(len(batch[label]), subject)
@@ -191,14 +207,32 @@ def _write(source: HubSource, subject: str, path: Path) -> None:
         raise RunError(f"the stream of {subject} ended after {done:,} of {total:,} samples; run again.")
 
 
-def _with_bytes(value: Any) -> Any:
+def _with_bytes(value: Any, source: HubSource) -> Any:
     """An image of a stream with its bytes, where only its address came."""
     if not isinstance(value, dict) or value["bytes"] is not None or not value["path"]:
         return value
     from datasets.utils.file_utils import xopen
 
+    # In an archive the address is `zip://MEMBER::ARCHIVE`: the last part is what lies somewhere.
+    address = value["path"].rpartition("::")[2]
+    own = f"hf://datasets/{source.repo}@"
+    local = any(Path(os.path.abspath(address)).is_relative_to(folder) for folder in _folders_of(source.repo))
+    if not (address.startswith(own) and ".." not in address) and not ("://" not in address and local):
+        raise BenchError(
+            f"an image is {value['path']!r}, which is none of the data set's own files; none else is read."
+        )
     with xopen(value["path"], "rb") as file:
         return {"bytes": file.read(), "path": os.path.basename(value["path"])}
+
+
+def _folders_of(repo: str) -> list[Path]:
+    """Where the files of a data set lie: in its folder, and where the library keeps what it fetches and unpacks."""
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    kept = [config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH, HF_HUB_CACHE]
+    own = [repo] if Path(repo).is_absolute() else []
+    return [Path(os.path.abspath(folder)) for folder in (*own, *kept)]
 
 
 def _columns(data: Any, source: HubSource, subject: str) -> tuple[str, str, tuple[str, ...] | None, Any]:
@@ -216,6 +250,7 @@ def _columns(data: Any, source: HubSource, subject: str) -> tuple[str, str, tupl
 def _load(source: HubSource, subject: str, streaming: bool) -> Any:
     import datasets as hub
 
+    check_repo(source.repo, subject)
     with _sentences(source, subject):
         return hub.load_dataset(
             source.repo,
@@ -237,6 +272,34 @@ def _faults(batches: Iterator[Any], source: HubSource, subject: str) -> Iterator
         yield batch
 
 
+def check_repo(repo: str, subject: str) -> None:
+    """Refuse what the library would take for something else than a data set of the hub or a folder.
+
+    A single word is one of its own readers to it (`pandas`, which unpickles what lies in the working directory), and
+    OWNER/NAME a folder of the working directory, where there is one.
+
+    Args:
+        repo: `OWNER/NAME`, or the whole path of a folder.
+        subject: the data set's name, for messages.
+
+    Raises:
+        BenchError: it is neither.
+    """
+    if Path(repo).is_absolute():
+        if not os.path.isdir(repo):
+            raise AbsentError(f"{subject}: there is no folder {repo}; correct the path.")
+    elif not _REPO.fullmatch(repo):
+        raise BenchError(
+            f"{subject}: {repo!r} is no data set of the hub, which go by OWNER/NAME, and no folder that is there; "
+            "correct it."
+        )
+    elif os.path.exists(repo):
+        raise BenchError(
+            f"{subject}: {repo!r} means a data set of the hub, but is also in the working directory, and would be read "
+            "from there; give the whole path of that folder, or work elsewhere."
+        )
+
+
 @contextlib.contextmanager
 def _sentences(source: HubSource, subject: str) -> Iterator[None]:
     """Turn what the library raises into one sentence."""
@@ -244,6 +307,8 @@ def _sentences(source: HubSource, subject: str) -> Iterator[None]:
 
     try:
         yield
+    except BenchError:
+        raise
     except DatasetNotFoundError as error:
         raise AbsentError(
             f"{subject}: the hub has no {source.repo!r} for you ({_text(error)}); check its name, or log in with "

@@ -19,15 +19,24 @@ from bench.datasets.readers.columns import (
     label_indices,
     lengths,
 )
+from bench.datasets.readers.files import whole
+from bench.datasets.readers.passed_over import visible
+from bench.datasets.readers.splits import SPLITS, canonical, check_same_split, names_split, split_words
 from bench.datasets.readers.stamps import check_unchanged, stamp_of, stamps_within
-from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.errors import AbsentError, BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import size, some
 
-_SPLITS = ("train", "validation", "test")
-_WORDS = {"val": "validation", "valid": "validation"}
-"""What file names also have for a split."""
+_KIND = "Parquet file"
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")
 """The hub's names for parts: SPLIT-00000-of-00003, once with a digest behind."""
+
+_ROWS_AT_ONCE = 64
+"""Whose images are in memory while their lengths are counted."""
+_MOST_ROWS = 2**25
+"""ImageNet-21k, the largest set with labels, has 14 million images."""
+_MOST_GROUP, _MOST_UNPACKED = 2**30, 20
+"""Bytes of a row group, and how often more than the file has; images are packed already, and hardly shrink again."""
 
 
 @dataclass(eq=False)
@@ -40,7 +49,8 @@ class ParquetSamples:
 
     Args:
         place: a file, or a folder that holds the split's files: `test.parquet`, `test-00000-of-00003.parquet` and
-            its like, or any in a folder `test`; also one folder deeper.
+            its like, others with the split as a word of their names, or any in a folder `test`; also one folder
+            deeper.
         class_space: whose indices the labels become.
         split: which files of a folder, and the first part of every id.
         name: of the data set, for messages.
@@ -120,21 +130,18 @@ class _File:
     @classmethod
     def open(cls, path: Path, samples: ParquetSamples) -> "_File":
         subject = f"{path} ({samples.name})"
-        with _faults(path):
+        with whole(path, _KIND):
             stamp = stamp_of(path.stat())
-        uncompressed = False
-        with _faults(path), pq.ParquetFile(path) as reader:
+        with whole(path, _KIND), pq.ParquetFile(path) as reader:
             schema = reader.schema_arrow
             image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
             label = choose_column(schema.names, samples.label_column, LABEL_COLUMNS, "label", subject)
+            _check_declared(reader.metadata, (image, label), path)
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
-            # A group at a time: the lengths are wanted, not gigabytes of images.
-            sizes = []
-            for i in range(reader.num_row_groups):
-                images = _images(reader, i, image, subject)
-                sizes.append(lengths(images, subject, int(first_rows[i])))
-                uncompressed = uncompressed or any_uncompressed(images)
+            measured = [_measured(reader, i, image, subject, int(first_rows[i]), path) for i in range(len(groups))]
+        # As a dictionary: a long name that stands for many rows is not unfolded.
+        with whole(path, _KIND), pq.ParquetFile(path, read_dictionary=[label]) as reader:
             values = reader.read(columns=[label], use_threads=False)[label]
         check_unchanged(path, stamp)
         names = class_label_names(schema.metadata, label)
@@ -143,9 +150,9 @@ class _File:
             image_column=image,
             class_names=names,
             stamp=stamp,
-            uncompressed=uncompressed,
+            uncompressed=any(uncompressed for _, uncompressed in measured),
             labels=label_indices(values, names, samples.class_space, subject),
-            sizes=np.concatenate([np.empty(0, dtype=np.int64), *sizes]),
+            sizes=np.concatenate([np.empty(0, dtype=np.int64), *(sizes for sizes, _ in measured)]),
             first_rows=first_rows,
         )
 
@@ -155,7 +162,7 @@ class _File:
     def read(self, row: int) -> bytes:
         number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
         if self._group[0] != number:
-            with _faults(self.path):
+            with whole(self.path, _KIND):
                 group = _images(self._opened(), number, self.image_column, str(self.path))
             check_unchanged(self.path, self.stamp)
             self._group = (number, group)
@@ -173,10 +180,56 @@ class _File:
         self._reader, self._group = None, (-1, None)
 
 
-def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArray:
+def _check_declared(metadata: Any, columns: tuple[str, ...], path: Path) -> None:
+    """Refuse what says itself that it would fill the memory, before it is unpacked."""
+    if metadata.num_rows > _MOST_ROWS:
+        raise BenchError(f"{path} has {metadata.num_rows:,} rows, and at most {_MOST_ROWS:,} are read; cut it.")
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        parts = map(group.column, range(group.num_columns))
+        _check_group(
+            sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns), path
+        )
+
+
+def _check_group(unpacked: int, path: Path) -> None:
+    most = max(_MOST_GROUP, _MOST_UNPACKED * path.stat().st_size)
+    if unpacked > most:
+        raise BenchError(
+            f"{path} has a row group that unpacks to more than {size(most)}, as no group of images does; "
+            "write it again in smaller ones."
+        )
+
+
+def _measured(reader: Any, group: int, column: str, subject: str, first: int, path: Path) -> tuple[Array, bool]:
+    """Of a row group, from a few rows in memory at a time.
+
+    Returns:
+        The bytes of each image, (n,) int64, and whether one is of a format without compression.
+    """
+    sizes, total, uncompressed = [np.empty(0, dtype=np.int64)], 0, False
+    for batch in reader.iter_batches(
+        _ROWS_AT_ONCE, row_groups=[group], columns=_stored_column(reader, column), use_threads=False
+    ):
+        images = _blobs_of(pa.Table.from_batches([batch]), column, subject)
+        sizes.append(lengths(images, subject, first + sum(map(len, sizes))))
+        uncompressed = uncompressed or any_uncompressed(images)
+        total += int(sizes[-1].sum())
+        _check_group(total, path)
+    return np.concatenate(sizes), uncompressed
+
+
+def _stored_column(reader: Any, column: str) -> list[str]:
     struct = pa.types.is_struct(reader.schema_arrow.field(column).type)
+    return [f"{column}.bytes" if struct else column]
+
+
+def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArray:
     # One thread: Arrow's pool would be copied half-alive into worker processes.
-    table = reader.read_row_group(group, columns=[f"{column}.bytes" if struct else column], use_threads=False)
+    table = reader.read_row_group(group, columns=_stored_column(reader, column), use_threads=False)
+    return _blobs_of(table, column, subject)
+
+
+def _blobs_of(table: pa.Table, column: str, subject: str) -> pa.ChunkedArray:
     if column not in table.column_names:
         raise BenchError(
             f"the image column {column!r} of {subject} holds no bytes of image files; obtain the data again."
@@ -184,35 +237,19 @@ def _images(reader: Any, group: int, column: str, subject: str) -> pa.ChunkedArr
     return blobs(table[column], subject)
 
 
-class _faults:
-    """Turns what Arrow raises on a damaged file into one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException | OSError):
-            raise RunError(
-                f"{self.path} is no whole Parquet file ({one_line(error)}), so it is damaged or cut short; "
-                "obtain it again."
-            ) from error
-
-
 def split_files(place: Path, split: str, subject: str) -> list[Path]:
     """The Parquet files of a split, in order.
 
     Raises:
         AbsentError: there is none.
-        BenchError: several folders have one.
+        BenchError: several folders have one, or there is more than one copy of it.
         RunError: `-of-00003` promises files that are not there.
     """
     if place.is_file():
-        named = _split_of(place)
-        if named in _SPLITS and named != _canonical(split):
+        named = split_words(_base(place)).values()
+        if named and canonical(split) not in named and not _is_of(place, split):
             raise AbsentError(
-                f"split {split!r} of {subject} is wanted, but {place} is by its name the split {named!r}; "
+                f"split {split!r} of {subject} is wanted, but {place} is by its name the split {next(iter(named))!r}; "
                 "name the folder that holds both."
             )
         return [place]
@@ -220,7 +257,7 @@ def split_files(place: Path, split: str, subject: str) -> list[Path]:
         raise AbsentError(
             f"there is no file or folder {place}, the place that was given for {subject}; check the path."
         )
-    files = _named(place, split) or _unnamed(place)
+    files = _named(place, split, subject) or _unnamed(place, split)
     if not files:
         raise AbsentError(
             f"{place} holds no Parquet file of split {split!r} of {subject}: {split}.parquet or "
@@ -236,36 +273,56 @@ def split_files(place: Path, split: str, subject: str) -> list[Path]:
     return files
 
 
-def _split_of(path: Path) -> str:
+def parquet_files(place: Path) -> list[Path]:
+    """The Parquet files in a folder and one folder deeper, hidden ones left out."""
+    folders = [place, *visible(path for path in place.iterdir() if path.is_dir())]
+    return [path for folder in folders for path in visible(folder.glob("*.parquet"))]
+
+
+def _base(path: Path) -> str:
+    """A file's name without what tells it from other parts of the same table."""
     shard = _SHARD.fullmatch(path.stem)
-    return _canonical(shard[1] if shard else path.stem)
+    return shard[1] if shard else path.stem
 
 
-def _canonical(name: str) -> str:
-    return _WORDS.get(name, name)
+def _is_of(path: Path, split: str) -> bool:
+    return _base(path) == split or names_split(_base(path), split)
 
 
-def _named(place: Path, split: str) -> list[Path]:
-    files = sorted([*place.glob("*.parquet"), *place.glob("*/*.parquet")])
-    wanted = _canonical(split)
-    by_name = [path for path in files if _split_of(path) == wanted]
-    return by_name or [path for path in files if path.parent != place and _canonical(path.parent.name) == wanted]
+def _named(place: Path, split: str, subject: str) -> list[Path]:
+    """The files that are called after the split itself, else those with it among their words, else a folder's."""
+    files = parquet_files(place)
+    exact = [path for path in files if _base(path) == split]
+    by_word = [path for path in files if _is_of(path, split)]
+    # In a folder of the split, a file that names another one is of that.
+    folders = [path for path in files if path.parent != place and names_split(path.parent.name, split)]
+    found = exact or by_word or [path for path in folders if not split_words(_base(path))]
+    check_same_split(
+        found, f"split {split!r} of {subject} in {place}", "keep those of one, or name the file to be read"
+    )
+    return found
 
 
-def _unnamed(place: Path) -> list[Path]:
-    """A folder whose files name no split is one split."""
-    files = sorted(place.glob("*.parquet"))
-    return [] if any(_split_of(path) in _SPLITS for path in files) else files
+def _unnamed(place: Path, split: str) -> list[Path]:
+    """A folder whose files name no split is one split; of a split with a name of its own, only if it is one table."""
+    files = visible(place.glob("*.parquet"))
+    several = canonical(split) not in SPLITS and len({_base(path) for path in files}) > 1
+    return [] if several or any(split_words(_base(path)) for path in files) else files
 
 
 def _check_shards(files: list[Path], subject: str) -> None:
-    shards = [shard for path in files if (shard := _SHARD.fullmatch(path.stem))]
-    if not shards:
-        return
-    count = max(int(shard[3]) for shard in shards)
-    missing = sorted(set(range(count)) - {int(shard[2]) for shard in shards})
-    if missing:
-        raise RunError(
-            f"{len(missing)} of the {count} files of {subject} are missing in {files[0].parent} (the first is number "
-            f"{missing[0]:05d}); obtain them too."
-        )
+    """Parts of one table are all there, and no second table lies beside them."""
+    parts = {path: shard for path in files if (shard := _SHARD.fullmatch(path.stem))}
+    for base in dict.fromkeys(shard[1] for shard in parts.values()):
+        counts = {shard[3] for shard in parts.values() if shard[1] == base}
+        numbers = [int(shard[2]) for shard in parts.values() if shard[1] == base]
+        uncut = any(path.stem == base for path in files)
+        if len(counts) > 1 or len(set(numbers)) < len(numbers) or uncut:
+            names = some([path.name for path in files])
+            raise BenchError(f"{files[0].parent} holds {base!r} of {subject} more than once ({names}); keep one copy.")
+        missing = sorted(set(range(int(counts.pop()))) - set(numbers))
+        if missing:
+            raise RunError(
+                f"{len(missing)} of the {len(missing) + len(numbers)} files of {subject} are missing in "
+                f"{files[0].parent} (the first is number {missing[0]:05d}); obtain them too."
+            )

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,24 @@ import numpy as np
 import pyarrow as pa
 
 from bench.datasets.readers.columns import label_indices
+from bench.datasets.readers.files import whole
+from bench.datasets.readers.passed_over import PassedOver, has_image_name, visible
+from bench.datasets.readers.splits import check_same_split
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
-from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.errors import AbsentError, BenchError, RunError
 from bench.records import Array, ClassSpace
+from bench.text import size
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
+_MOST_SHARDS = 100_000
+"""Of one pattern: with a thousand images each, a hundred million."""
+_MOST_LABEL = 2**24
+"""Bytes of a label file, which may hold all that was known of an image, in JSON."""
+_LONGEST_KEY = 1_024
+"""Characters: every id takes as much memory as the longest."""
 
 
 @dataclass(eq=False)
@@ -48,7 +58,7 @@ class ShardSamples:
 
     Raises:
         AbsentError: a shard is not there.
-        BenchError: the shards are packed, a key comes twice, or an image or a label is missing.
+        BenchError: the shards are packed or of several splits, a key comes twice, or an image or a label is missing.
         RunError: a shard is damaged or cut short.
     """
 
@@ -59,13 +69,17 @@ class ShardSamples:
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
     stamps: Array = field(init=False, repr=False)
+    passed_over: PassedOver | None = field(init=False, repr=False)
+    """What looks like an image of these and is none."""
 
     def __post_init__(self) -> None:
+        others: list[str] = []
         self._shards = shard_files(self.place, self.name)
+        check_same_split(self._shards, f"{self.name} at {self.place}", "name those of one, as in FOLDER/test-*.tar")
         self._stamps = [stamp_of(path.stat()) for path in self._shards]
         samples: dict[str, _Sample] = {}
         for number, path in enumerate(self._shards):
-            for key, sample in _read_shard(path, number):
+            for key, sample in _read_shard(path, number, others):
                 if key in samples:
                     earlier = self._shards[samples[key].shard]
                     raise BenchError(f"the key {key!r} is in {earlier} and in {path}; keys must be unique.")
@@ -73,6 +87,9 @@ class ShardSamples:
             check_unchanged(path, self._stamps[number])
         if not samples:
             raise BenchError(f"{self.place} ({self.name}) holds no samples; KEY.jpg with KEY.cls were looked for.")
+        self.passed_over = (
+            PassedOver(tuple(others), f"files KEY.{', KEY.'.join(IMAGES)}, no dot in KEY") if others else None
+        )
         self.ids = np.array(list(samples), dtype=np.str_)
         self.sizes = np.array([sample.size for sample in samples.values()], dtype=np.int64)
         self._numbers = np.array([sample.shard for sample in samples.values()], dtype=np.int64)
@@ -86,7 +103,7 @@ class ShardSamples:
     def _label_values(self, samples: dict[str, _Sample]) -> pa.ChunkedArray:
         try:
             return pa.chunked_array([pa.array([sample.label for sample in samples.values()])])
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             raise BenchError(
                 f"{self.place} ({self.name}) has numbers and names among its labels; use one or the other."
             ) from None
@@ -111,12 +128,12 @@ def shard_files(place: Path, subject: str) -> list[Path]:
 
     Raises:
         AbsentError: there is none, or one of a `{000..063}` is missing.
-        BenchError: they are packed.
+        BenchError: they are packed, or too many.
     """
     if place.is_dir():
-        paths = sorted(place.glob("*.tar")) or sorted(p for p in place.iterdir() if p.name.endswith(_PACKED))
+        paths = visible(place.glob("*.tar")) or visible(p for p in place.iterdir() if p.name.endswith(_PACKED))
     else:
-        paths = [path for text in _braces(str(place)) for path in _globbed(text)]
+        paths = [path for text in _expanded(str(place)) for path in _globbed(text)]
     packed = [path for path in paths if path.name.endswith(_PACKED)]
     if packed:
         raise BenchError(f"{packed[0]} is a packed tar file, in which nothing can be found quickly; unpack it to .tar.")
@@ -129,39 +146,51 @@ def shard_files(place: Path, subject: str) -> list[Path]:
     return paths
 
 
-def _braces(text: str) -> list[str]:
-    """A text with `{000..063}` and `{a,b}` as the list of texts that it stands for."""
+def _expanded(text: str) -> list[str]:
+    texts = list(itertools.islice(_braces(text), _MOST_SHARDS + 1))
+    if len(texts) > _MOST_SHARDS:
+        raise BenchError(f"{text} names more than {_MOST_SHARDS:,} shards; correct the numbers in its braces.")
+    return texts
+
+
+def _braces(text: str) -> Iterator[str]:
+    """The texts that one with `{000..063}` and `{a,b}` stands for."""
     match = re.search(r"\{([^{}]*)\}", text)
     if match is None:
-        return [text]
+        yield text
+        return
     ends = _RANGE.fullmatch(match[1])
-    words = match[1].split(",")
+    words: Iterable[str] = match[1].split(",")
     if ends:
-        words = [str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1)]
-    return list(itertools.chain(*(_braces(text[: match.start()] + word + text[match.end() :]) for word in words)))
+        words = (str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1))
+    for word in words:
+        yield from _braces(text[: match.start()] + word + text[match.end() :])
 
 
 def _globbed(text: str) -> list[Path]:
     return [Path(path) for path in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]
 
 
-def _read_shard(path: Path, number: int) -> Iterator[tuple[str, _Sample]]:
-    """The samples of a shard in the order of their first members, each with its image and its label."""
+def _read_shard(path: Path, number: int, others: list[str]) -> Iterator[tuple[str, _Sample]]:
+    """The samples of a shard in the order of their first members, each with its image and its label.
+
+    Members that look like images and are no sample's are added to `others`.
+    """
     samples: dict[str, _Sample] = {}
-    try:
+    with whole(path, "tar file"):
         with tarfile.open(path, mode="r:") as tar:
-            for member in tar:
+            for member in _members(tar):
                 key, ending = _split_name(member.name)
                 if member.isfile() and key and ending in (*IMAGES, *LABELS):
-                    _fill(samples.setdefault(key, _Sample(number)), tar, member, ending, f"{path}, key {key!r}")
+                    where = f"{path}, key {key[:_LONGEST_KEY]!r}"
+                    _check_member(member, key, where)
+                    _fill(samples.setdefault(key, _Sample(number)), tar, member, ending, where)
+                elif not member.isdir() and has_image_name(member.name):
+                    others.append(member.name)
             end = tar.offset
         with path.open("rb") as file:
             file.seek(end)
             mark = file.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise RunError(
-            f"{path} is no whole tar file ({one_line(error)}), so it is damaged or cut short; obtain it again."
-        ) from error
     # tarfile takes the end of the file, or anything that is no header, for the end of the archive.
     if mark != tarfile.NUL * tarfile.BLOCKSIZE:
         raise RunError(f"{path} lacks the end mark of a tar file, so it is damaged or cut short; obtain it again.")
@@ -174,6 +203,23 @@ def _read_shard(path: Path, number: int) -> Iterator[tuple[str, _Sample]]:
         yield key, sample
 
 
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar file. A negative size would lead back, and round and round."""
+    end = -1
+    for member in tar:
+        if tar.offset <= end:
+            raise tarfile.TarError("a member's size is negative")
+        end = tar.offset
+        yield member
+
+
+def _check_member(member: tarfile.TarInfo, key: str, where: str) -> None:
+    if member.issparse():  # its bytes are not those in the shard, and may be any number of zeros
+        raise BenchError(f"{where}: is stored as a sparse file; pack the shard again without that.")
+    if len(key) > _LONGEST_KEY:
+        raise BenchError(f"{where}: keys have at most {_LONGEST_KEY:,} characters; pack the shard again.")
+
+
 def _split_name(name: str) -> tuple[str, str]:
     """Webdataset's key and ending: cut at the first dot of the last part of the path."""
     folder, slash, last = name.removeprefix("./").rpartition("/")
@@ -183,6 +229,8 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _fill(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str, where: str) -> None:
     if ending in LABELS:
+        if member.size > _MOST_LABEL:
+            raise BenchError(f"{where}: a label of {size(member.size)} is none; pack the shard again.")
         if sample.label is None:
             sample.label = _label(tar.extractfile(member), ending)
     elif sample.offset >= 0:
@@ -196,8 +244,10 @@ def _label(file: Any, ending: str) -> int | str | None:
     try:
         text = file.read().decode().strip()
         value = json.loads(text)["label"] if ending == "json" else text
-    except (ValueError, TypeError, KeyError):
+        if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+            value = int(value)
+    except (ValueError, TypeError, KeyError, RecursionError):  # the last where JSON is nested without end
         return None
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-        return int(value)
-    return value if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else None
+    return value if isinstance(value, str) and value != "" else None
