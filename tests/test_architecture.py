@@ -24,6 +24,8 @@ bench
 columns errors progress
 records text toml_lines
 names
+sources
+foreign
 registry reference
 machine
 rng

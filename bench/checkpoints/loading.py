@@ -6,6 +6,7 @@ torch: plans are made without it.
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
 from bench.records import Checkpoint, digest
+from bench.foreign import blamed, undisturbed_by
+from bench.sources import remember, source_of
 from bench.text import some
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ def model_digest(checkpoint: Checkpoint) -> str:
         AbsentError: the weights lie elsewhere and are not on this machine yet.
         BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
     """
+    source = source_of(*builder_of(checkpoint), now=True)
     return digest(
         {
             "weights": checked_digest(checkpoint),
@@ -42,8 +46,21 @@ def model_digest(checkpoint: Checkpoint) -> str:
             "interpolation": checkpoint.interpolation,
             "mean": [float(m) for m in checkpoint.mean],
             "std": [float(s) for s in checkpoint.std],
+            **({"source": source} if source else {}),  # of a builder that is not ours
         }
     )
+
+
+def builder_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The name of the code, other than timm's, that makes a checkpoint's module: empty where there is none."""
+    if checkpoint.builder:
+        return (checkpoint.builder,)
+    if "timm" not in sys.modules:  # so nobody taught it an architecture yet
+        return ()
+    from timm.models import is_model, model_entrypoint
+
+    made = model_entrypoint(checkpoint.arch).__module__ if is_model(checkpoint.arch) else "timm"
+    return () if made.partition(".")[0] == "timm" else (made,)
 
 
 def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
@@ -127,15 +144,9 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
 
     make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
     source = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
-    try:
+    says = f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments} (correct arch_args)"
+    with blamed(says, BenchError), undisturbed_by(*builder_of(checkpoint)):
         model = make(**arguments)
-    except BenchError:
-        raise
-    except Exception as error:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments}: {one_line(error)}. "
-            "Correct arch_args."
-        ) from error
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"checkpoint {checkpoint.name!r}: {source} must return a torch module, "
@@ -146,13 +157,10 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
 
 def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
     module, _, function = checkpoint.builder.partition(":")
-    try:
+    builder = f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r}, which must be `package.module:function`,"
+    with blamed(f"{builder} can't be imported", BenchError), undisturbed_by(module):
         make = getattr(importlib.import_module(module), function)
-    except Exception as error:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r} can't be imported "
-            f"({type(error).__name__}: {one_line(error)}); it must be `package.module:function`."
-        ) from error
+        remember(module)
     return make, dict(checkpoint.arch_args)
 
 

@@ -25,9 +25,12 @@ from bench.metrics.paired import (
     paired_interval,
 )
 from bench.metrics.stats import clustered_standard_error, normal_interval
-from bench.records import Array, Estimate
+from bench.records import Array, Estimate, Outcome
 from bench.store import DamagedCellError
 from bench.suite import Score
+
+_ALIKE = 1e-6
+"""That a score and what images give of it may differ by, for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +86,7 @@ def differences(before: Side, after: Side, scores: Iterable[Score], *, seed: int
 def _difference(before: Side, after: Side, score: Score, seed: int) -> Difference | None:
     sides = [side.outcomes(score) for side in (before, after)]
     try:
-        estimates = [score.metric.function(*outcomes) for outcomes in sides]
+        estimates = [score.metric.estimate(outcomes) for outcomes in sides]
     except DamagedCellError:
         raise
     except BenchError:  # as in the leaderboard, which notes it
@@ -98,7 +101,24 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
         p=None,
     )
     key = f"{difference.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
-    return _tested(difference, score.metric.parts(sides[0]), score.metric.parts(sides[1]), seed, key)
+    try:
+        parts = [_that_make(estimate, score, outcomes) for estimate, outcomes in zip(estimates, sides, strict=True)]
+    except BenchError as error:
+        return replace(difference, untested=str(error))
+    return _tested(difference, *parts, seed, key)
+
+
+def _that_make(estimate: Estimate, score: Score, outcomes: Sequence[Outcome]) -> ByImage | None:
+    """What each image gives of a score.
+
+    Raises:
+        BenchError: it does not make the score, so that nothing of the difference follows from it.
+    """
+    parts = score.metric.parts(outcomes)
+    made = math.nan if parts is None else parts.value
+    if not math.isnan(made) and not math.isclose(made, estimate.value, rel_tol=_ALIKE, abs_tol=_ALIKE):
+        raise BenchError(f"what images give of {score.metric.name} makes {made:g}, not {estimate.value:g}")
+    return parts
 
 
 def _tested(difference: Difference, first: ByImage | None, second: ByImage | None, seed: int, key: str) -> Difference:

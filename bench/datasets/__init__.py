@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bench.errors import AbsentError, BenchError, one_line
-from bench.records import Array, ClassSpace
+from bench.records import Array, ClassSpace, digest
 from bench.registry import Registry
+from bench.sources import source_of
 
 
 class Samples(Protocol):
@@ -174,7 +175,10 @@ class Library:
                 f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
             ) from error
         _check(dataset, split, samples)
-        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=fingerprint(samples))
+        seen = fingerprint(samples)
+        source = source_of(datasets.origin(name), dataset.open)  # what a plug-in's reader gives is its code's as well
+        seen = digest([seen, source]) if source else seen
+        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=seen)
 
 
 def _check(dataset: Dataset, split: str, samples: Samples) -> None:
