@@ -7,12 +7,11 @@ measures and corruptions come in the same way.
 
 import importlib
 import importlib.metadata
-import itertools
 import multiprocessing
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, BenchWarning, UnknownNameError
@@ -83,7 +82,9 @@ class Registry(Generic[T]):
         load_plugins()
         if name not in self._items:
             missing = "".join(f" T{label[1:]} did not load, and may have it." for label in not_loaded)
-            raise UnknownNameError(self.kind, name, self._items, see=f"bench list {self.kind}s{missing and '.'}{missing}")
+            raise UnknownNameError(
+                self.kind, name, self._items, see=f"bench list {self.kind}s{missing and '.'}{missing}"
+            )
         return self._items[name]
 
     def origin(self, name: str) -> str:
@@ -137,7 +138,7 @@ def _is_ours(entry: importlib.metadata.EntryPoint) -> bool:
 def _load(entry: importlib.metadata.EntryPoint) -> None:
     package = entry.dist.name if entry.dist else "an unknown distribution"
     label, name = f"the plug-in {entry.name!r} of {package}", entry.value
-    before = [set(registry._items) for registry in _registries]
+    before = {id(registry): set(registry._items) for registry in _registries}
     try:
         with undisturbed():
             module = importlib.import_module(name)
@@ -163,10 +164,10 @@ def _load(entry: importlib.metadata.EntryPoint) -> None:
         add_plugin(entry.value)
 
 
-def _forget(plugin: str, before: Sequence[set[str]]) -> None:
+def _forget(plugin: str, before: Mapping[int, set[str]]) -> None:
     """Take back what a half-imported plug-in registered; what others did, which it may import, stays."""
     top = plugin.partition(".")[0]
-    for registry, names in itertools.zip_longest(_registries, before, fillvalue=set()):
-        for name in registry._items.keys() - names:
+    for registry in _registries:
+        for name in registry._items.keys() - before.get(id(registry), set()):
             if registry._origin[name].partition(".")[0] == top:
                 del registry._items[name], registry._origin[name]

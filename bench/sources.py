@@ -14,7 +14,7 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
@@ -281,7 +281,8 @@ def _contents(cell: Any) -> object:
 def _without_file(module: str, taken: _Taken) -> str:
     """Of what was defined in a notebook, or by `exec`: the text of the parts alone, or their compiled code."""
     parts = [part for part in taken.definitions if part.__module__ == module]
-    _say_so(module, " and ".join(sorted({part.__qualname__ for part in parts})))
+    if module in sys.modules:  # else it will not import either
+        _say_so(module, " and ".join(sorted({part.__qualname__ for part in parts})))
     return digest([_own_text(part) for part in parts])
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from bench.checkpoints.fetch import checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import read_weights
-from bench.errors import BenchError, UnknownNameError, one_line
+from bench.errors import BenchError, UnknownNameError
+from bench.foreign import blamed, fault, is_interrupt, undisturbed_by
 from bench.records import Checkpoint, digest
-from bench.foreign import blamed, undisturbed_by
 from bench.sources import remember, source_of
 from bench.text import some
 
@@ -157,7 +157,9 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
 
 def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
     module, _, function = checkpoint.builder.partition(":")
-    builder = f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r}, which must be `package.module:function`,"
+    builder = (
+        f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r}, which must be `package.module:function`,"
+    )
     with blamed(f"{builder} can't be imported", BenchError), undisturbed_by(module):
         make = getattr(importlib.import_module(module), function)
         remember(module)
@@ -250,7 +252,9 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
         return
     try:
         set_input_size((size, size))
-    except Exception as error:
+    except BaseException as error:  # as it may be a builder's
+        if is_interrupt(error):
+            raise
         raise _not_its_own_size(checkpoint) from error
 
 
@@ -270,15 +274,17 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
 
     image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), undisturbed_by(*builder_of(checkpoint)), FlopCounterMode(display=False) as counter:
             logits_NK = module(image_NCHW)
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         if size != checkpoint.input_size:
             raise _not_its_own_size(checkpoint) from error
         raise BenchError(
-            f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({one_line(error)}); "
+            f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({fault(error)}); "
             f"its entry says input_size {checkpoint.input_size}: run it at that size, or correct the entry."
         ) from error
     wanted = (1, len(checkpoint.class_space.classes))

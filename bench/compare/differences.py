@@ -102,13 +102,13 @@ def _difference(before: Side, after: Side, score: Score, seed: int) -> Differenc
     )
     key = f"{difference.suite}/{score.column}/{score.metric.name}/{dict(score.at)}"
     try:
-        parts = [_that_make(estimate, score, outcomes) for estimate, outcomes in zip(estimates, sides, strict=True)]
+        first, second = (_that_make(*each, score) for each in zip(estimates, sides, strict=True))
     except BenchError as error:
         return replace(difference, untested=str(error))
-    return _tested(difference, *parts, seed, key)
+    return _tested(difference, first, second, seed, key)
 
 
-def _that_make(estimate: Estimate, score: Score, outcomes: Sequence[Outcome]) -> ByImage | None:
+def _that_make(estimate: Estimate, outcomes: Sequence[Outcome], score: Score) -> ByImage | None:
     """What each image gives of a score.
 
     Raises:

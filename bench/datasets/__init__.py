@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from bench.errors import AbsentError, BenchError, one_line
+from bench.errors import AbsentError, BenchError
+from bench.foreign import blamed, undisturbed_by
 from bench.records import Array, ClassSpace, digest
 from bench.registry import Registry
-from bench.sources import source_of
+from bench.sources import modules_of, source_of
 
 
 class Samples(Protocol):
@@ -166,14 +167,11 @@ class Library:
         dataset = datasets.get(name)
         if split not in dataset.splits:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
-        try:
+        with (
+            blamed(f"data set {name!r}, split {split!r}, cannot be opened", BenchError),
+            undisturbed_by(*modules_of(dataset.open)),
+        ):
             samples = dataset.open(split, self.places.get(name))
-        except BenchError:
-            raise
-        except Exception as error:  # code of a plug-in
-            raise BenchError(
-                f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
-            ) from error
         _check(dataset, split, samples)
         seen = fingerprint(samples)
         source = source_of(datasets.origin(name), dataset.open)  # what a plug-in's reader gives is its code's as well

@@ -78,9 +78,7 @@ def versions(condition: Condition, *, now: bool = False) -> Params:
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
         named["corruption"] = corruption_of(perturbation).version
-    sources = {
-        f"{kind}_source": source_of(*parts, now=now) for kind, (_, parts) in _code_of(condition).items()
-    }
+    sources = {f"{kind}_source": source_of(*parts, now=now) for kind, (_, parts) in _code_of(condition).items()}
     return Params({**named, **{kind: source for kind, source in sources.items() if source}})
 
 

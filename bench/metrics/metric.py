@@ -94,9 +94,9 @@ class Metric:
     def _blamed(self, function: Callable[..., Any]) -> Iterator[None]:
         """Around a function that may be a plug-in's; these one at a time, as what they change is put back."""
         theirs = modules_of(function)
-        with _TURN if theirs else contextlib.nullcontext(), undisturbed_by(*theirs):
-            with blamed(f"the metric {self.name!r} fails", BenchError):
-                yield
+        turn = _TURN if theirs else contextlib.nullcontext()
+        with turn, undisturbed_by(*theirs), blamed(f"the metric {self.name!r} fails", BenchError):
+            yield
 
     def _with(self, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "Metric":
         by_image = None if self.by_image is None else change(self.by_image)

@@ -4,23 +4,27 @@ The measures see no label of the test split; correctness is told here, afterward
 """
 
 import contextlib
+import copy
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.errors import BenchError, one_line
+from bench.errors import BenchError, RunError
+from bench.foreign import blamed, undisturbed_by
 from bench.measure import Labelled, Predicted, measures
 from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
 from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
 from bench.run.feature_cache import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
 from bench.run.feed import deaths_of_workers, tasks_of
-from bench.run.workbench import Part, Workbench, check_rows, cost_of
+from bench.run.rows import columns_of
+from bench.run.workbench import Part, Workbench, cost_of
+from bench.sources import is_ours
 from bench.transfer.features import Extract
 from bench.transfer.split import check_labels, validation_rows
 
@@ -147,7 +151,7 @@ class _Probing:
                     settings.device,
                     fixed=settings.batch_size is not None,
                 )
-            extraction.file.append(rows["features"].numpy())
+            extraction.file.append(rows["features"])
         except BenchError as error:
             open_.remove(extraction)
             extraction.file.close()
@@ -214,17 +218,19 @@ class _Probing:
         """Store what a cell gave; why not, where it gave nothing."""
         start, measurement = time.perf_counter(), cell.condition.measure
         try:
-            measure = measures.get(measurement.name).make(measurement.params)
-            with torch.inference_mode():
+            entry = measures.get(measurement.name)
+            measure = entry.make(measurement.params)
+            if not is_ours(entry.factory):  # what it does to the features is not to reach the others
+                problem = problem.copy()
+            with torch.inference_mode(), blamed(f"{entry.name} failed"), undisturbed_by(entry.factory):
                 predicted: Predicted = measure.run(
                     problem.train, problem.validation, problem.test_ND, problem.classes, self.work.settings.seed
                 )
-            columns = _columns(predicted, problem.test.labels)
-            check_rows(measurement.name, columns, cell.n)
+                columns = _columns(predicted, problem.test.labels)
+            columns = columns_of(entry.name, columns, cell.n)
+            self.work.check_source(cell)
         except BenchError as error:
             return str(error)
-        except Exception as error:
-            return f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
         measured = feature_sets(cell)[cell.condition.data.split]
         self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
         return ""
@@ -239,6 +245,11 @@ class _Problem:
     test_ND: torch.Tensor
     test: Part
     classes: int
+
+    def copy(self) -> "_Problem":
+        """With tensors of its own."""
+        train, validation = copy.deepcopy((self.train, self.validation))
+        return replace(self, train=train, validation=validation, test_ND=self.test_ND.clone())
 
 
 def _labelled(part: Part, features_ND: Array, device: torch.device) -> Labelled:
@@ -263,7 +274,9 @@ def _at(every: Labelled, rows: Array) -> Labelled:
 
 def _columns(predicted: Predicted, labels: Array) -> dict[str, Array]:
     """The outcome's columns: what `classify` would give of logits, and what was chosen."""
-    rows = describe(predicted.scores_NK.cpu(), torch.from_numpy(labels))
+    if not torch.isfinite(predicted.scores_NK).all():
+        raise RunError("it gave scores that are NaN or infinite, of which no class can be told")
+    rows = describe(predicted.scores_NK.float().cpu(), torch.from_numpy(labels))
     names: Iterable[str] = rows if predicted.logits else _WITHOUT_LOGITS
     chosen = {name: np.full(len(labels), value, dtype=np.float64) for name, value in predicted.chosen.items()}
     return {**{name: rows[name].numpy() for name in names}, **chosen}

@@ -3,6 +3,7 @@
 A checkpoint that fails stops nobody else; a finished condition is stored before the next begins.
 """
 
+import copy
 import itertools
 import shutil
 import time
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.checkpoints.loading import builder_of
 from bench.datasets import Library
 from bench.errors import BenchError, RunError, one_line
+from bench.foreign import blamed, undisturbed_by
 from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
@@ -24,7 +27,9 @@ from bench.run.device import Model, ModelKey, PeakMemory, load_models, model_key
 from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
 from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
-from bench.run.workbench import Failure, Part, SplitLoader, Workbench, check_rows, cost_of
+from bench.run.rows import columns_of
+from bench.run.workbench import Failure, Part, SplitLoader, Workbench, cost_of
+from bench.sources import is_ours, modules_of
 from bench.store import Store
 from bench.transfer.split import check_labels
 
@@ -39,16 +44,22 @@ class _Recorder:
     peak: PeakMemory
     seconds: float = 0.0
     indices: list[Array] = field(default_factory=list)
-    rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
+    rows: list[Mapping[str, Array]] = field(default_factory=list)
 
     def columns(self) -> dict[str, Array]:
         try:
-            return {name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]}
+            return {name: np.concatenate([rows[name] for rows in self.rows]) for name in self._names()}
         except (KeyError, ValueError) as error:
             name = self.cell.condition.measure.name
             raise RunError(
                 f"measure {name!r} gave rows that differ from batch to batch ({one_line(error)})."
             ) from error
+
+    def _names(self) -> list[str]:
+        names = [list(rows) for rows in self.rows]
+        if any(set(others) != set(names[0]) for others in names):
+            raise KeyError("the columns")
+        return names[0]
 
 
 class SweepRun:
@@ -134,6 +145,7 @@ class SweepRun:
             self._check_samples(recorder)
             try:
                 columns = recorder.columns()
+                self.work.check_source(recorder.cell)
             except BenchError as error:
                 self._fail([recorder.cell], str(error), done=recorder.cell.n)
             else:
@@ -147,19 +159,30 @@ class SweepRun:
             peak = PeakMemory(self.settings.device, model.module)
             try:
                 measure = measures.get(measurement.name).make(measurement.params)
-                recorders.append(_Recorder(cell, measure, model, peak))
+                recorders.append(_Recorder(cell, measure, self._own(cell, model), peak))
             except BenchError as error:
                 self._fail([cell], str(error))
         return recorders
+
+    def _own(self, cell: Cell, model: Model) -> Model:
+        """The model as a measure is shown it: what a plug-in's does to it is not to reach the others'."""
+        entry = measures.get(cell.condition.measure.name)
+        if is_ours(entry.factory):
+            return model
+        with blamed(f"measure {entry.name!r} cannot be given a copy of the model"):
+            return replace(model, module=copy.deepcopy(model.module))
 
     def _show(self, recorder: _Recorder, part: Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
         start, model, indices = time.perf_counter(), recorder.model, task.indices
         labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
-        with torch.inference_mode(), numerics(self.settings.device, recorder.cell.numerics.precision), recorder.peak:
-            rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
-        check_rows(recorder.cell.condition.measure.name, rows, len(indices))
+        device, cell = self.settings.device, recorder.cell
+        entry = measures.get(cell.condition.measure.name)
+        name = "" if is_ours(entry.factory) else entry.name
+        theirs = undisturbed_by(entry.factory, *builder_of(cell.checkpoint))
+        with torch.inference_mode(), numerics(device, cell.numerics.precision), recorder.peak, theirs:
+            rows = run_in_chunks(recorder.measure, model, images, labels, device, fixed=fixed, name=name)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
         recorder.seconds += time.perf_counter() - start
@@ -191,14 +214,10 @@ class SweepRun:
                 together(lambda: None)  # the others have loaded the checkpoint
             with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
                 ready = self._made_ready(cell, model)
-                rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
-            check_rows(measurement.name, rows, cell.n)
-            columns = {name: np.asarray(column) for name, column in rows.items()}
+                columns = self._measured(cell, self._own(cell, model), ready, pace)
+            self.work.check_source(cell)
         except BenchError as error:
             self._fail([cell], str(error), done=reporter.count)
-        except Exception as error:
-            message = f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
-            self._fail([cell], message, done=reporter.count)
         else:
             seconds = time.perf_counter() - start
             # Learning takes most of the time where there is any: that is not the model's speed.
@@ -206,6 +225,14 @@ class SweepRun:
             self.work.write(cell, part, columns, seconds, cost)
             shutil.rmtree(self._state(cell), ignore_errors=True)
             reporter.done(cell.n - reporter.count)
+
+    def _measured(self, cell: Cell, model: Model, ready: "_Ready", pace: Pace) -> dict[str, Array]:
+        """What the measure gives of the whole split."""
+        entry = measures.get(cell.condition.measure.name)
+        theirs = undisturbed_by(*modules_of(entry.factory, entry.code), *builder_of(cell.checkpoint))
+        with blamed(f"{entry.name} failed"), theirs:
+            rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
+        return columns_of(entry.name, rows, cell.n)
 
     def _made_ready(self, cell: Cell, model: Model) -> "_Ready":
         def make() -> _Ready:

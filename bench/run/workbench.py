@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from bench.datasets.crops import CropSource
 from bench.errors import RunError
 from bench.images.cache import CropCache
 from bench.measure import Batch
+from bench.measure.cells import versions as versions_of
 from bench.progress import Progress
 from bench.records import Array, Cell, Crop, ImageSet, Settings
 from bench.run.device import Model, PeakMemory, default_batch_size, to_unit_range
@@ -170,6 +171,15 @@ class Workbench:
         )
         self.store.write(cell, part.ids, part.labels, dict(columns))
 
+    def check_source(self, cell: Cell) -> None:
+        """Make sure that the code that made an outcome is what the cell's key says.
+
+        Raises:
+            RunError: its files changed meanwhile, so that this process may have run one and others another.
+        """
+        if versions_of(cell.condition, now=True) != cell.versions:
+            raise RunError("the code of its measure or corruption changed while it ran; run the same command again.")
+
     def fail(self, cells: Sequence[Cell], message: str, left: int) -> None:
         """Note a fault of some cells; `left` images will not be shown for it.
 
@@ -259,15 +269,3 @@ def versions() -> dict[str, str]:
 def device_name(device: str) -> str:
     """The accelerator's name, or the processor's architecture."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
-
-
-def check_rows(measure: str, columns: Mapping[str, Sized], n: int) -> None:
-    """A row a sample in every column, whatever code a plug-in brings.
-
-    Raises:
-        RunError: a column has more or fewer, or there is none.
-    """
-    wrong = {name: len(column) for name, column in columns.items() if len(column) != n}
-    if wrong or not columns:
-        name, rows = next(iter(wrong.items()), ("any column", 0))
-        raise RunError(f"measure {measure!r} gave {rows} rows in {name} for {n} samples; it must give one a sample.")
