@@ -10,19 +10,21 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.errors import BenchError, RunError
 from bench.foreign import blamed, undisturbed_by
-from bench.measure import Labelled, Predicted, measures
+from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
-from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks, to_unit_range
 from bench.run.feature_cache import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
 from bench.run.feed import deaths_of_workers, tasks_of
 from bench.run.rows import columns_of
+from bench.run.steady import FEW, look_at_learning, look_at_model
 from bench.run.workbench import Part, Workbench, cost_of
 from bench.sources import is_ours
 from bench.transfer.features import Extract
@@ -49,6 +51,8 @@ class _Extraction:
     """One model's features of one split, as they are made."""
 
     features: FeatureSet
+    name: str
+    """Of the checkpoint."""
     model: Model
     file: FeatureFile
     peak: PeakMemory
@@ -68,9 +72,14 @@ class _Probing:
     faults: dict[FeatureSet, str] = field(default_factory=dict)
     """Why features could not be extracted."""
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    names: dict[FeatureSet, str] = field(default_factory=dict)
+    """Of a checkpoint that they are of."""
+    looked_at: set[str] = field(default_factory=set)
+    """Measures of which it is known whether they give the same twice."""
 
     def run(self) -> None:
         needed = {features: cell for cell in self.cells for features in feature_sets(cell).values()}
+        self.names = {features: cell.checkpoint.name for features, cell in needed.items()}
         for features in needed:
             self._open(features)
         missing = {features: cell for features, cell in needed.items() if features not in self.kept}
@@ -110,7 +119,9 @@ class _Probing:
         images = ImageSet(dataset=first.dataset, split=first.split)
         device = self.work.settings.device
         open_ = [
-            _Extraction(features, model, self.cache.write(features), PeakMemory(device, model.module))
+            _Extraction(
+                features, self.names[features], model, self.cache.write(features), PeakMemory(device, model.module)
+            )
             for features, model in wanted.items()
         ]
         try:
@@ -142,6 +153,7 @@ class _Probing:
         settings, features = self.work.settings, extraction.features
         start, labels = time.perf_counter(), torch.zeros(len(images), dtype=torch.int64)
         try:
+            self._look_at_model(extraction, images)
             with torch.inference_mode(), numerics(settings.device, features.precision), extraction.peak:  # type: ignore[arg-type]
                 rows = run_in_chunks(
                     Extract(features.token),
@@ -160,6 +172,14 @@ class _Probing:
         extraction.seconds += time.perf_counter() - start
         extraction.done += len(images)
         self.work.progress.advance(len(images), "features")
+
+    def _look_at_model(self, extraction: _Extraction, images: torch.Tensor) -> None:
+        """Find out on a few images whether a model gives the same twice, once a split."""
+        settings, features = self.work.settings, extraction.features
+        if extraction.done == 0:
+            with torch.inference_mode(), numerics(settings.device, features.precision):  # type: ignore[arg-type]
+                few_NCHW = to_unit_range(images[:FEW], settings.device)
+                look_at_model(extraction.name, extraction.model.module, few_NCHW, features.precision)  # type: ignore[arg-type]
 
     def _fault(self, features: FeatureSet, message: str, done: int = 0) -> None:
         self.faults[features] = message
@@ -223,6 +243,7 @@ class _Probing:
             if not is_ours(entry.factory):  # what it does to the features is not to reach the others
                 problem = problem.copy()
             with torch.inference_mode(), blamed(f"{entry.name} failed"), undisturbed_by(entry.factory):
+                self._look_at(entry, measure, problem)
                 predicted: Predicted = measure.run(
                     problem.train, problem.validation, problem.test_ND, problem.classes, self.work.settings.seed
                 )
@@ -234,6 +255,13 @@ class _Probing:
         measured = feature_sets(cell)[cell.condition.data.split]
         self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
         return ""
+
+    def _look_at(self, entry: MeasureEntry, measure: Any, problem: "_Problem") -> None:
+        """Find out on a few samples whether a way to learn that is not ours gives the same twice, once a sweep."""
+        if entry.name not in self.looked_at and not is_ours(entry.factory):
+            self.looked_at.add(entry.name)
+            samples = (problem.train, problem.validation, problem.test_ND)
+            look_at_learning(entry.name, measure, *samples, problem.classes, self.work.settings.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 A checkpoint that fails stops nobody else; a finished condition is stored before the next begins.
 """
 
+import contextlib
 import copy
 import itertools
 import shutil
@@ -19,11 +20,22 @@ from bench.checkpoints.loading import builder_of
 from bench.datasets import Library
 from bench.errors import BenchError, RunError, one_line
 from bench.foreign import blamed, undisturbed_by
+from bench.images.resize import resize
 from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
-from bench.records import Array, Cell, ImageSet, Settings
-from bench.run.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.records import Array, Cell, ImageSet, Perturbation, Settings
+from bench.run import steady
+from bench.run.device import (
+    Model,
+    ModelKey,
+    PeakMemory,
+    load_models,
+    model_key,
+    numerics,
+    run_in_chunks,
+    to_unit_range,
+)
 from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
 from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
@@ -74,6 +86,7 @@ class SweepRun:
         self.sweep = sweep
         self.work = work
         self.settings, self.store, self.progress = work.settings, work.store, work.progress
+        self._looked_at: set[object] = set()
         self.parts = {
             # Sets that are stored corrupted would fill any cache, and hardly need one: they are small JPEG files.
             (images.dataset, images.split): work.open(
@@ -125,6 +138,8 @@ class SweepRun:
         self, images: ImageSet, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]
     ) -> None:
         recorders, part = self._recorders(cells, models), self._part(images)
+        if images.perturbation is not None:
+            self._look_at_corruption(images.perturbation, part)
         for made in batches:
             if not recorders:
                 return
@@ -182,10 +197,36 @@ class SweepRun:
         name = "" if is_ours(entry.factory) else entry.name
         theirs = undisturbed_by(entry.factory, *builder_of(cell.checkpoint))
         with torch.inference_mode(), numerics(device, cell.numerics.precision), recorder.peak, theirs:
+            self._look_at_model(cell, model, images)
+            self._look_at_rows(recorder, images, labels)
             rows = run_in_chunks(recorder.measure, model, images, labels, device, fixed=fixed, name=name)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
         recorder.seconds += time.perf_counter() - start
+
+    def _look_at_corruption(self, perturbation: Perturbation, part: Part) -> None:
+        """Find out on a few images whether a corruption gives the same twice, once a sweep."""
+        if perturbation.corruption not in self._looked_at:
+            self._looked_at.add(perturbation.corruption)
+            with contextlib.suppress(BenchError):  # which the batch will meet as well
+                ids = [str(i) for i in part.ids[: steady.FEW]]
+                steady.look_at_corruption(perturbation, part.few_crops(steady.FEW), ids, self.settings.seed)
+
+    def _look_at_model(self, cell: Cell, model: Model, images_NCHW: torch.Tensor) -> None:
+        """Find out on a few images (uint8) whether a model gives the same twice, once a sweep."""
+        if model_key(cell) not in self._looked_at:
+            self._looked_at.add(model_key(cell))
+            few_NCHW = to_unit_range(images_NCHW[: steady.FEW], self.settings.device)
+            steady.look_at_model(cell.checkpoint.name, model.module, few_NCHW, cell.numerics.precision)
+
+    def _look_at_rows(self, recorder: _Recorder, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> None:
+        """Find out on a few images whether a measure that is not ours gives the same twice, once a sweep."""
+        entry, device = measures.get(recorder.cell.condition.measure.name), self.settings.device
+        if entry.name not in self._looked_at and not is_ours(entry.factory):
+            self._looked_at.add(entry.name)
+            few_NCHW, few_N = to_unit_range(images_NCHW[: steady.FEW], device), labels_N[: steady.FEW].to(device)
+            own = self._own(recorder.cell, recorder.model)
+            steady.look_at_rows(entry.name, recorder.measure, own.module, few_NCHW, few_N)
 
     def _check_samples(self, recorder: _Recorder) -> None:
         """Every sample once: no padding, no dropped tail."""
@@ -230,7 +271,13 @@ class SweepRun:
         """What the measure gives of the whole split."""
         entry = measures.get(cell.condition.measure.name)
         theirs = undisturbed_by(*modules_of(entry.factory, entry.code), *builder_of(cell.checkpoint))
+        with contextlib.suppress(BenchError), torch.inference_mode():  # which its batches will meet as well
+            few_NCHW = ready.loader.part.few_crops(steady.FEW)
+            self._look_at_model(cell, model, resize(few_NCHW, model.size))
         with blamed(f"{entry.name} failed"), theirs:
+            if modules_of(entry.factory, entry.code) and not ready.fit and entry.name not in self._looked_at:
+                self._looked_at.add(entry.name)
+                steady.look_at_run(entry.name, ready.measure, model.module, ready.loader, self.settings.seed)
             rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
         return columns_of(entry.name, rows, cell.n)
 

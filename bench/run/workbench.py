@@ -62,6 +62,17 @@ class Part:
         """Of the samples that are measured."""
         return self.opened.samples.labels[self.indices]
 
+    def few_crops(self, count: int) -> torch.Tensor:
+        """(n, 3, size, size) uint8, made here: the crops of the first samples.
+
+        Raises:
+            RunError: one does not decode.
+        """
+        few = self.indices[:count]
+        crops_NHWC = np.empty((len(few), self.source.crop.size, self.source.crop.size, 3), dtype=np.uint8)
+        self.source.fill(few, crops_NHWC)
+        return torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
+
     def first(self, count: int | None) -> "Part":
         """The samples that a limit of `count` takes of all; None, or more than there are, takes what is here."""
         if count is None or count >= len(self.indices):
@@ -224,15 +235,15 @@ class SplitLoader:
     def __init__(self, part: Part, images: ImageSet, work: Workbench, size: int) -> None:
         self.ids, self.labels = part.ids, part.labels
         self.source, self.indices = part.source, part.indices
-        self._part, self._images, self._work, self._size = part, images, work, size
+        self.part, self._images, self._work, self._size = part, images, work, size
 
     def at(self, rows: Array) -> "SplitLoader":
         """See `bench.measure.Loader`."""
-        part = replace(self._part, indices=self.indices[rows])
+        part = replace(self.part, indices=self.indices[rows])
         return SplitLoader(part, self._images, self._work, self._size)
 
     def __iter__(self) -> Iterator[Batch]:
-        device, part = self._work.settings.device, self._part
+        device, part = self._work.settings.device, self.part
         tasks = tasks_of(self._images, part.source, part.indices, self._work.batch_size)
         for made in self._work.images({part.name: part}, tasks):
             images_NCHW = self._work.prepare(made, [self._size], part)[self._size]
