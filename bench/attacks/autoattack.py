@@ -79,13 +79,12 @@ class _Model:
         self.passes += 1
         self._tried = min(self._most or len(images_NCHW), len(images_NCHW))
         if self._tried == len(images_NCHW):
-            logits_NK: Tensor = self.module(images_NCHW)
-            return logits_NK.float()
+            return _differentiable(self.module(images_NCHW).float(), images_NCHW)
         # Run again for its gradient, so that no more than one piece's activations are held at a time.
         pieces = [
             checkpoint(self.module, piece, use_reentrant=False) for piece in torch.split(images_NCHW, self._tried)
         ]
-        return torch.cat(pieces).float()
+        return _differentiable(torch.cat(pieces).float(), images_NCHW)
 
     def until_it_fits(self, attempt: Callable[[], Tensor]) -> Tensor:
         """What `attempt` gives; where memory runs out, again with half as many images at once in the model."""
@@ -125,7 +124,8 @@ def autoattack(
     model, images_NCHW = _Model(module, most), images_NCHW.contiguous()  # AutoAttack cannot view channels-last
     with torch.no_grad():
         logits_NK = model.until_it_fits(lambda: model(images_NCHW))
-    right_N = logits_NK.argmax(1) == labels_N
+    tied_N = _tied(logits_NK)
+    right_N = (logits_NK.argmax(1) == labels_N) & ~tied_N
     result = BlockResult(
         predictions=logits_NK.argmax(1).tolist(),
         fooled_by=[""] * len(labels_N),
@@ -136,6 +136,7 @@ def autoattack(
     )
     adversary = _standard(model, logits_NK.shape[1], norm, eps, seed, images_NCHW.device)
     left_out = [name for name in STANDARD if name not in adversary.attacks_to_run]
+    result.flags += ["tied logits"] * bool(tied_N.any())
     result.flags += [f"without {' and '.join(left_out)}"] * bool(left_out)
     for number, name in enumerate(adversary.attacks_to_run):
         left_N = right_N & torch.tensor([not by for by in result.fooled_by], device=right_N.device)
@@ -172,6 +173,17 @@ def square(
         seed: of the run.
     """
     model, images_NCHW = _Model(module), images_NCHW.contiguous()
+    with torch.no_grad():
+        tied_N = _tied(model.until_it_fits(lambda: model(images_NCHW)))
+    fools_N = torch.zeros_like(tied_N)
+    if not tied_N.all():
+        fools_N[~tied_N] = _square(model, images_NCHW[~tied_N], labels_N[~tied_N], norm, eps, queries, seed)
+    return fools_N
+
+
+def _square(
+    model: _Model, images_NCHW: Tensor, labels_N: Tensor, norm: str, eps: float, queries: int, seed: int
+) -> Tensor:
     with _own_randomness(images_NCHW.device), torch.no_grad():
         perturbed_NCHW = model.until_it_fits(
             lambda: SquareAttack(
@@ -179,6 +191,21 @@ def square(
             ).perturb(images_NCHW, labels_N)
         )
     return _fools(model, images_NCHW, perturbed_NCHW, labels_N, ball_of(norm), eps)[0]
+
+
+def _tied(logits_NK: Tensor) -> Tensor:
+    """(N,) bool: whether no logit is the largest alone. AutoAttack takes such images for fooled before it begins."""
+    if logits_NK.shape[1] < 2:
+        return torch.ones(len(logits_NK), dtype=torch.bool, device=logits_NK.device)
+    first_N, second_N = logits_NK.topk(2, dim=1).values.unbind(1)
+    return first_N == second_N
+
+
+def _differentiable(logits_NK: Tensor, images_NCHW: Tensor) -> Tensor:
+    """Logits with a gradient of zero where a model cuts them off from the image: AutoAttack asks for one."""
+    if not images_NCHW.requires_grad or logits_NK.requires_grad:
+        return logits_NK
+    return logits_NK + 0 * images_NCHW.flatten(1).sum(1, keepdim=True)
 
 
 def _standard(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.datasets import Samples
-from bench.errors import BenchError
+from bench.errors import BenchError, RunError
+from bench.foreign import blamed
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode
@@ -45,7 +46,7 @@ class CropSource:
         if self.cache is None:
             return False
         try:
-            return all(self.cache.holds(int(index), self.samples.stamp(int(index))) for index in indices)
+            return all(self.cache.holds(int(index), self._stamp(int(index))) for index in indices)
         except BenchError:  # a sample that has gone is reported when it is read
             return False
 
@@ -53,7 +54,7 @@ class CropSource:
         if self.cache is None:
             image_HWC[:] = self._make(index)
             return
-        stamp = self.samples.stamp(index)
+        stamp = self._stamp(index)
         if not self.cache.read(index, stamp, image_HWC):
             image_HWC[:] = self._make(index)
             self.cache.put(index, stamp, image_HWC)
@@ -74,7 +75,18 @@ class CropSource:
         """The sample as it is, (h, w, 3) uint8.
 
         Raises:
-            RunError: it does not decode.
+            RunError: it cannot be read, does not decode, or is no picture.
         """
-        data = self.samples.read(index)
-        return decode(data, str(self.samples.ids[index])) if isinstance(data, bytes) else data
+        name = str(self.samples.ids[index])
+        with blamed(f"reading the sample {name!r} failed"):
+            data = self.samples.read(index)
+        if isinstance(data, bytes):
+            return decode(data, name)
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
+            kind = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else f"of type {type(data).__name__}"
+            raise RunError(f"the sample {name!r} is {kind}; its data set must give bytes of a file, or uint8 (h, w, 3).")
+        return data
+
+    def _stamp(self, index: int) -> int:
+        with blamed(f"looking at the sample {str(self.samples.ids[index])!r} failed"):
+            return self.samples.stamp(index)

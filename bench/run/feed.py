@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.corruptions.makers import corruption_of
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError, RunError, one_line
-from bench.foreign import blamed
+from bench.foreign import blamed, undisturbed_by
 from bench.records import Array, ImageSet, Perturbation
 from bench.run.prepare import perturb
 
@@ -76,7 +76,8 @@ class _Maker(Dataset[Made]):
 
     def __getitem__(self, task: Task) -> Made:
         try:
-            with blamed("making images failed"):
+            source = self.sources[task.images.dataset, task.images.split]
+            with blamed("making images failed"), undisturbed_by(type(source.samples).__module__):
                 return Made(task, self._make(task))
         except BenchError as error:
             return Made(task, _NO_IMAGES, str(error))
