@@ -118,7 +118,7 @@ def _is_own(top: str) -> bool:
         return False
     spec = _spec(top)
     if spec is None:
-        return False
+        return top in sys.modules  # a script that was started, a notebook
     places = [spec.origin or "", *(spec.submodule_search_locations or ())]
     return not any(_LIBRARIES & set(Path(place).parts) for place in places)
 
@@ -263,7 +263,7 @@ class _Taken:
     def _define(self, part: Any) -> None:
         module = str(part.__module__ or "")
         self.values.append(str(part.__qualname__))
-        if module == "__main__" or _is_own(_top(module)):
+        if _is_own(_top(module)):
             self.modules.add(module)
             self.definitions.append(part)
 

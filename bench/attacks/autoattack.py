@@ -30,6 +30,8 @@ _TARGETS = 9
 """Of apgd-t and fab-t, where there are as many other classes."""
 _FEWEST_FOR_TARGETED = 4
 """Classes that the targeted DLR loss needs: it divides by a difference that takes the fourth logit in."""
+_FEWEST = 2
+"""Classes between which there is something to attack."""
 _FLAGS = {
     "randomized defense": "randomised",
     "dynamic defense": "dynamic",
@@ -125,7 +127,7 @@ def autoattack(
     with torch.no_grad():
         logits_NK = model.until_it_fits(lambda: model(images_NCHW))
     tied_N = _tied(logits_NK)
-    right_N = (logits_NK.argmax(1) == labels_N) & ~tied_N
+    right_N = logits_NK.argmax(1) == labels_N
     result = BlockResult(
         predictions=logits_NK.argmax(1).tolist(),
         fooled_by=[""] * len(labels_N),
@@ -136,11 +138,16 @@ def autoattack(
     )
     adversary = _standard(model, logits_NK.shape[1], norm, eps, seed, images_NCHW.device)
     left_out = [name for name in STANDARD if name not in adversary.attacks_to_run]
-    result.flags += ["tied logits"] * bool(tied_N.any())
     result.flags += [f"without {' and '.join(left_out)}"] * bool(left_out)
     for number, name in enumerate(adversary.attacks_to_run):
         left_N = right_N & torch.tensor([not by for by in result.fooled_by], device=right_N.device)
         if not left_N.any():
+            break
+        if logits_NK.shape[1] < _FEWEST:
+            result.flags += ["one class"]
+            break
+        if name == "square" and tied_N[left_N].all():  # it takes them for fooled, and then has none to begin with
+            result.flags += ["tied logits"]
             break
         # The first sees the whole block, so that AutoAttack checks the model on it as it does when called by itself.
         shown_M = (left_N if number else torch.ones_like(left_N)).nonzero()[:, 0]
@@ -175,15 +182,8 @@ def square(
     model, images_NCHW = _Model(module), images_NCHW.contiguous()
     with torch.no_grad():
         tied_N = _tied(model.until_it_fits(lambda: model(images_NCHW)))
-    fools_N = torch.zeros_like(tied_N)
-    if not tied_N.all():
-        fools_N[~tied_N] = _square(model, images_NCHW[~tied_N], labels_N[~tied_N], norm, eps, queries, seed)
-    return fools_N
-
-
-def _square(
-    model: _Model, images_NCHW: Tensor, labels_N: Tensor, norm: str, eps: float, queries: int, seed: int
-) -> Tensor:
+    if tied_N.all():  # it takes them for fooled, and then has none to begin with
+        return torch.zeros_like(tied_N)
     with _own_randomness(images_NCHW.device), torch.no_grad():
         perturbed_NCHW = model.until_it_fits(
             lambda: SquareAttack(
@@ -194,7 +194,7 @@ def _square(
 
 
 def _tied(logits_NK: Tensor) -> Tensor:
-    """(N,) bool: whether no logit is the largest alone. AutoAttack takes such images for fooled before it begins."""
+    """(N,) bool: whether no logit is the largest alone."""
     if logits_NK.shape[1] < 2:
         return torch.ones(len(logits_NK), dtype=torch.bool, device=logits_NK.device)
     first_N, second_N = logits_NK.topk(2, dim=1).values.unbind(1)

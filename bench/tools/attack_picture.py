@@ -229,6 +229,11 @@ def _attack(
                 "is nothing to attack it away from; look for randomness in the model."
             )
         ending, perturbed_CHW = ends[-1]
+        if ending.flat and not ending.fooled:
+            raise RunError(
+                f"the checkpoint gives no gradients at {path} (they are zero in every value), and this attack goes by "
+                "them: let the module's forward be differentiable."
+            )
         perturbed = shown(perturbed_CHW[None])
         rounded = shown(to_unit_range((perturbed_CHW[None] * 255).round().byte(), settings.device))
     return AttackedPicture(
