@@ -27,7 +27,7 @@ from bench.metrics import Metric
 from bench.records import Estimate, digest
 from bench.sources import source_of
 from bench.store import DamagedCellError, Store, StoredCell
-from bench.suite import Score
+from bench.suite import Score, Suite
 
 _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
@@ -169,6 +169,12 @@ class Index:
         # Another run holds it, or the disk is full: the rows are not needed.
         with contextlib.suppress(sqlite3.DatabaseError), self._db:
             self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", values)
+
+
+def metric_sources(suite: Suite) -> dict[str, str]:
+    """Of the suite's metrics that are not ours, by name: the source that their scores are computed by."""
+    sources = {score.metric.name: source_of(score.metric.function) for score in suite.scores}
+    return {name: source for name, source in sorted(sources.items()) if source}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

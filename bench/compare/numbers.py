@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from bench.board.index import metric_sources
 from bench.board.leaderboard import Board
 from bench.board.tables import long_table, metadata_of, read_csv
 from bench.compare.sides import CannotCompareError, Side
@@ -39,6 +40,8 @@ class Numbers:
     store: Store | None = None
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of the data behind published numbers, where these are known: by suite, then by `dataset/split`."""
+    metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Source of the metrics that are not ours and made published numbers: by suite, then by name."""
 
     @property
     def names(self) -> set[str]:
@@ -93,6 +96,10 @@ class Numbers:
             raise CannotCompareError(
                 f"{self.place} has {suite.name} {have}, and this rtbench measures v{suite.version}; make it anew."
             )
+        if self.metrics.get(suite.name) not in (None, metric_sources(suite)):
+            raise CannotCompareError(
+                f"{self.place} has scores of {suite.name} that other code of its metrics computed; make it anew."
+            )
         known = {"score", "metric", *(name for score in suite.scores for name in score.columns())}
         estimates: dict[What, Estimate] = {}
         for row in rows.to_dict("records"):
@@ -140,7 +147,17 @@ def published(paths: Sequence[Path]) -> Numbers:
         place=", ".join(map(str, paths)),
         frame=pd.concat(frames, ignore_index=True),
         fingerprints=dict(filter(None, map(_fingerprints, paths))),
+        metrics=dict(filter(None, map(_metrics, paths))),
     )
+
+
+def _metrics(table: Path) -> tuple[str, Mapping[str, str]] | None:
+    """The suite of a table and the source of its metrics that are not ours, where that stands in a file beside it."""
+    path = metadata_of(table)
+    if _fingerprints(table) is None:
+        return None
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    return (str(meta["suite"]), meta["metric_sources"]) if "metric_sources" in meta else None
 
 
 def _fingerprints(table: Path) -> tuple[str, Mapping[str, str]] | None:

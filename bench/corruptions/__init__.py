@@ -83,6 +83,7 @@ def corrupt(
 def _corrupt_pieces(
     corruption: Corruption, images_NCHW: torch.Tensor, severity: int, seed: int, ids: list[str]
 ) -> torch.Tensor:
+    import numpy as np
     import torch
 
     from bench.machine.threads import in_threads, pieces
@@ -94,7 +95,8 @@ def _corrupt_pieces(
     def corrupt_piece(piece: slice) -> None:
         images = images_NCHW[piece].clone()  # which it may work on in place
         draws = Draws(keys(seed if corruption.seeded else 0, condition, ids[piece], images_NCHW.device))
-        made = function(images, severity, draws)
+        with np.errstate():  # of this thread, in which others follow
+            made = function(images, severity, draws)
         shape = tuple(images_NCHW[piece].shape)
         if not isinstance(made, torch.Tensor) or made.dtype != torch.uint8 or tuple(made.shape) != shape:
             kind = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__

@@ -84,7 +84,9 @@ class CropSource:
             return decode(data, name)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
             kind = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else f"of type {type(data).__name__}"
-            raise RunError(f"the sample {name!r} is {kind}; its data set must give bytes of a file, or uint8 (h, w, 3).")
+            raise RunError(
+                f"the sample {name!r} is {kind}; its data set must give bytes of a file, or uint8 (h, w, 3)."
+            )
         return data
 
     def _stamp(self, index: int) -> int:

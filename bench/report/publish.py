@@ -15,6 +15,7 @@ import pandas as pd
 
 from bench import __version__
 from bench.board.leaderboard import IMPORTED, Board
+from bench.board.index import metric_sources
 from bench.board.tables import display_names, long_table, metadata_of, read_csv, to_csv, wide_table, without_constants
 from bench.errors import BenchError
 from bench.names import check_text, file_name
@@ -162,6 +163,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "versions": _distinct([entry["versions"] for entry in lines if "versions" in entry]),
         "fingerprints": _fingerprints(board),
         "source": source,
+        **({"metric_sources": sources} if (sources := metric_sources(board.suite)) else {}),
         "checkpoints": {
             names[checkpoint]: {
                 "model": checkpoint.model,

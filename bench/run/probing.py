@@ -243,7 +243,7 @@ class _Probing:
             if not is_ours(entry.factory):  # what it does to the features is not to reach the others
                 problem = problem.copy()
             with torch.inference_mode(), blamed(f"{entry.name} failed"), undisturbed_by(entry.factory):
-                self._look_at(entry, measure, problem)
+                self._look_at(entry, entry.make(measurement.params), problem)
                 predicted: Predicted = measure.run(
                     problem.train, problem.validation, problem.test_ND, problem.classes, self.work.settings.seed
                 )

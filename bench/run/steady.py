@@ -6,10 +6,11 @@ is measured all the same: a warning names it, once.
 
 import contextlib
 import copy
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from bench.run.prepare import perturb
 from bench.run.rows import columns_of
 from bench.sources import modules_of
 
+_T = TypeVar("_T")
 FEW = 4
 """Images that are looked at."""
 _LEARNT = 256
@@ -43,7 +45,7 @@ def look_at_model(name: str, module: nn.Module, images_NCHW: Tensor, precision: 
         precision: that it runs in.
     """
     with _looking():
-        first_NK, second_NK = module(images_NCHW).float(), module(images_NCHW).float()
+        first_NK, second_NK = (_stirred(number, lambda: module(images_NCHW).float()) for number in (1, 2))
         alone_1K = module(images_NCHW[:1]).float()
         largest = first_NK.abs().max()
         allowed = 0.0 if first_NK.is_cpu else 1e-3 * largest
@@ -75,9 +77,12 @@ def look_at_corruption(perturbation: Perturbation, images_NCHW: Tensor, ids: lis
         return
     plain = replace(perturbation, jpeg_quality=None)
     with _looking():
-        first_NCHW, second_NCHW, last_1CHW = (
-            perturb(images_NCHW[start:], plain, seed=seed, ids=ids[start:]).cpu().int() for start in (0, 0, -1)
-        )
+
+        def made(start: int) -> Tensor:
+            return perturb(images_NCHW[start:], plain, seed=seed, ids=ids[start:]).cpu().int()
+
+        first_NCHW, second_NCHW = (_stirred(number, lambda: made(0)) for number in (1, 2))
+        last_1CHW = made(-1)
         if not torch.equal(first_NCHW, second_NCHW):
             _say(
                 f"corruption {name!r} gives other pictures of the same images, so its scores cannot be repeated: draw "
@@ -148,7 +153,7 @@ def _first(samples: Labelled) -> Labelled:
 
 def _compare(name: str, describe: Callable[[], Mapping[str, Array]], *, exactly: bool) -> None:
     with _looking():
-        first, second = describe(), describe()
+        first, second = (_stirred(number, describe) for number in (1, 2))
         if any(not _alike(first[column], second[column], exactly=exactly) for column in first):
             _say(
                 f"measure {name!r} gives other rows when it is shown the same images again, so its scores cannot be "
@@ -162,6 +167,14 @@ def _alike(first: Array, second: Array, *, exactly: bool) -> bool:
     if exactly:
         return bool(np.array_equal(first, second, equal_nan=True))
     return bool(np.allclose(first, second, rtol=1e-3, atol=1e-3, equal_nan=True))
+
+
+def _stirred(number: int, make: Callable[[], _T]) -> _T:
+    """What is made after the global generators were set to something else each time."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+    return make()
 
 
 @contextlib.contextmanager

@@ -226,7 +226,8 @@ class SweepRun:
             self._looked_at.add(entry.name)
             few_NCHW, few_N = to_unit_range(images_NCHW[: steady.FEW], device), labels_N[: steady.FEW].to(device)
             own = self._own(recorder.cell, recorder.model)
-            steady.look_at_rows(entry.name, recorder.measure, own.module, few_NCHW, few_N)
+            fresh = entry.make(recorder.cell.condition.measure.params)
+            steady.look_at_rows(entry.name, fresh, own.module, few_NCHW, few_N)
 
     def _check_samples(self, recorder: _Recorder) -> None:
         """Every sample once: no padding, no dropped tail."""
@@ -277,7 +278,8 @@ class SweepRun:
         with blamed(f"{entry.name} failed"), theirs:
             if modules_of(entry.factory, entry.code) and not ready.fit and entry.name not in self._looked_at:
                 self._looked_at.add(entry.name)
-                steady.look_at_run(entry.name, ready.measure, model.module, ready.loader, self.settings.seed)
+                fresh = entry.make(cell.condition.measure.params)
+                steady.look_at_run(entry.name, fresh, model.module, ready.loader, self.settings.seed)
             rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
         return columns_of(entry.name, rows, cell.n)
 
