@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from bench import __version__
-from bench.board.leaderboard import IMPORTED, Board
 from bench.board.index import metric_sources
+from bench.board.leaderboard import IMPORTED, Board
 from bench.board.tables import display_names, long_table, metadata_of, read_csv, to_csv, wide_table, without_constants
 from bench.errors import BenchError
 from bench.names import check_text, file_name
