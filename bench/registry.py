@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, BenchWarning, UnknownNameError
-from bench.foreign import fault, is_interrupt, undisturbed
+from bench.foreign.faults import fault, is_interrupt
+from bench.foreign.sources import add_plugin
+from bench.foreign.state import undisturbed
 from bench.names import check_name
-from bench.sources import add_plugin
 
 GROUP = "bench.plugins"
 OWN_DISTRIBUTION = "rtbench"

@@ -23,9 +23,7 @@ LAYERS = """
 bench
 columns errors progress
 records text toml_lines
-names
-sources
-foreign
+names foreign
 registry reference
 machine
 rng

@@ -23,9 +23,9 @@ from typing import Any
 
 from bench import metrics
 from bench.errors import BenchError
+from bench.foreign.sources import source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
-from bench.sources import source_of
 from bench.store import DamagedCellError, Store, StoredCell
 from bench.suite import Score, Suite
 

@@ -14,9 +14,10 @@ from bench.checkpoints.fetch import checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import read_weights
 from bench.errors import BenchError, UnknownNameError
-from bench.foreign import blamed, fault, is_interrupt, undisturbed_by
+from bench.foreign.faults import blamed, fault, is_interrupt
+from bench.foreign.sources import remember, source_of
+from bench.foreign.state import undisturbed_by
 from bench.records import Checkpoint, digest
-from bench.sources import remember, source_of
 from bench.text import some
 
 if TYPE_CHECKING:

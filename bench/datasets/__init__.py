@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bench.errors import AbsentError, BenchError
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import modules_of, source_of
+from bench.foreign.state import undisturbed_by
 from bench.records import Array, ClassSpace, digest
 from bench.registry import Registry
-from bench.sources import modules_of, source_of
 
 
 class Samples(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.datasets import Samples
 from bench.errors import BenchError, RunError
-from bench.foreign import blamed
+from bench.foreign.faults import blamed
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import decode

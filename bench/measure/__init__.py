@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.attacks import ENGINE_VERSION, Attack, attacks
 from bench.errors import BenchError
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import remember
+from bench.foreign.state import undisturbed_by
 from bench.records import Array, Params
 from bench.registry import Registry
-from bench.sources import remember
 
 if TYPE_CHECKING:
     import torch
@@ -192,7 +193,7 @@ class MeasureEntry:
     about: str = ""
     code: Callable[..., object] | None = None
     """What its rows come from beside the factory's class, such as an attack's rule: the source of both belongs to the
-    key, see `bench.sources`."""
+    key, see `bench.foreign.sources`."""
 
     def make(self, params: Params) -> Any:
         """The measure itself (a BatchMeasure, a CheckpointMeasure or a FeatureMeasure).

@@ -9,9 +9,9 @@ from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError
+from bench.foreign.sources import source_of
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Params, Scalar, Settings
-from bench.sources import source_of
 
 
 def made_here(library: Library, dataset: str) -> bool:
@@ -69,7 +69,7 @@ def versions(condition: Condition, *, now: bool = False) -> Params:
 
     Args:
         condition: under which it is made.
-        now: whether the source is read again; see `bench.sources.source_of`.
+        now: whether the source is read again; see `bench.foreign.sources.source_of`.
     """
     measure = measures.get(condition.measure.name)
     named: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import BenchError, one_line
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import modules_of
+from bench.foreign.state import undisturbed_by
 from bench.metrics.by_image import ByImage, ByImageFunction
 from bench.metrics.outcomes import cut
 from bench.records import Estimate, Outcome
-from bench.sources import modules_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

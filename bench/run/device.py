@@ -12,7 +12,7 @@ import torch
 from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load, model_digest
 from bench.errors import BenchError, RunError, one_line
-from bench.foreign import blamed
+from bench.foreign.faults import blamed
 from bench.machine.memory import in_pieces
 from bench.measure import BatchMeasure
 from bench.records import Array, Cell, Checkpoint, Precision

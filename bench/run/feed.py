@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from bench.corruptions.makers import corruption_of
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError, RunError, one_line
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.state import undisturbed_by
 from bench.records import Array, ImageSet, Perturbation
 from bench.run.prepare import perturb
 

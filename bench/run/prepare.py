@@ -7,12 +7,13 @@ import torch
 
 from bench.corruptions import corrupt, corruptions
 from bench.corruptions.makers import corruption_of
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import modules_of
+from bench.foreign.state import undisturbed_by
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
 from bench.machine.memory import in_pieces, is_out_of_memory
 from bench.records import Perturbation
-from bench.sources import modules_of
 
 
 def perturb(images_NCHW: torch.Tensor, perturbation: Perturbation, *, seed: int, ids: Sequence[str]) -> torch.Tensor:

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from bench.errors import BenchError, RunError
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import is_ours
+from bench.foreign.state import undisturbed_by
 from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
@@ -26,7 +28,6 @@ from bench.run.feed import deaths_of_workers, tasks_of
 from bench.run.rows import columns_of
 from bench.run.steady import FEW, look_at_learning, look_at_model
 from bench.run.workbench import Part, Workbench, cost_of
-from bench.sources import is_ours
 from bench.transfer.features import Extract
 from bench.transfer.split import check_labels, validation_rows
 

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from bench.corruptions import corruptions
 from bench.corruptions.makers import corruption_of
 from bench.errors import BenchError, BenchWarning
-from bench.foreign import blamed, undisturbed
+from bench.foreign.faults import blamed
+from bench.foreign.sources import modules_of
+from bench.foreign.state import undisturbed
 from bench.measure import BatchMeasure, Labelled, Pace
 from bench.records import Array, Perturbation, Precision
 from bench.run.prepare import perturb
 from bench.run.rows import columns_of
-from bench.sources import modules_of
 
 _T = TypeVar("_T")
 FEW = 4

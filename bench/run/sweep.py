@@ -19,7 +19,9 @@ import torch
 from bench.checkpoints.loading import builder_of
 from bench.datasets import Library
 from bench.errors import BenchError, RunError, one_line
-from bench.foreign import blamed, undisturbed_by
+from bench.foreign.faults import blamed
+from bench.foreign.sources import is_ours, modules_of
+from bench.foreign.state import undisturbed_by
 from bench.images.resize import resize
 from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
@@ -41,7 +43,6 @@ from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
 from bench.run.rows import columns_of
 from bench.run.workbench import Failure, Part, SplitLoader, Workbench, cost_of
-from bench.sources import is_ours, modules_of
 from bench.store import Store
 from bench.transfer.split import check_labels
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from bench.attacks.course import Ending, Spec
 from bench.attacks.epsilon import NORMS
 from bench.errors import RunError
-from bench.foreign import blamed
+from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
 from bench.records import Array, Checkpoint, Precision, Settings
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width

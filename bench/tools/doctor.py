@@ -13,7 +13,7 @@ from bench.corruptions import corruptions
 from bench.corruptions.makers import reference_of
 from bench.datasets import Library, datasets
 from bench.errors import BenchError
-from bench.foreign import fault, is_interrupt
+from bench.foreign.faults import fault, is_interrupt
 from bench.records import Settings
 from bench.text import size
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.errors import RunError, one_line
-from bench.foreign import blamed
+from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
 from bench.images.decode import decode
 from bench.records import Array, Crop

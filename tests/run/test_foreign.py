@@ -15,7 +15,8 @@ from bench import api
 from bench.checkpoints import checkpoints
 from bench.corruptions import Corruption, corruptions
 from bench.errors import BenchWarning, RunError
-from bench.foreign import blamed, is_interrupt, undisturbed
+from bench.foreign.faults import blamed, is_interrupt
+from bench.foreign.state import undisturbed
 from bench.measure import MeasureEntry, measures
 from bench.measure.cells import versions
 from bench.metrics import Metric
