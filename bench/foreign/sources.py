@@ -137,8 +137,17 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        spec = _spec_below(f"{spec.name}.{part}", list(spec.submodule_search_locations))
     return spec
+
+
+def _spec_below(name: str, places: list[str]) -> importlib.machinery.ModuleSpec | None:
+    try:
+        return importlib.machinery.PathFinder.find_spec(name, places)
+    except KeyError:  # a folder without __init__.py: Python wants the one that it stands in to be imported
+        spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(Path(place) / name.rpartition(".")[2]) for place in places]
+        return spec
 
 
 def _text(name: str) -> bytes | None:
