@@ -119,6 +119,8 @@ class Checkpoint:
     weights: str = ""
     """A file (safetensors, a state dict in torch's format, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an
     https address; what is fetched is kept."""
+    state_dict: str = ""
+    """Where in a file of several state dicts the weights stand, such as `model_ema`; empty where there is one."""
     weights_digest: str = ""
     """SHA-256 of the weights; where given, other weights under this name are an error."""
     family: str = "other"
@@ -142,6 +144,8 @@ class Checkpoint:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted per channel from images in [0, 1]."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    assumed: str = ""
+    """What its entry left out, with the values that it got and where they are from, in words; else empty."""
 
     @property
     def crop(self) -> Crop:
@@ -318,6 +322,8 @@ class Cell:
     numerics: Numerics
     made_here: bool = False
     """Whether stored corrupted images are a copy that `bench data make-c` generated."""
+    classes: int | None = None
+    """Of the data: labels and predictions are less than this; None where nobody knows. No part of the key."""
 
     @property
     def identity(self) -> dict[str, Any]:

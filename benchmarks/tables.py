@@ -55,10 +55,10 @@ def outcome(labels: Array, rng: np.random.Generator, *, whole: bool) -> dict[str
     """
     n = len(labels)
     rank = np.minimum(rng.geometric(0.66, n) - 1, 999).astype(np.int32)
-    p = rng.uniform(0.05, 1, n).astype(np.float32)
+    p = (rng.uniform(0.05, 1, n) / (rank + 1)).astype(np.float32)  # of the label; no class before it has less
     log_sum_exp = (10 + 5 * p).astype(np.float32)
     columns = {
-        "prediction": np.where(rank == 0, labels, (labels + rank) % 1000).astype(np.int32),
+        "prediction": ((labels - rank) % 1000).astype(np.int32),
         "correct": rank == 0,
         "log_sum_exp": log_sum_exp,
         "loss": -np.log(p),
@@ -67,10 +67,10 @@ def outcome(labels: Array, rng: np.random.Generator, *, whole: bool) -> dict[str
     }
     if not whole:
         return columns
-    below = np.cumsum(rng.uniform(0, 1, (n, 10)), axis=1)
-    classes = (columns["prediction"][:, None] + np.arange(10)) % 1000
-    logits = (log_sum_exp[:, None] - below).astype(np.float32)
-    return {**columns, "top_logits": logits, "top_classes": classes.astype(np.int32)}
+    behind = rank[:, None] - np.arange(10)  # places from each of the largest logits to the label's
+    classes = (labels[:, None] - behind) % 1000
+    logits = (log_sum_exp - columns["loss"])[:, None] + behind * (columns["loss"] / (rank + 1))[:, None]
+    return {**columns, "top_logits": logits.astype(np.float32), "top_classes": classes.astype(np.int32)}
 
 
 def fill(root: Path, number: int, n: int) -> None:

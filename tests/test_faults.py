@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -376,7 +377,7 @@ def test_a_damaged_cell_is_named_and_measured_anew_on_request(warm, small, copy,
         assert remedy in ended.sentence
         assert ended.out == ""
     removed = warm.run(["store", "rm", "--damaged"], store=copy)
-    assert removed.out == f"removed {path}\n"
+    assert removed.out == f"moved {path} to {copy / 'damaged' / path.relative_to(copy)}\n"
     assert warm.run(SMALL, store=copy).status == 0
     assert_whole(warm, copy, small)
     assert warm.run(TABLE, store=copy).out == warm.run(TABLE, store=small.store).out
@@ -389,7 +390,7 @@ def test_damage_beside_the_cells_is_mended_without_measuring_them_again(warm, sm
     harm(path)
     (copy / "index.sqlite").unlink()
     assert str(path) in warm.run(TABLE, store=copy).sentence
-    assert f"removed {path}" in warm.run(["store", "rm", "--damaged"], store=copy).out
+    assert f"moved {path} to " in warm.run(["store", "rm", "--damaged"], store=copy).out
     lines = (copy / "log.jsonl").read_text()
     assert warm.run(SMALL, store=copy).status == 0
     assert (copy / "log.jsonl").read_text() == lines
@@ -466,11 +467,12 @@ def test_a_cell_measured_anew_with_other_numbers_is_scored_anew(warm, copy):
     stored = Store(copy)
     footer, outcome = stored.footer(path.stem), stored.read(path.stem)
     stored.remove(path.stem)
-    columns = {**outcome.columns, "correct": ~outcome.columns["correct"]}
+    prediction = np.where(outcome.columns["correct"], (outcome.labels + 1) % 10, outcome.labels)
+    columns = {"prediction": prediction, "correct": prediction == outcome.labels}
 
     @dataclass
     class Cell:
-        key, identity, n = path.stem, dict(footer.identity), footer.n
+        key, identity, n, classes = path.stem, dict(footer.identity), footer.n, 10
 
     assert stored.write(Cell(), outcome.ids, outcome.labels, columns)
     assert warm.run(TABLE, store=copy).out != before

@@ -13,6 +13,7 @@ from timm.data import create_transform, resolve_data_config
 
 from bench import api
 from bench.checkpoints import checkpoints
+from bench.checkpoints.toml_file import read_registry
 from bench.datasets import Library, class_spaces
 from bench.datasets.crops import CropSource
 from bench.metrics.classification import TOP1
@@ -158,3 +159,21 @@ def test_logits_and_predictions_are_timms(few, tmp_path, arch):
     assert torch.allclose(columns["top_logits"], logits.gather(1, classes), rtol=0, atol=TOLERANCE)
     assert torch.allclose(columns["top_logits"], logits.topk(classes.shape[1]).values, rtol=0, atol=TOLERANCE)
     assert torch.allclose(columns["log_sum_exp"], logits.logsumexp(dim=1), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.slow  # a second more than others may take
+@torch.inference_mode()
+def test_an_entry_of_architecture_and_weights_alone_predicts_as_timm_does(few, photographs, tmp_path, monkeypatch):
+    weights = photographs.parent / "weights" / "tf_efficientnet_lite0.safetensors"
+    if not weights.is_file():
+        pytest.skip(f"RTBENCH_TEST_DATA holds no {weights.name}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "mine.toml").write_text(
+        f'[mine]\narch = "tf_efficientnet_lite0"\nweights = "{weights}"\nclasses = "{IMAGENET}"\n'
+    )
+    [entry] = read_registry(tmp_path / "mine.toml", class_spaces.get)
+    module = timm.create_model("tf_efficientnet_lite0", checkpoint_path=str(weights)).eval()
+    logits = torch.cat([module(batch) for batch in timm_batches(module, few)])
+    outcome = outcome_of(entry, few, tmp_path)
+    assert np.array_equal(outcome.columns["prediction"], logits.argmax(dim=1).numpy())
+    assert outcome.columns["correct"].mean() > 0.6  # photographs of what it has learnt

@@ -36,6 +36,7 @@ from bench.api.reports import Published, plots, publish, report, write_tables
 from bench.api.runs import RunResult, carry_out, cost, forecast, plan, run, take_part
 from bench.api.scores import boards, curve, measured_boards, outcomes, published, summary, table
 from bench.api.stores import (
+    Removed,
     Verified,
     clear_cache,
     doctor,
@@ -63,6 +64,7 @@ __all__ = [
     "PlacedDataset",
     "Plan",
     "Published",
+    "Removed",
     "RobustLine",
     "RunResult",
     "Settings",

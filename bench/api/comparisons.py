@@ -91,7 +91,6 @@ def compare(
     *,
     want: Want | None = None,
     flips: int = 5,
-    seed: int = 0,
 ) -> ComparedCheckpoints:
     """How the second checkpoint differs from the first in every score and condition of some suites.
 
@@ -102,7 +101,6 @@ def compare(
         store: where the outcomes are.
         want: limit, seed and numerics, where they are to be certain ones.
         flips: images to name that the second lost under most conditions.
-        seed: of the bootstrap.
 
     Raises:
         CannotCompareError: the two were not measured alike, or one was not measured.
@@ -117,7 +115,7 @@ def compare(
     lost: list[Flip] = []
     for first, second in [_sides(board, store, before, after) for board in scored]:
         suite = first.board.suite
-        rows.append(differences(first, second, [*suite.board, *condition_scores(suite)], seed=seed))
+        rows.append(differences(first, second, [*suite.board, *condition_scores(suite)]))
         lost += flipped(first, second, flips) if flips else []
         for side in (first, second):
             side.kept.clear()  # one suite's outcomes at a time
@@ -156,7 +154,7 @@ def _named(board: Board, name: str) -> StoredCheckpoint:
 
 
 def compare_pairs(
-    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None, seed: int = 0
+    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None
 ) -> ComparedPairs:
     """What SAM changes, for every stored pair and suite; see `bench.compare.pairs`.
 
@@ -165,7 +163,6 @@ def compare_pairs(
         store: where the outcomes are.
         family: only pairs of a family.
         want: limit, seed and numerics, where they are to be certain ones.
-        seed: of the bootstrap.
 
     Raises:
         BenchError: nothing of any suite is stored, or no pair has both its sides.
@@ -176,8 +173,8 @@ def compare_pairs(
     scored = boards(suites, store, want=want)
     return ComparedPairs(
         boards=tuple(scored),
-        compared=compare_all(scored, store, family, seed=seed),
-        gains=tuple(gains(scored, store, family, seed=seed)),
+        compared=compare_all(scored, store, family),
+        gains=tuple(gains(scored, store, family)),
     )
 
 

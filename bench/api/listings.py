@@ -31,6 +31,7 @@ def _suites() -> Rows:
 
 
 def _checkpoints() -> Rows:
+    assumed = any(entry.assumed for entry in checkpoints)
     return [
         {
             "name": entry.name,
@@ -41,6 +42,7 @@ def _checkpoints() -> Rows:
             "crop": entry.crop_ratio,
             "pairs with": entry.pairs_with,
             "recipe": entry.recipe,
+            **({"left out of the entry": entry.assumed} if assumed else {}),
         }
         for entry in checkpoints
     ]

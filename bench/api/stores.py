@@ -1,6 +1,6 @@
 """Looking after stores, caches and the installation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,9 @@ from bench.errors import BenchError
 from bench.images.cache import CropCache
 from bench.records import Settings
 from bench.run.feature_cache import FeatureCache
-from bench.store import Merged, Store
+from bench.store import Store
+from bench.store.damage import Findings, examine, move_aside
+from bench.store.merge import Merged, merge
 from bench.suite.words import columns_in_words
 
 if TYPE_CHECKING:
@@ -26,12 +28,28 @@ class Verified:
     cells: int
     """Stored, the damaged among them."""
     damaged: tuple[str, ...]
-    """Why each file cannot be read whole, with its place."""
+    """Of each damaged file a sentence, with its place."""
+    unreadable: tuple[str, ...] = ()
+    """Of each file that could not be read, whatever it holds, likewise."""
+    nameless: tuple[str, ...] = ()
+    """Keys of cells of whose model no checkpoint is kept: no table can show them."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether every file was read and is as it must be."""
+        return not (self.damaged or self.unreadable or self.nameless)
 
 
-def _check_exists(store: Store) -> None:
-    if not store.root.is_dir():
-        raise BenchError(f"there is no store at {store.root}; give its folder with --store DIR.")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removed:
+    """What is not in the store any more."""
+
+    keys: tuple[str, ...]
+    """Cells that were deleted."""
+    moved: Mapping[Path, Path]
+    """Damaged files: where each was, to where it lies now."""
+    unreadable: tuple[str, ...] = ()
+    """Of each file that could not be read, and was left where it is, a sentence."""
 
 
 def list_store(store: Store) -> "pd.DataFrame":
@@ -43,10 +61,11 @@ def list_store(store: Store) -> "pd.DataFrame":
 
     Raises:
         BenchError: there is no store.
+        StoreFileError: a file of it is damaged or cannot be read.
     """
     import pandas as pd
 
-    _check_exists(store)
+    store.check_is_there()
     names: dict[str, str] = {}
     for entry in store.checkpoints():
         names[entry.model] = f"{names[entry.model]} = {entry.name}" if entry.model in names else entry.name
@@ -69,14 +88,20 @@ def verify_store(store: Store) -> Verified:
 
     Raises:
         BenchError: there is no store.
+        UnreadableError: a folder of it cannot be read.
     """
-    _check_exists(store)
-    damaged = store.damaged()
-    return Verified(cells=len(store.keys()), damaged=tuple(reason for _, reason in damaged))
+    store.check_is_there()
+    found = examine(store)
+    return Verified(
+        cells=len(store.keys()),
+        damaged=tuple(found.damaged.values()),
+        unreadable=tuple(found.unreadable.values()),
+        nameless=tuple(found.nameless),
+    )
 
 
 def merge_stores(store: Store, sources: Sequence[Path]) -> dict[Path, Merged]:
-    """Copy what other stores have and this one lacks.
+    """Copy what other stores have and this one lacks; what both have is compared.
 
     Args:
         store: where to; made where there is none.
@@ -87,38 +112,37 @@ def merge_stores(store: Store, sources: Sequence[Path]) -> dict[Path, Merged]:
 
     Raises:
         BenchError: one of them is no store; nothing is copied then.
-        RunError: a file of one cannot be read whole; those before it are copied.
+        RunError: a file of one is damaged or cannot be read; those before it are copied.
     """
     for folder in sources:
+        Store(folder).check_is_there()
         if not (folder / "cells").is_dir():
             raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
-    return {folder: store.merge(Store(folder)) for folder in sources}
+    return {folder: merge(store, Store(folder)) for folder in sources}
 
 
-def remove_cells(store: Store, prefixes: Sequence[str] = (), *, damaged: bool = False) -> list[str]:
+def remove_cells(store: Store, prefixes: Sequence[str] = (), *, damaged: bool = False) -> Removed:
     """Remove cells; the next run measures them anew.
 
     Args:
         store: where from.
         prefixes: first digits of a key each.
-        damaged: also every file that cannot be read whole.
-
-    Returns:
-        The keys, and the paths of damaged files, that were removed.
+        damaged: also every file that was read and is not what it must be: it is moved below `damaged` in the store.
 
     Raises:
         BenchError: there is no store, or nothing is named, or not one cell begins so; nothing is removed then.
+        UnreadableError: a folder of the store cannot be read; likewise.
+        RunError: the store cannot be written.
     """
-    _check_exists(store)
+    store.check_is_there()
     if not prefixes and not damaged:
         raise BenchError("name the cells to remove by KEY (`bench store ls` shows them), or give --damaged.")
     keys = [_key(store, prefix) for prefix in prefixes]
-    paths = [path for path, _ in store.damaged()] if damaged else []
-    for path in paths:
-        path.unlink(missing_ok=True)
+    found = examine(store) if damaged else Findings()
+    moved = move_aside(store, found)
     for key in keys:
         store.remove(key)
-    return [*map(str, paths), *keys]
+    return Removed(keys=tuple(keys), moved=moved, unreadable=tuple(found.unreadable.values()))
 
 
 def _key(store: Store, prefix: str) -> str:
@@ -135,8 +159,8 @@ def list_cache(settings: Settings) -> "pd.DataFrame":
     """Kept crops, then features, the least recently used first.
 
     Returns:
-        A row a folder or file: dataset, crop (`features` of those), bytes on disk, used (when a run last read it,
-        seconds since the epoch) and name.
+        A row a folder or file: dataset, crop (`features` of those, `features, in part` of what was stopped), bytes on
+        disk, used (when a run last read it, seconds since the epoch) and name.
 
     Raises:
         BenchError: the settings have no cache.
@@ -145,7 +169,10 @@ def list_cache(settings: Settings) -> "pd.DataFrame":
 
     crops, features = _caches(settings)
     rows = [(entry.dataset, entry.crop, entry.bytes, entry.used, entry.folder.name) for entry in crops.entries()]
-    rows += [(entry.dataset, "features", entry.bytes, entry.used, entry.path.name) for entry in features.entries()]
+    rows += [
+        (entry.dataset, "features" if entry.whole else "features, in part", entry.bytes, entry.used, entry.name)
+        for entry in features.entries()
+    ]
     return pd.DataFrame(rows, columns=["dataset", "crop", "bytes", "used", "name"])
 
 

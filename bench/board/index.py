@@ -26,7 +26,7 @@ from bench.errors import BenchError
 from bench.foreign.sources import source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
-from bench.store import DamagedCellError, Store, StoredCell
+from bench.store import Store, StoredCell, StoreFileError
 from bench.suite import Score, Suite
 
 _TABLES = ("footers", "estimates")
@@ -57,7 +57,7 @@ class Index:
         """Every stored cell. Footers are read once, then kept.
 
         Raises:
-            DamagedCellError: a footer cannot be read.
+            StoreFileError: a footer is damaged or cannot be read.
         """
         if self._cells is None:
             known = self._load("SELECT key, text, crc FROM footers")
@@ -89,7 +89,7 @@ class Index:
             For each score its estimate, or why it is not defined on these outcomes.
 
         Raises:
-            DamagedCellError: an outcome cannot be read whole.
+            StoreFileError: an outcome is damaged or cannot be read.
         """
         names = [[self._score_key(suite_version, score.metric, keys) for score, keys in group] for group in groups]
         known = self._known({name for group in names for name in group})
@@ -113,7 +113,7 @@ class Index:
         for score, keys in group:
             try:
                 estimates.append(score.metric.estimate([read(key) for key in keys]))
-            except DamagedCellError:
+            except StoreFileError:
                 raise
             except BenchError as error:
                 estimates.append(error)
@@ -124,7 +124,7 @@ class Index:
 
         Raises:
             BenchError: the score is not defined on these outcomes.
-            DamagedCellError: an outcome cannot be read whole.
+            StoreFileError: an outcome is damaged or cannot be read.
         """
         [[estimate]] = self.estimates(suite_version, [[(score, keys)]])
         if isinstance(estimate, BenchError):

@@ -173,7 +173,7 @@ def make_board(
 
     Raises:
         BenchError: nothing of the suite is stored, or not as asked.
-        DamagedCellError: a file that the scores need cannot be read whole.
+        StoreFileError: a file that the scores need is damaged or cannot be read.
     """
     entries = [
         entry

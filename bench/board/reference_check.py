@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from bench.board.leaderboard import Board, ScoredRow
 from bench.board.tables import display_names
 from bench.checkpoints import checkpoints
-from bench.metrics.stats import wilson
+from bench.metrics.stats import share_interval
 from bench.reference import Published, published
 from bench.text import render
 
@@ -133,7 +133,7 @@ def _interval(row: ScoredRow, number: Published) -> tuple[float, float]:
     if n < number.images and row.estimate.ci_low is not None and row.estimate.ci_high is not None:
         return 100 * row.estimate.ci_low, 100 * row.estimate.ci_high
     fewer = min(n, number.images)
-    low, high = wilson(value * fewer, fewer)
+    low, high = share_interval(value * fewer, fewer)
     return 100 * low, 100 * high
 
 

@@ -10,7 +10,7 @@ from bench.datasets import datasets
 
 def _register() -> None:
     path = Path(__file__).parent / "registry.toml"
-    for entry in read_registry(path, lambda name: datasets.get(name).class_space, allow_builder=True):
+    for entry in read_registry(path, lambda name: datasets.get(name).class_space, ours=True):
         checkpoints.register(entry, origin=path.name)
 
 

@@ -115,7 +115,7 @@ def checked_digest(checkpoint: Checkpoint) -> str:
     """
     path = locate(checkpoint)
     sha256 = weights_digest(path)
-    _check_digest(checkpoint, sha256, path)
+    check_digest(checkpoint, sha256, path)
     return sha256
 
 
@@ -203,7 +203,7 @@ def _from_hub(checkpoint: Checkpoint) -> Path:
         ) from error
     except Exception as error:  # its HTTP client is another from version to version, and so are its errors
         _failed(checkpoint, error)
-    _check_digest(checkpoint, weights_digest(path), path)
+    check_digest(checkpoint, weights_digest(path), path)
     return path
 
 
@@ -219,7 +219,7 @@ def _from_web(checkpoint: Checkpoint, note: Note) -> Path:
                 _check_answer(checkpoint, response)
                 _copy(checkpoint, response, file, note)
             _check_content(checkpoint, half)
-            _check_digest(checkpoint, weights_digest(half), half)
+            check_digest(checkpoint, weights_digest(half), half)
     except (OSError, HTTPException) as error:
         _failed(checkpoint, error)
     return path
@@ -296,7 +296,18 @@ def _unreachable(checkpoint: Checkpoint, error: Exception) -> NoReturn:
 # -- digests ----------------------------------------------------------------------------------------------------
 
 
-def _check_digest(checkpoint: Checkpoint, sha256: str, path: Path) -> None:
+def check_digest(checkpoint: Checkpoint, sha256: str, path: Path) -> None:
+    """Nothing where these are the checkpoint's weights: those of its entry, or of the first use of its address.
+
+    Args:
+        checkpoint: the entry.
+        sha256: of the weights.
+        path: where they were read, for messages.
+
+    Raises:
+        BenchError: they are other weights.
+        RunError: their digest can't be recorded.
+    """
     if checkpoint.weights_digest:
         if sha256 != checkpoint.weights_digest:
             raise BenchError(

@@ -4,27 +4,29 @@ Legend: N images, height H and width W in pixels, K classes. Importing this, and
 torch: plans are made without it.
 """
 
+import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.checkpoints.fetch import checked_digest, locate
+from bench.checkpoints.fetch import check_digest, checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
-from bench.checkpoints.weights import read_weights
-from bench.errors import BenchError, UnknownNameError
+from bench.checkpoints.weights import forget_digests, read_weights
+from bench.errors import BenchError, UnknownNameError, one_line
 from bench.foreign.faults import blamed, fault, is_interrupt
 from bench.foreign.sources import remember, source_of
 from bench.foreign.state import undisturbed_by
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Checkpoint, digest
 from bench.text import some
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-"""Arrays that a message names before it only counts them."""
 
 
 def model_digest(checkpoint: Checkpoint) -> str:
@@ -34,10 +36,15 @@ def model_digest(checkpoint: Checkpoint) -> str:
         AbsentError: the weights lie elsewhere and are not on this machine yet.
         BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
     """
+    return _model_digest(checkpoint, checked_digest(checkpoint))
+
+
+def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
     source = source_of(*builder_of(checkpoint), now=True)
     return digest(
         {
-            "weights": checked_digest(checkpoint),
+            "weights": weights,
+            **({"state_dict": checkpoint.state_dict} if checkpoint.state_dict else {}),
             "arch": checkpoint.arch,
             "builder": checkpoint.builder,
             "arch_args": dict(checkpoint.arch_args),
@@ -64,7 +71,10 @@ def builder_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     return () if made.partition(".")[0] == "timm" else (made,)
 
 
-def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
+@torch_defaults()
+def load(
+    checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None, planned: str = ""
+) -> "nn.Module":
     """Build a checkpoint's architecture and fill it with its weights.
 
     Args:
@@ -72,30 +82,34 @@ def load(checkpoint: Checkpoint, device: "str | torch.device", input_size: int |
         device: where the module shall run.
         input_size: side of the images, pixels, where it is not the checkpoint's own. Position embeddings are
             interpolated by timm (`set_input_size`).
+        planned: the model digest that it must have, by the bytes that are loaded; empty where any will do.
 
     Returns:
         A module in eval mode, fp32, without gradients, from images (N, 3, H, W) in [0, 1] to logits (N, K).
         The bare model, which takes normalised images, is its attribute `model`; `macs` are those of one image.
 
     Raises:
-        BenchError: the entry, the file and the architecture don't go together; the message says where.
+        BenchError: the entry, the file and the architecture don't go together; the message says where. Or it is
+            another model than the one that was planned.
     """
-    import torch
+    path = locate(checkpoint)
 
-    checked_digest(checkpoint)
-    with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
-        model = _build(checkpoint)
-    _fill(model, read_weights(locate(checkpoint)), checkpoint)
+    def check(weights: str) -> None:
+        check_digest(checkpoint, weights, path)
+        if planned and _model_digest(checkpoint, weights) != planned:
+            forget_digests()
+            raise BenchError("its weights have changed since this run was planned; run the same command again.")
+
+    arrays = read_weights(path, checkpoint.state_dict, check)
+    model = _build(checkpoint)
+    _fill(model, arrays, checkpoint)
     return _assemble(model, checkpoint, device, input_size)
 
 
+@torch_defaults()
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
     """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        model = _build(checkpoint)
-    return _assemble(model, checkpoint, device, input_size)
+    return _assemble(_build(checkpoint), checkpoint, device, input_size)
 
 
 def _assemble(
@@ -141,19 +155,37 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
 
 def _build(checkpoint: Checkpoint) -> "nn.Module":
     """The architecture with values that don't count."""
+    import torch
     from torch import nn
 
     make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
     source = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
     says = f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments} (correct arch_args)"
-    with blamed(says, BenchError), undisturbed_by(*builder_of(checkpoint)):
+    with blamed(says, BenchError), undisturbed_by(*builder_of(checkpoint)), torch.random.fork_rng(devices=[]):
+        # First values come from torch's global generator: it is put back.
         model = make(**arguments)
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"checkpoint {checkpoint.name!r}: {source} must return a torch module, "
             f"not a value of type {type(model).__name__}."
         )
+    _check_new(model, checkpoint)
     return model
+
+
+_built: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+"""The parts with weights of their own of every model that was built and is still held by somebody."""
+
+
+def _check_new(model: "nn.Module", checkpoint: Checkpoint) -> None:
+    """A model that a builder gives twice would hold the weights of the second checkpoint in both."""
+    parts = {part for part in model.modules() if part._parameters or part._buffers}
+    if not parts.isdisjoint(_built):
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.builder or checkpoint.arch} gives a module, or a part of "
+            "one, that it gave before and that may be in use; it must build a new one at each call."
+        )
+    _built.update(parts)
 
 
 def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
@@ -210,15 +242,54 @@ def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: 
         except ValueError as error:
             raise _misfit(checkpoint, str(error)) from None
     own = model.state_dict()
+    arrays = _with_ties(own, arrays, checkpoint)
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
     if missing or extra:
         parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unused {some(extra)}"] * bool(extra)
         raise _misfit(checkpoint, " and ".join(parts))
     _check_shapes(own, arrays, checkpoint)
     for name, array in arrays.items():
-        if array.is_floating_point() != own[name].is_floating_point():
+        if _kind(array) != _kind(own[name]):
             raise _misfit(checkpoint, f"holds {name} as {array.dtype}, not {own[name].dtype}")
-    model.load_state_dict(dict(arrays))
+    try:
+        model.load_state_dict(dict(arrays))
+    except RuntimeError as error:  # of a type that torch can store and not convert
+        raise _misfit(checkpoint, f"can't be copied ({one_line(error)})") from None
+    _check_finite(model, checkpoint)
+
+
+def _with_ties(
+    own: "Mapping[str, torch.Tensor]", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint
+) -> "Mapping[str, torch.Tensor]":
+    """The arrays, under every name that the model has for one: safetensors keeps such an array under a single name."""
+    names: dict[object, list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            names.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    whole = dict(arrays)
+    for tied in names.values():
+        there = [name for name in tied if name in arrays]
+        for name in there[1:]:
+            if not arrays[name].equal(arrays[there[0]]):
+                raise _misfit(checkpoint, f"holds {there[0]} and {name}, which are one array in the model, differently")
+        if there:
+            whole |= {name: arrays[there[0]] for name in tied if name not in arrays}
+    return whole
+
+
+def _kind(tensor: "torch.Tensor") -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _check_finite(model: "nn.Module", checkpoint: Checkpoint) -> None:
+    """No NaN, and no infinity in what was learnt; a buffer may be a mask of infinities."""
+    wrong = [name for name, tensor in model.named_parameters() if not tensor.isfinite().all()]
+    wrong += [name for name, tensor in model.named_buffers() if tensor.isnan().any()]
+    if wrong:
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} holds NaN or infinite numbers in {some(wrong)}; its "
+            "training diverged, or its numbers are too large for fp32: name other weights."
+        )
 
 
 def _check_shapes(
@@ -275,7 +346,8 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
 
     image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
     try:
-        with torch.no_grad(), undisturbed_by(*builder_of(checkpoint)), FlopCounterMode(display=False) as counter:
+        theirs = undisturbed_by(*builder_of(checkpoint))
+        with torch.no_grad(), theirs, _unfused(), FlopCounterMode(display=False) as counter:
             logits_NK = module(image_NCHW)
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
@@ -297,6 +369,26 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
             "Correct its class space or its architecture."
         )
     return int(counter.get_total_flops()) // 2
+
+
+_fusing = threading.Lock()
+"""Torch's switches are one for all threads: held while they are set for a count."""
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """With attention as products of matrices, which are counted; torch has no count of what some devices fuse it to."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with _fusing:
+        fast_path = torch.backends.mha.get_fastpath_enabled()  # of nn.MultiheadAttention and nn.TransformerEncoder
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:

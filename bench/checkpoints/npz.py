@@ -8,6 +8,7 @@ entry with `act_layer = "gelu_tanh"` among its `arch_args` has the original.
 Legend: D width, H heads, d width of a head, I and O channels in and out.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.checkpoints.state_dicts import select
 from bench.errors import BenchError, RunError, one_line
 from bench.text import some
 
@@ -39,11 +41,13 @@ def is_npz(members: Iterable[str]) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-def read_npz(path: Path) -> "dict[str, torch.Tensor]":
+def read_npz(path: Path, content: bytes, state_dict: str = "") -> "dict[str, torch.Tensor]":
     """The arrays of an npz file by name, without one of `PREFIXES` and what is under `TRAINING_STATE`.
 
     Args:
-        path: the file, known to be a zip archive of `.npy` members.
+        path: the file, for messages.
+        content: what is in it, known to be a zip archive of `.npy` members.
+        state_dict: what the names of the arrays that are meant begin with; empty for all, or those under a prefix.
 
     Returns:
         Arrays on the CPU in the precision of the file; two bytes without a type are bfloat16.
@@ -53,9 +57,11 @@ def read_npz(path: Path) -> "dict[str, torch.Tensor]":
             arrays beside those under the prefix.
         RunError: the file is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [name for name in archive.namelist() if not name.startswith(TRAINING_STATE)]
         arrays = {name.removesuffix(".npy"): _read_member(path, archive, name) for name in members}
+    if state_dict:
+        return select(path, arrays, state_dict)
     for prefix in PREFIXES:
         if any(name.startswith(prefix) for name in arrays):
             return _without_prefix(path, arrays, prefix)
@@ -92,7 +98,8 @@ def _without_prefix(path: Path, arrays: "dict[str, torch.Tensor]", prefix: str) 
     beside = sorted(name for name in arrays if not name.startswith(prefix))
     if beside:
         raise BenchError(
-            f"{path} has unused arrays beside those under {prefix} ({some(beside)}); save those under {prefix} alone."
+            f"{path} has unused arrays beside those under {prefix} ({some(beside)}); say in the entry which are meant, "
+            f'as in state_dict = "{prefix.rstrip("/")}".'
         )
     return {name.removeprefix(prefix): array for name, array in arrays.items()}
 

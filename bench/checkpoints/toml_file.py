@@ -7,20 +7,20 @@
     dataset = "digits"               # whose classes the logits stand for
 
 In the place of `dataset`: `classes = "imagenet-1k"`, a class space that has a name, or `classes = ["cat", "dog"]`.
-Every other key is a field of `Checkpoint` and may be left out. The defaults are those of the record (224
-pixels, crop ratio 0.875, bicubic, ImageNet's mean and std), not timm's for the architecture: asking timm
-would cost its import of many seconds on every command. A ViT trained with mean and std 0.5 must say so.
+Every other key is a field of `Checkpoint` and may be left out. Where one of `FED` is, it is as timm validates the
+architecture (`bench.checkpoints.timm_config`), and `Checkpoint.assumed` says so.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from bench.checkpoints.fetch import check_address
+from bench.checkpoints.timm_config import timm_config
 from bench.datasets import class_spaces
 from bench.errors import BenchError, UnknownNameError
 from bench.names import check_text
@@ -28,6 +28,9 @@ from bench.records import Checkpoint, ClassSpace, Interpolation, Params, Sam
 from bench.toml_lines import DATASETS, Entry, load_toml
 
 ClassSpaces: TypeAlias = Callable[[str], ClassSpace]
+
+FED = ("input_size", "crop_ratio", "interpolation", "mean", "std")
+"""Keys that say how images are fed to the architecture."""
 
 _SHOWN_AT_MOST = 80  # characters of a wrong value, in a message
 
@@ -41,13 +44,14 @@ class _Key:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = False) -> list[Checkpoint]:
+def read_registry(path: Path, of_dataset: ClassSpaces, *, ours: bool = False) -> list[Checkpoint]:
     """Read the checkpoints of a registry file; its table `datasets` is for `bench.datasets.toml_file`.
 
     Args:
         path: the file; weights are looked for from its folder.
         of_dataset: gives the class space of a data set by the data set's name.
-        allow_builder: also take `builder`, which names code; for files of the project's own.
+        ours: whether the file is the project's own. It may name code by `builder`; and timm, whose import takes
+            seconds, is not asked for what it leaves out: the record's defaults hold, and a test holds them to timm's.
 
     Returns:
         The checkpoints in the order of the file. Their weights are not opened.
@@ -66,18 +70,42 @@ def read_registry(path: Path, of_dataset: ClassSpaces, *, allow_builder: bool = 
                 "put its name in brackets above: [my-vit]."
             )
     entries = [Entry(path, (name,), entry, locate) for name, entry in tables.items()]
-    return [_read(entry, of_dataset, allow_builder) for entry in entries]
+    return [_read(entry, of_dataset, ours) for entry in entries]
 
 
-def _read(entry: Entry, of_dataset: ClassSpaces, allow_builder: bool) -> Checkpoint:
+def _read(entry: Entry, of_dataset: ClassSpaces, ours: bool) -> Checkpoint:
     values = {key: _value(entry, key) for key in entry.table}
-    _check_architecture(entry, allow_builder)
+    _check_architecture(entry, ours)
     if "weights" not in values:
         raise entry.error('names no weights; add weights = "FILE".')
     values["weights"] = _weights(entry, values["weights"])
     space = _class_space(entry, of_dataset)
     fields = {key: value for key, value in values.items() if key not in ("dataset", "classes")}
-    return Checkpoint(name=entry.name, class_space=space, **fields)
+    checkpoint = Checkpoint(name=entry.name, class_space=space, **fields)
+    left_out = [key for key in FED if key not in fields]
+    return checkpoint if ours or not left_out else _as_timm_feeds(entry, checkpoint, left_out)
+
+
+def _as_timm_feeds(entry: Entry, checkpoint: Checkpoint, left_out: list[str]) -> Checkpoint:
+    """The checkpoint with timm's values for the keys that its entry leaves out."""
+    config = timm_config(checkpoint.arch)
+    if config is None:
+        source, taken = f"timm has none for {checkpoint.arch}, the defaults", {}
+    else:
+        for key in left_out:
+            if what := config.out_of_reach(key):
+                raise entry.error(
+                    f"leaves out {key}, and timm's {config.name} has {what}, which rtbench does not do; add {key}."
+                )
+        values = config.values(entry.table.get("input_size"))
+        source, taken = f"as timm has them for {config.name}", {key: values[key] for key in left_out}
+    filled = replace(checkpoint, **taken)
+    in_words = ", ".join(f"{key} {_in_words(getattr(filled, key))}" for key in left_out)
+    return replace(filled, assumed=f"{source}: {in_words}")
+
+
+def _in_words(value: Any) -> str:
+    return " ".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
 def _value(entry: Entry, key: str) -> Any:
@@ -102,8 +130,8 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _SHOWN_AT_MOST else f"{text[:_SHOWN_AT_MOST]}…"
 
 
-def _check_architecture(entry: Entry, allow_builder: bool) -> None:
-    if "builder" in entry.table and not allow_builder:
+def _check_architecture(entry: Entry, ours: bool) -> None:
+    if "builder" in entry.table and not ours:
         raise entry.error(
             "builder names code, which only a plug-in may bring; use arch, or register the checkpoint in a plug-in.",
             "builder",
@@ -194,6 +222,7 @@ _KEYS = {
         Params,
     ),
     "weights": _Key("the path of a file or an address, in quotes", _is_text),
+    "state_dict": _Key("the key of a state dict in the weights file, in quotes", _is_text),
     "weights_digest": _Key(
         "a SHA-256 of 64 hexadecimal digits, in quotes",
         lambda v: isinstance(v, str) and re.fullmatch("[0-9a-fA-F]{64}", v) is not None,

@@ -13,6 +13,7 @@ from bench.datasets import Library, Samples
 from bench.errors import BenchError, UnknownNameError
 from bench.images.decode import decode
 from bench.machine.files import replacing
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array
 from bench.training.loop import Epoch, save, train
 from bench.training.recipes import Recipe, load_recipes
@@ -22,6 +23,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 _SECONDS_A_LINE = 10
 
 
+@torch_defaults()
 def train_recipe(
     name: str, out: Path, *, device: str, progress: Callable[[str], None], places: Mapping[str, Path] | None = None
 ) -> Path:
@@ -111,6 +113,7 @@ weights = "{weights.name}"
 dataset = "{recipe.dataset}"
 input_size = {IMAGE_SIZE}
 crop_ratio = 1.0
+interpolation = "bicubic"
 mean = {list(MEAN)}
 std = {list(STD)}
 family = "{recipe.architecture}"

@@ -98,7 +98,6 @@ def _two(arguments: argparse.Namespace, style: str) -> str:
         Store(settings.store),
         want=want,
         flips=_FLIPS if arguments.flips is None else arguments.flips,
-        seed=settings.seed,
     )
     note_absent(suites, compared.boards)
     if style in ("csv", "json"):
@@ -120,7 +119,7 @@ def _pairs(arguments: argparse.Namespace, style: str) -> str:
 
     want, settings = wanted(arguments)
     suites, store = chosen(arguments), Store(settings.store)
-    pairs = api.compare_pairs(suites, store, family=arguments.family, want=want, seed=settings.seed)
+    pairs = api.compare_pairs(suites, store, family=arguments.family, want=want)
     note_absent(suites, pairs.boards)
     if style == "csv":
         return tables.to_csv(tables.pair_records(pairs.compared))

@@ -21,7 +21,9 @@ def add_store(commands: Any) -> None:
     store_option(merge)
     remove = new_command(actions, "rm", _store_rm, "remove cells; the next run measures them anew")
     remove.add_argument("key", nargs="*", metavar="KEY", help="as `bench store ls` shows it; its first digits do")
-    remove.add_argument("--damaged", action="store_true", help="every file that cannot be read whole")
+    remove.add_argument(
+        "--damaged", action="store_true", help="move every damaged file aside, to damaged/ in the store"
+    )
     store_option(remove)
 
 
@@ -51,26 +53,41 @@ def _store_verify(arguments: argparse.Namespace) -> int:
     from bench import api
 
     verified = api.verify_store(_store_of(arguments))
-    for reason in verified.damaged:
+    for reason in (*verified.damaged, *verified.unreadable):
         print(reason)
-    print(f"{verified.cells} cells, {len(verified.damaged)} damaged files")
-    return 1 if verified.damaged else 0
+    for key in verified.nameless:
+        print(f"{key} is of a model that no checkpoint names, so no table shows it; run or import it again")
+    unreadable = f", {len(verified.unreadable)} that could not be read" * bool(verified.unreadable)
+    print(f"{verified.cells} cells, {len(verified.damaged)} damaged files{unreadable}")
+    return 0 if verified.sound else 1
 
 
 def _store_merge(arguments: argparse.Namespace) -> int:
     from bench import api
+    from bench.suite.words import columns_in_words
 
-    for source, merged in api.merge_stores(_store_of(arguments), arguments.source).items():
-        print(f"{source}: {merged.copied} cells copied, {merged.known} were here")
-    return 0
+    merged = api.merge_stores(_store_of(arguments), arguments.source)
+    for source, result in merged.items():
+        last_digits = f" ({result.rounded} with other last digits)" * bool(result.rounded)
+        differ = f", {len(result.differing)} differ" * bool(result.differing)
+        print(f"{source}: {result.copied} cells copied, {result.known} were here{last_digits}{differ}")
+        for one in result.differing:
+            words = f" ({columns_in_words(one.cell.identity['condition'])})" if one.cell else ""
+            print(f"  {one.what}{words} is another there: {one.how}; each store keeps its own")
+    return 1 if any(result.differing for result in merged.values()) else 0
 
 
 def _store_rm(arguments: argparse.Namespace) -> int:
     from bench import api
 
-    for removed in api.remove_cells(_store_of(arguments), arguments.key, damaged=arguments.damaged):
-        print(f"removed {removed}")
-    return 0
+    removed = api.remove_cells(_store_of(arguments), arguments.key, damaged=arguments.damaged)
+    for path, place in removed.moved.items():
+        print(f"moved {path} to {place}")
+    for key in removed.keys:
+        print(f"removed {key}")
+    for reason in removed.unreadable:
+        print(f"left as it is: {reason}")
+    return 1 if removed.unreadable else 0
 
 
 def add_cache(commands: Any) -> None:

@@ -92,7 +92,10 @@ def _plan(arguments: argparse.Namespace) -> int:
     for name, reason in planned.unavailable.items():
         print(f"not available: {name}: {reason}")
     if planned.missing:
-        _print_forecast(api.forecast(planned, progress.for_stream()), settings)
+        forecast = api.forecast(planned, progress.for_stream())
+        if planned.to_fetch:
+            print(f"weights to fetch: about {size(forecast.fetch_bytes)}")
+        _print_forecast(forecast, settings)
     return 0
 
 
@@ -102,7 +105,7 @@ def _names(checkpoints: "Iterable[Checkpoint]") -> str:
 
 def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
     """Hours, and what takes most of them."""
-    from bench.text import render
+    from bench.text import render, some
 
     rows = [["models", name, _hours(hours)] for name, hours in list(forecast.models.items())[:_SHOWN]]
     rows += [["crops", name, _hours(hours)] for name, hours in list(forecast.prepared.items())[:_SHOWN]]
@@ -113,8 +116,11 @@ def _print_forecast(forecast: "Forecast", settings: "Settings") -> None:
     how = "images are made beside the models" if forecast.beside else "images and models share the processor"
     most = ", as if every image withstood all attacks" if forecast.attacked else ""
     print(f"together about {_hours(forecast.hours)} ({how}{most})")
+    reasons: dict[str, list[str]] = {}
     for name, reason in forecast.unknown.items():
-        print(f"not timed: {name}: {reason}")
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        print(f"not timed: {some(names)}: {reason}")
 
 
 def _hours(hours: float) -> str:

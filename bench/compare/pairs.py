@@ -4,7 +4,6 @@ Chen, Hsieh & Gong 2022 (arXiv 2106.01548) hold that ViT and MLP-Mixer gain more
 ResNet does, and more on corrupted than on clean images. Shapes: N images.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +14,8 @@ from bench.compare.differences import Difference, differences
 from bench.compare.sides import CannotCompareError, Side
 from bench.errors import BenchError
 from bench.metrics.by_image import Parts, aligned
-from bench.metrics.paired import FEW, few_changed, holm, independent_mean, paired_bootstrap
-from bench.metrics.stats import Interval, clustered_standard_error, normal_interval
+from bench.metrics.paired import holm, in_change
+from bench.metrics.stats import OfSum
 from bench.records import Array, digest
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
@@ -80,14 +79,13 @@ def pairs(board: Board, family: str | None = None) -> list[Pair]:
 # -- what SAM gains ------------------------------------------------------------------------------------------------
 
 
-def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = None, *, seed: int = 0) -> Compared:
+def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = None) -> Compared:
     """What SAM changes, for every stored pair and suite, and over the suites; p adjusted for all rows together.
 
     Args:
         boards: of one store.
         store: that store.
         family: only pairs of a family.
-        seed: of the bootstrap.
 
     Raises:
         BenchError: no pair has both its sides.
@@ -100,10 +98,8 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
         for pair in pairs(board, family):
             sides = sides_of(pair, board, store)
             try:
-                headlines = differences(*sides, [headline], seed=seed)
-                accuracies = (
-                    differences(*sides, [accuracy], seed=seed) if accuracy not in (None, headline) else headlines
-                )
+                headlines = differences(*sides, [headline])
+                accuracies = differences(*sides, [accuracy]) if accuracy not in (None, headline) else headlines
             except CannotCompareError as error:
                 notes.append(f"left out: {error}")
                 continue
@@ -131,11 +127,12 @@ def sides_of(pair: Pair, board: Board, store: Store) -> tuple[Side, Side]:
 
 def _overall(pair: Pair, rows: Sequence[Difference]) -> Overall:
     mean = float(np.mean([row.value for row in rows]))
-    intervals = [(row.ci_low, row.ci_high) for row in rows if row.ci_low is not None and row.ci_high is not None]
-    if len(intervals) < len(rows):
+    parts = [row.confidence for row in rows if row.confidence is not None]
+    if len(parts) < len(rows):
         return Overall(pair=pair, suites=len(rows), value=mean, ci_low=None, ci_high=None, p=None)
-    (low, high), p = independent_mean(mean, len(rows), intervals)
-    return Overall(pair=pair, suites=len(rows), value=mean, ci_low=low, ci_high=high, p=p)
+    confidence = OfSum(parts=parts, weights=[1 / len(parts)] * len(parts))
+    low, high = confidence.interval()
+    return Overall(pair=pair, suites=len(rows), value=mean, ci_low=low, ci_high=high, p=confidence.p())
 
 
 def _adjusted(rows: Sequence[tuple[Pair, Difference]], overall: Sequence[Overall], notes: Sequence[str]) -> Compared:
@@ -177,21 +174,29 @@ class Gains:
     shifted_beyond: Contrast | None
 
 
-_ByImage = Mapping[str, Array]
-"""Digest of some images' ids to (N,) values, in the order of the ids: a contrast is the sum of the means."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Changed:
+    """What some images change."""
+
+    change_N: Array
+    most: float
+    """That one can."""
 
 
-def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, seed: int = 0) -> list[Gains]:
+_ByImage = Mapping[str, _Changed]
+"""Digest of some images' ids to what they change, in the order of the ids: a contrast is the sum of the means."""
+
+
+def gains(boards: Sequence[Board], store: Store, family: str | None = None) -> list[Gains]:
     """What each family gains on clean and on shifted images, for suites that have both.
 
-    Intervals resample images, whole: what a pair gains on two conditions of the same images is paired. Where the clean
-    images are others than the shifted ones, the two are independent, and their variances add up.
+    What a pair gains on two conditions of the same images is paired, image by image. Where the clean images are others
+    than the shifted ones, the two are independent.
 
     Args:
         boards: of one store.
         store: that store.
         family: only this one, and `BASELINE`.
-        seed: of the bootstrap.
     """
     gained = []
     for board in boards:
@@ -211,18 +216,17 @@ def gains(boards: Sequence[Board], store: Store, family: str | None = None, *, s
         }
         base = means.get(BASELINE)
         for name, mean in means.items():
-            key = f"gains/{board.suite.name}"
             beyond = None if base is None or name == BASELINE else base
             gained.append(
                 Gains(
                     suite=board.suite.name,
                     family=name,
                     pairs=len(by_family[name]),
-                    clean=_contrast(mean.clean, seed, key),
-                    shifted=_contrast(mean.shifted, seed, key),
-                    more=_contrast(_less(mean.shifted, mean.clean), seed, key),
-                    clean_beyond=_contrast(_less(mean.clean, beyond.clean), seed, key) if beyond else None,
-                    shifted_beyond=_contrast(_less(mean.shifted, beyond.shifted), seed, key) if beyond else None,
+                    clean=_contrast(mean.clean),
+                    shifted=_contrast(mean.shifted),
+                    more=_contrast(_less(mean.shifted, mean.clean)),
+                    clean_beyond=_contrast(_less(mean.clean, beyond.clean)) if beyond else None,
+                    shifted_beyond=_contrast(_less(mean.shifted, beyond.shifted)) if beyond else None,
                 )
             )
     return gained
@@ -245,7 +249,9 @@ def _change(sides: tuple[Side, Side], score: Score) -> _ByImage | None:
     if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
         return None
     first_NC, second_NC = aligned(first, second, score.metric.name)
-    return {digest(sorted(first.images.ids.tolist())): second_NC[:, 0] - first_NC[:, 0]}
+    ends = (*first.ends, *second.ends)
+    changed = _Changed(change_N=second_NC[:, 0] - first_NC[:, 0], most=max(ends) - min(ends))
+    return {digest(sorted(first.images.ids.tolist())): changed}
 
 
 def _mean(changes: Sequence[_ByImage]) -> _ByImage:
@@ -257,36 +263,21 @@ def _less(first: _ByImage, second: _ByImage) -> _ByImage:
 
 
 def _summed(terms: Iterable[tuple[float, _ByImage]]) -> _ByImage:
-    sums: dict[str, Array] = {}
-    for weight, values in terms:
-        for images, values_N in values.items():
-            sums[images] = sums.get(images, np.zeros(len(values_N))) + weight * values_N
+    sums: dict[str, _Changed] = {}
+    for weight, changes in terms:
+        for images, changed in changes.items():
+            before = sums.get(images, _Changed(change_N=np.zeros(len(changed.change_N)), most=0.0))
+            sums[images] = _Changed(
+                change_N=before.change_N + weight * changed.change_N, most=before.most + abs(weight) * changed.most
+            )
     return sums
 
 
-def _contrast(values: _ByImage, seed: int, key: str) -> Contrast:
-    value = float(sum(values_N.mean() for values_N in values.values()))
-    interval = _interval(list(values.values()), value, seed, key)
-    return Contrast(value=value, ci_low=interval[0] if interval else None, ci_high=interval[1] if interval else None)
-
-
-def _interval(parts: Sequence[Array], value: float, seed: int, key: str) -> Interval | None:
-    """The interval, by bootstrap where all is of the same images, else by variances; None where nothing changes."""
-    if min(map(len, parts)) < 2 or not any(np.any(values_N) for values_N in parts):
-        return None
-    if len(parts) == 1 and np.count_nonzero(parts[0]) >= FEW:
-        return paired_bootstrap(parts[0][:, None], [1.0], seed=seed, key=key)
-    intervals = [_alone(values_N) for values_N in parts]
-    if len(intervals) == 1:
-        return intervals[0]
-    half = math.hypot(*(high - low for low, high in intervals)) / 2
-    return value - half, value + half
-
-
-def _alone(change_N: Array) -> Interval:
-    """The interval of the mean change of one set of images."""
-    if not np.any(change_N):
-        return 0.0, 0.0
-    if np.count_nonzero(change_N) < FEW:
-        return few_changed(change_N)[0]
-    return normal_interval(float(change_N.mean()), clustered_standard_error(change_N))
+def _contrast(changes: _ByImage) -> Contrast:
+    value = float(sum(changed.change_N.mean() for changed in changes.values()))
+    try:
+        parts = [in_change(changed.change_N, most=changed.most) for changed in changes.values()]
+    except BenchError:  # too few images
+        return Contrast(value=value, ci_low=None, ci_high=None)
+    low, high = OfSum(parts=parts, weights=[1.0] * len(parts)).interval()
+    return Contrast(value=value, ci_low=low, ci_high=high)

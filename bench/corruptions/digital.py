@@ -35,6 +35,8 @@ def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def saturate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Multiply the saturation of each pixel, and keep its hue and value."""
+    # Doubled, as at severity 3, all is whole numbers. imagecorruptions' rounding puts one in six a little below, which
+    # is then cut off to the level below; here they stay as they are.
     value_N1HW = brightest(images_NCHW)
     spread_N1HW = value_N1HW - darkest(images_NCHW)
     factor, summand = _SATURATE[severity - 1]

@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bench.datasets.identity import fingerprint as fingerprint
 from bench.errors import AbsentError, BenchError
-from bench.foreign.faults import blamed
+from bench.foreign.faults import blamed, is_interrupt
 from bench.foreign.sources import modules_of, source_of
 from bench.foreign.state import undisturbed_by
 from bench.records import Array, ClassSpace, digest
@@ -17,7 +18,12 @@ from bench.registry import Registry
 
 
 class Samples(Protocol):
-    """One opened split. Must be picklable: worker processes read from copies of it."""
+    """One opened split. Must be picklable: worker processes read from copies of it.
+
+    May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
+    `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
+    they were when the split was opened, to which `read` then holds.
+    """
 
     ids: Array
     """(n,) text, unique, the same on every machine."""
@@ -31,7 +37,7 @@ class Samples(Protocol):
         ...
 
     def stamp(self, index: int) -> int:
-        """A number that changes when the sample's bytes do; 64 bits. Guards the crop cache."""
+        """A number that changes when the sample's bytes do; 64 bits. A run is held to it, and so is the crop cache."""
         ...
 
 
@@ -75,17 +81,6 @@ class_spaces: Registry[ClassSpace] = Registry("class space")
 """Those that have a name of their own; a user's data set or checkpoint may name one."""
 
 
-def fingerprint(samples: Samples) -> str:
-    """SHA-256 over (id, label, size in bytes) of every sample, in order; 64 hexadecimal digits.
-
-    Samples whose sizes are all alike, and whose pixels are at hand, may have an attribute `content`, a digest of these.
-    """
-    content: str = getattr(samples, "content", "")
-    rows = zip(samples.ids.tolist(), samples.labels.tolist(), samples.sizes.tolist(), strict=True)
-    text = "".join(f"{i}\0{label}\0{size}\n" for i, label, size in rows)
-    return hashlib.sha256((text + content).encode()).hexdigest()
-
-
 def subset(ids: Array, limit: int | None) -> Array:
     """Indices of the samples that a limit keeps, ascending.
 
@@ -117,6 +112,8 @@ class OpenedSplit:
     split: str
     samples: Samples
     fingerprint: str
+    stamps: Array | None
+    """(n,) uint64: of all samples as they were when the split was opened; None where one could not be told."""
 
 
 _MANY = 10
@@ -173,11 +170,25 @@ class Library:
             undisturbed_by(*modules_of(dataset.open)),
         ):
             samples = dataset.open(split, self.places.get(name))
-        _check(dataset, split, samples)
-        seen = fingerprint(samples)
+            _check(dataset, split, samples)
+            seen = fingerprint(samples, lambda text: self._note(f"{name}: {text}"))
+            stamps = _stamps(samples)
         source = source_of(datasets.origin(name), dataset.open)  # what a plug-in's reader gives is its code's as well
         seen = digest([seen, source]) if source else seen
-        return OpenedSplit(dataset=dataset, split=split, samples=samples, fingerprint=seen)
+        return OpenedSplit(dataset=dataset, split=split, samples=samples, stamps=stamps, fingerprint=seen)
+
+
+def _stamps(samples: Samples) -> Array | None:
+    """See `OpenedSplit`."""
+    stamps: Array | None = getattr(samples, "stamps", None)
+    if stamps is not None:
+        return stamps
+    try:
+        return np.array([samples.stamp(index) for index in range(len(samples.ids))], dtype=np.uint64)
+    except BaseException as error:  # code of a plug-in; what can't be read is reported when it is measured
+        if is_interrupt(error):
+            raise
+        return None
 
 
 def _check(dataset: Dataset, split: str, samples: Samples) -> None:

@@ -16,11 +16,13 @@ from bench.records import Array, Crop
 
 @dataclass
 class CropSource:
-    """Gives the crop of any sample. May be copied to worker processes."""
+    """Gives the crop of any sample, as it was when its split was opened. May be copied to worker processes."""
 
     samples: Samples
     crop: Crop
     cache: CropFile | None = None
+    stamps: Array | None = None
+    """(n,) uint64: the samples' stamps when their split was opened; None takes those of the moment."""
 
     def get(self, index: int) -> Array:
         """(size, size, 3) uint8."""
@@ -36,7 +38,7 @@ class CropSource:
             images_NHWC: (n, size, size, 3) uint8, contiguous; written.
 
         Raises:
-            RunError: a sample does not decode.
+            RunError: a sample does not decode, or is another one than was planned.
         """
         for index, image_HWC in zip(indices, images_NHWC, strict=True):
             self._fill(int(index), image_HWC)
@@ -59,6 +61,12 @@ class CropSource:
             image_HWC[:] = self._make(index)
             self.cache.put(index, stamp, image_HWC)
 
+    def _stamp(self, index: int) -> int:
+        if self.stamps is not None:
+            return int(self.stamps[index])
+        with blamed(f"looking at the sample {str(self.samples.ids[index])!r} failed"):
+            return self.samples.stamp(index)
+
     def original_shape(self, index: int) -> tuple[int, int]:
         """(height, width) of the sample before it is cropped.
 
@@ -75,11 +83,14 @@ class CropSource:
         """The sample as it is, (h, w, 3) uint8.
 
         Raises:
-            RunError: it cannot be read, does not decode, or is no picture.
+            RunError: it cannot be read, does not decode, is no picture, or is another one than was planned.
         """
-        name = str(self.samples.ids[index])
+        name, stamp = str(self.samples.ids[index]), self._stamp(index)
         with blamed(f"reading the sample {name!r} failed"):
             data = self.samples.read(index)
+            changed = self.samples.stamp(index) != stamp
+        if changed:
+            raise RunError(f"{name} has changed since this run began; run again.")
         if isinstance(data, bytes):
             return decode(data, name)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
@@ -88,7 +99,3 @@ class CropSource:
                 f"the sample {name!r} is {kind}; its data set must give bytes of a file, or uint8 (h, w, 3)."
             )
         return data
-
-    def _stamp(self, index: int) -> int:
-        with blamed(f"looking at the sample {str(self.samples.ids[index])!r} failed"):
-            return self.samples.stamp(index)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bench.datasets.readers.folder import FolderSamples
+from bench.datasets.readers.folder import FolderSamples, found
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
@@ -68,18 +68,18 @@ def _listed(root: Path, listing: Listing, space: ClassSpace, source: Path) -> Fo
                 f"{len(space.classes)} classes; it is damaged, so obtain it again."
             )
         try:
-            size = os.stat(root / file).st_size
+            status = os.stat(root / file)
         except OSError:
             missing.append(file)
             continue
-        rows.append((f"{space.classes[label]}/{PurePosixPath(file).name}", file, label, size))
+        rows.append((f"{space.classes[label]}/{PurePosixPath(file).name}", file, label, found(status)))
     if missing:
         raise RunError(
             f"{len(missing):,} of the {len(listing):,} images that {source} lists are not in {root} (the first is "
             f"{missing[0]}); unpack the archive of the images there again."
         )
-    ids, files, labels, sizes = zip(*sorted(rows), strict=True)
-    return FolderSamples(root, ids, files, labels, sizes)
+    ids, files, labels, founds = zip(*sorted(rows), strict=True)
+    return FolderSamples(root, ids, files, labels, founds)
 
 
 def folded(name: str) -> str:

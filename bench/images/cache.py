@@ -6,9 +6,10 @@ fails the check and is made again. Reading and writing go through file descripto
 disk a write to a sparse map kills the process, where `pwrite` gives an error that can be handled.
 """
 
+import contextlib
 import json
 import os
-import shutil
+import re
 import struct
 import sys
 import zlib
@@ -21,6 +22,10 @@ from bench.errors import DISK_FULL, RunError
 from bench.images import VERSION
 from bench.records import Array, Crop
 
+_NAME = re.compile(r"[0-9a-f]{20}-((?:v\d+-)?\d+px-[0-9.e+-]+-(?:nearest|bilinear|bicubic))")
+"""Of a folder that this cache made: part of the fingerprint, and the recipe; version 0.1.0 wrote none of its own."""
+_FILES = ("crops", "records", "meta.json")
+"""In the order in which they go: a folder is listed as long as its last one is there."""
 _HEAD = struct.Struct("<QQ")  # stamp of the source, XXH3 of the crop
 _RECORD = struct.Struct("<QQI")  # these two and their crc32
 
@@ -103,11 +108,33 @@ def _say_full(folder: Path, error: OSError) -> None:
     print(f"the crop cache {folder} takes no more ({error.strerror}); going on without it.", file=sys.stderr)
 
 
-def _read_meta(path: Path) -> dict[str, str]:
+def _about(folder: Path) -> dict[str, str] | None:
+    """What a folder of the cache says of itself; None where it is somebody else's.
+
+    Raises:
+        OSError: it cannot be read, or has just gone.
+    """
+    name = _NAME.fullmatch(folder.name)
+    if name is None or folder.is_symlink():
+        return None
+    text = (folder / "meta.json").read_text(encoding="utf-8", errors="replace")
     try:
-        return dict(json.loads(path.read_text()))
+        about = json.loads(text)
     except ValueError:  # cut short by a full disk
-        return {}
+        return {} if text.startswith(_BEGINNING[: len(text)]) else None
+    ours = isinstance(about, dict) and about.keys() == {"dataset", "crop"} and about["crop"] == name[1]
+    return about if ours else None
+
+
+_BEGINNING = '{"dataset": "'
+
+
+def _remove(folder: Path) -> None:
+    """Remove what the cache wrote into a folder, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):  # another run removes it too; one that reads it keeps its open files
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _pwrite(fd: int, data: memoryview, offset: int) -> None:
@@ -178,12 +205,15 @@ class CropCache:
         return CropFile(folder, crop)
 
     def entries(self) -> list[CacheEntry]:
-        """What is kept, the least recently used first."""
+        """What is kept, the least recently used first; folders that this cache did not make are none of it."""
         entries = []
         for meta in self.root.glob("*/meta.json"):
             try:
-                about = _read_meta(meta)
-                taken = sum(file.stat().st_blocks * 512 for file in meta.parent.iterdir())
+                about = _about(meta.parent)
+                if about is None:
+                    continue
+                files = [meta.parent / name for name in _FILES]
+                taken = sum(file.stat().st_blocks * 512 for file in files if file.exists())
                 used = meta.stat().st_mtime
             except OSError:  # another run is making or removing it
                 continue
@@ -202,7 +232,7 @@ class CropCache:
         """Remove everything; the bytes freed."""
         entries = self.entries()
         for entry in entries:
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            _remove(entry.folder)
         return sum(entry.bytes for entry in entries)
 
     def _evict(self) -> None:
@@ -212,5 +242,5 @@ class CropCache:
         for entry in others:
             if excess <= 0:
                 return
-            shutil.rmtree(entry.folder, ignore_errors=True)  # a run that reads it keeps its open files
+            _remove(entry.folder)
             excess -= entry.bytes

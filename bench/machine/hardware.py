@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import importlib.metadata
+import os
 import re
 
 from bench.errors import BenchError
@@ -58,3 +59,8 @@ def resolve_precision(name: str, device: str) -> Precision:
         return "fp32"
     number = int(device.partition(":")[2] or 0)
     return "bf16" if cuda_devices()[number] >= _BF16_MAJOR else "fp16"
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this machine has, in use or not."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -61,6 +61,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         of=total,
         numerics=settings.numerics(exact=measure.exact),
         made_here=images.stored and made_here(library, images.dataset),
+        classes=len(splits[0].dataset.class_space.classes),
     )
 
 

@@ -3,6 +3,7 @@
 Shapes: N images, C columns, R resamples.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,6 +22,9 @@ class Parts:
     """The images, in the order of the rows."""
     values_NC: Array
     """Its columns' means make the score."""
+    ends: tuple[float, float] = (-math.inf, math.inf)
+    """Lowest and highest that a value of these columns can be, where they have ends: what the interval of a difference
+    of few images goes by."""
     score: Callable[[Array], Array] | None = None
     """From (R, C) means to (R,) scores; None where the score is the only column's mean."""
 
@@ -62,14 +66,18 @@ ByImageFunction: TypeAlias = Callable[..., "ByImage | None"]
 """Takes what the metric's function takes; None where the images of these outcomes give nothing that makes the score."""
 
 
-def mean_by_image(images: Outcome, values_N: Any) -> Parts:
+def mean_by_image(images: Outcome, values_N: Any, *, ends: tuple[float, float] | None = None) -> Parts:
     """Parts of a score that is the mean of one value an image.
 
     Args:
         images: the images, in the order of the values.
         values_N: (N,) numbers or booleans.
+        ends: lowest and highest that a value can be; none unless given, and 0 and 1 of zeros and ones.
     """
-    return Parts(images=images, values_NC=np.asarray(values_N, np.float64)[:, None])
+    values_NC = np.asarray(values_N, np.float64)[:, None]
+    if ends is None:
+        ends = (0.0, 1.0) if np.isin(values_NC, (0.0, 1.0)).all() else (-math.inf, math.inf)
+    return Parts(images=images, values_NC=values_NC, ends=ends)
 
 
 def aligned(first: Parts, other: Parts, score: str) -> tuple[Array, Array]:

@@ -14,26 +14,34 @@ from bench.errors import BenchError
 from bench.metrics import stats
 from bench.metrics.by_image import MeanOfSets, Parts, mean_by_image
 from bench.metrics.metric import Metric
-from bench.metrics.outcomes import classify_column, correct_by_condition, estimate, matching_rows, mean_of, share
-from bench.records import Estimate, Outcome
+from bench.metrics.outcomes import (
+    around,
+    classify_column,
+    correct_by_condition,
+    estimate,
+    matching_rows,
+    mean_of,
+    share,
+)
+from bench.records import Array, Estimate, Outcome
 
 ECE_BINS = 15  # Guo et al. 2017, section 5
 
 
 def top1(outcome: Outcome) -> Estimate:
-    """Share of images whose largest logit is right: mean(correct), in [0, 1]; interval of Wilson 1927.
+    """Share of images whose largest logit is right: mean(correct), in [0, 1]; interval of Clopper & Pearson 1934.
 
     >>> outcome = Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns={"correct": np.arange(4) < 3})
     >>> accuracy = top1(outcome)
     >>> accuracy.value, accuracy.n, round(accuracy.ci_low, 2), round(accuracy.ci_high, 2)
-    (0.75, 4, 0.3, 0.95)
+    (0.75, 4, 0.19, 0.99)
     """
     return share(classify_column(outcome, "correct", "top-1 accuracy"))
 
 
 def correct_by_image(*outcomes: Outcome) -> Parts:
     """Each image's share of conditions under which it is right, of `top1` and `mean_accuracy`."""
-    return mean_by_image(outcomes[0], correct_by_condition(outcomes, "accuracy").mean(axis=1))
+    return mean_by_image(outcomes[0], correct_by_condition(outcomes, "accuracy").mean(axis=1), ends=(0.0, 1.0))
 
 
 TOP1 = Metric(name="top1", function=top1, by_image=correct_by_image)
@@ -42,7 +50,7 @@ TOP1 = Metric(name="top1", function=top1, by_image=correct_by_image)
 def top5(outcome: Outcome) -> Estimate:
     """Share of images whose label is among the five largest logits: mean(rank < 5), in [0, 1].
 
-    The interval is Wilson's, as in `top1`.
+    The interval is exact, as in `top1`.
 
     Raises:
         BenchError: five classes or fewer, where every model would score 1.
@@ -69,38 +77,43 @@ TOP5 = Metric(name="top5", function=top5, by_image=_top5_by_image)
 def mean_per_class_accuracy(*outcomes: Outcome) -> Estimate:
     """Mean over the K classes present of each one's accuracy a_k, in [0, 1]; also "balanced accuracy".
 
-    Several outcomes of the same images are averaged first, image by image. The classes are strata: se² = sum_k v_k /
-    n_k / K², v_k being the variance of a class's n_k images, in Wilson's formula. There is no interval where a class
-    has a single image, which shows no spread.
+    Several outcomes of the same images are averaged first, image by image. The score is the mean over images with a
+    weight of N / (K n_k), so that those of rare classes count for more; the interval takes it as such a ratio of means.
 
     >>> labels = np.array([7, 7, 7, 2])
     >>> outcome = Outcome(ids=np.arange(4), labels=labels, columns={"correct": np.arange(4) > 1})
     >>> round(mean_per_class_accuracy(outcome).value, 4)
     0.6667
     """
+    right_N, weights_N = _right_and_weights(outcomes)
+    heaviest = float(weights_N.max())
+    confidence = stats.OfImages(
+        numerators_U=right_N * weights_N,
+        denominators_U=weights_N,
+        counts_U=np.ones(len(right_N)),
+        highest=(heaviest, heaviest),
+        lowest=(0.0, heaviest),
+    )
+    return estimate(confidence.value, len(right_N), around(confidence.value, confidence))
+
+
+def _right_and_weights(outcomes: Sequence[Outcome]) -> tuple[Array, Array]:
+    """(N,) shares of the conditions under which an image is right, and what each image counts for, 1 on average."""
     right_N = correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
-    labels, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
-    means_K = np.bincount(classes_N, weights=right_N) / counts_K
-    mean, n = float(means_K.mean()), len(right_N)
-    if counts_K.min() < 2:
-        return estimate(mean, n)
-    squares_K = np.bincount(classes_N, weights=(right_N - means_K[classes_N]) ** 2)
-    se = float(np.sqrt(np.sum(squares_K / (counts_K - 1) / counts_K))) / len(labels)
-    return estimate(mean, n, stats.clustered_wilson(mean, se, n))
+    _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
+    return right_N, len(right_N) / (len(counts_K) * counts_K[classes_N])
 
 
 def _per_class_by_image(*outcomes: Outcome) -> Parts:
-    right_N = correct_by_condition(outcomes, "mean accuracy per class").mean(axis=1)
-    _, classes_N, counts_K = np.unique(outcomes[0].labels, return_inverse=True, return_counts=True)
-    # Of the images as they are: a resample has other numbers of each class, which this weighs as the whole does.
-    return mean_by_image(outcomes[0], right_N * len(right_N) / (len(counts_K) * counts_K[classes_N]))
+    right_N, weights_N = _right_and_weights(outcomes)
+    return mean_by_image(outcomes[0], right_N * weights_N, ends=(0.0, float(weights_N.max())))
 
 
 MEAN_PER_CLASS = Metric(name="mean_per_class_accuracy", function=mean_per_class_accuracy, by_image=_per_class_by_image)
 
 
 def nll(outcome: Outcome) -> Estimate:
-    """Negative log-likelihood of the labels: mean(loss) in nats, from 0 up; normal interval, cut at 0.
+    """Negative log-likelihood of the labels: mean(loss) in nats, from 0 up; an interval from 500 images on.
 
     >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"loss": np.array([0.5, 1.5])})
     >>> nll(outcome).value
@@ -111,7 +124,7 @@ def nll(outcome: Outcome) -> Estimate:
 
 def _loss_by_image(outcome: Outcome) -> Parts:
     nll(outcome)  # refuses what is not finite
-    return mean_by_image(outcome, outcome.columns["loss"])
+    return mean_by_image(outcome, outcome.columns["loss"], ends=(0.0, math.inf))
 
 
 NLL = Metric(name="nll", function=nll, by_image=_loss_by_image, unit="nats", higher_is_better=False)
@@ -120,7 +133,7 @@ NLL = Metric(name="nll", function=nll, by_image=_loss_by_image, unit="nats", hig
 def brier(outcome: Outcome) -> Estimate:
     """Score of Brier 1950 over all classes: the mean of sum_k (p_k - 1[k = label])², in [0, 2], 0 being best.
 
-    Some tools halve it. Normal interval, cut to [0, 2].
+    Some tools halve it.
 
     >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"brier": np.array([0.0, 0.5])})
     >>> brier(outcome).value
@@ -131,7 +144,7 @@ def brier(outcome: Outcome) -> Estimate:
 
 def _brier_by_image(outcome: Outcome) -> Parts:
     brier(outcome)  # refuses what is not finite
-    return mean_by_image(outcome, outcome.columns["brier"])
+    return mean_by_image(outcome, outcome.columns["brier"], ends=(0.0, 2.0))
 
 
 BRIER = Metric(
@@ -166,8 +179,8 @@ ECE = Metric(name="ece", function=ece, higher_is_better=False)
 def mean_accuracy(*outcomes: Outcome) -> Estimate:
     """Mean top-1 accuracy over conditions that show the same images: a fraction in [0, 1].
 
-    Images are matched by id, in any order. An image's rows are dependent: the standard error is clustered
-    by image, and Wilson's formula makes the interval of it. With one condition this is `top1`.
+    Images are matched by id, in any order. An image's rows are dependent: the interval is that of the images' shares of
+    conditions. With one condition this is `top1`.
 
     Raises:
         BenchError: no outcomes, or their images or labels differ.
@@ -179,11 +192,7 @@ def mean_accuracy(*outcomes: Outcome) -> Estimate:
     >>> mean_accuracy(first, second).value
     0.5
     """
-    correct_NC = correct_by_condition(outcomes, "mean accuracy")
-    mean, n = float(correct_NC.mean()), len(correct_NC)
-    if n < 2:
-        return estimate(mean, n)
-    return estimate(mean, n, stats.clustered_wilson(mean, stats.clustered_standard_error(correct_NC), n))
+    return mean_of(correct_by_condition(outcomes, "mean accuracy").mean(axis=1), highest=1.0)
 
 
 MEAN_ACCURACY = Metric(name="mean_accuracy", function=mean_accuracy, by_image=correct_by_image)
@@ -212,9 +221,10 @@ SPREAD = Metric(name="spread", function=spread, higher_is_better=False)
 
 
 def best_of(*outcomes: Outcome) -> Estimate:
-    """The largest top-1 accuracy over conditions that show the same images: in [0, 1]; interval of Wilson 1927.
+    """The largest top-1 accuracy over conditions that show the same images: in [0, 1].
 
-    The interval takes the condition as given: that it was chosen on these images makes the value a little too high.
+    That it was chosen on these images makes the value a little too high. The interval is of the largest true accuracy:
+    its lower bound is as sure as if each condition had been asked on its own (Bonferroni).
 
     Raises:
         BenchError: the images or labels differ.
@@ -224,7 +234,11 @@ def best_of(*outcomes: Outcome) -> Estimate:
     >>> best_of(first, second).value
     0.75
     """
-    return _best(outcomes)[1]
+    best = _best(outcomes)[1]
+    right = round(best.value * best.n)
+    low, _ = stats.share_interval(right, best.n, 1 - 0.05 / len(outcomes))
+    _, high = stats.share_interval(right, best.n)
+    return estimate(best.value, best.n, (low, high))
 
 
 def best_value(*outcomes: Outcome, values: Sequence[float]) -> Estimate:
@@ -259,7 +273,9 @@ BEST_OF = Metric(name="best_of", function=best_of)
 
 
 def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> Estimate:
-    """Mean of the scores of several data sets, which share no image: a fraction in [0, 1]; normal interval.
+    """Mean of the scores of several data sets, which share no image: a fraction in [0, 1].
+
+    Each bound is as far away as those of the data sets are together, by Pythagoras (Zou & Donner 2008).
 
     Args:
         outcomes: those of the first data set, then those of the next.
@@ -272,14 +288,12 @@ def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> Es
     """
     scores = [metric.estimate(theirs) for metric, theirs in _by_set(outcomes, groups)]
     mean, n = float(np.mean([score.value for score in scores])), sum(score.n for score in scores)
-    bounds = [(score.ci_low, score.ci_high) for score in scores]
-    widths = [high - low for low, high in bounds if low is not None and high is not None]
-    if len(widths) < len(scores):
+    bounds = [(score.ci_low, score.ci_high, score.value) for score in scores]
+    away = [(value - low, high - value) for low, high, value in bounds if low is not None and high is not None]
+    if len(away) < len(scores):
         return estimate(mean, n)
-    z = stats.normal_interval(0.0, 1.0)[1]
-    se = float(np.sqrt(np.sum(np.square(widths)))) / (2 * z) / len(scores)
-    low, high = stats.normal_interval(mean, se)
-    return estimate(mean, n, (max(low, 0.0), min(high, 1.0)))
+    down, up = (math.hypot(*widths) / len(scores) for widths in zip(*away, strict=True))
+    return estimate(mean, n, (mean - down, mean + up))
 
 
 def _sets_by_image(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> MeanOfSets:

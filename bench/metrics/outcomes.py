@@ -3,6 +3,7 @@
 Shapes: N images, C conditions.
 """
 
+import math
 import weakref
 from collections.abc import Sequence
 
@@ -25,27 +26,34 @@ def estimate(value: float, n: int, interval: stats.Interval | tuple[None, None] 
 
 
 def share(hits: Array) -> Estimate:
-    """Share of (N,) booleans that hold, with Wilson's interval."""
+    """Share of (N,) booleans that hold, with its exact interval (Clopper & Pearson 1934)."""
     right, n = int(np.count_nonzero(hits)), len(hits)
-    return estimate(right / n, n, stats.wilson(right, n))
+    return estimate(right / n, n, stats.share_interval(right, n))
 
 
-def mean_of(values: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
-    """Mean of values by image, with the normal interval cut to the score's range; none where nothing varies.
+def mean_of(values_N: Array, *, lowest: float = 0.0, highest: float) -> Estimate:
+    """Mean of values by image, with the interval that holds whatever their law (`bench.metrics.stats`).
+
+    Where they have no end, one image alone may hold most of the mean: then there is an interval from `UNBOUNDED_FROM`
+    images on, unless nothing varies.
 
     Args:
-        values: (N,) numbers.
-        lowest: end of the score's range.
-        highest: its other end.
+        values_N: (N,) numbers.
+        lowest: that an image can have.
+        highest: that an image can have; may be infinite.
     """
-    mean, n = float(values.mean(dtype=np.float64)), len(values)
-    if n < 2:
-        return estimate(mean, n)
-    se = stats.clustered_standard_error(values)
-    if se < 1e-12:  # nothing varies, but for rounding: that says nothing of other images
-        return estimate(mean, n)
-    low, high = stats.normal_interval(mean, se)
-    return estimate(mean, n, (max(low, lowest), min(high, highest)))
+    mean, n = float(values_N.mean(dtype=np.float64)), len(values_N)
+    if math.isinf(highest):
+        highest = float(values_N.max())
+        if n < stats.UNBOUNDED_FROM or highest - float(values_N.min()) < 1e-12:
+            return estimate(mean, n)
+    return estimate(mean, n, around(mean, stats.of_mean(values_N, lowest, highest)))
+
+
+def around(value: float, confidence: stats.Confidence) -> stats.Interval:
+    """The 95% interval of a value, which rounding must not leave outside."""
+    low, high = confidence.interval()
+    return min(low, value), max(high, value)
 
 
 def column(outcome: Outcome, name: str, score: str, *, given_by: str, advice: str) -> Array:

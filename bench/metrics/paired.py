@@ -1,158 +1,157 @@
-"""Two checkpoints on the same images: tests and intervals of their difference, as pure functions of numbers.
+"""Two checkpoints on the same images: how sure their difference is, as pure functions of numbers.
 
 One image is one draw, and both are seen on it: what they share (most images are easy or hard for either) cancels,
-which the intervals of two separate accuracies cannot know. Shapes: N images, C columns, R resamples, M tests.
+which the intervals of two separate accuracies cannot know. Interval and p come of one test, so that the interval leaves
+0 out where p is below 0.05, and nowhere else. Shapes: N images, C columns, R rows of means, M tests.
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from statistics import NormalDist
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bench.errors import BenchError
-from bench.metrics.stats import Interval, normal_interval
+from bench.metrics.by_image import ByImage, DropBetweenSets, MeanOfSets, Parts, aligned
+from bench.metrics.stats import UNBOUNDED_FROM, Confidence, Interval, OfImages, OfSum, of_mean
 from bench.records import Array
 
-FEW = 50
-"""Images that changed, below which a bootstrap of them is too sure: of 3 that were lost, none ever gains."""
+FEW = 10
+"""Images that changed, below which the largest change among them says too little of what others may do."""
 ROUNDING = 1e-9
-
-Statistic: TypeAlias = Callable[[Array], Array]
-"""From (R, C) means of columns to (R,) scores, row by row."""
-
-EXACT_BELOW = 1000
-"""Discordant pairs from which McNemar's test is the corrected chi-square one; there p differs from the exact one's by
-less than 1% of it where it is above 0.002, and by 3% at 0.00001."""
-
-_TILE = 1 << 22  # numbers of a temporary: 32 MiB
+_NUDGE = 1e-4
+"""Of the means, to take a score's slopes: small beside what images change, and large beside rounding."""
 
 
-def mcnemar(lost: int, gained: int) -> float:
-    """P-value of McNemar's test (1947) that two classifiers are right equally often; two-sided, in (0, 1].
-
-    Only discordant pairs count. Given their number d, those lost are Binomial(d, 1/2) if nothing differs:
-    p = min(1, 2 sum_{k <= min(lost, gained)} C(d, k) / 2^d). From `EXACT_BELOW` pairs on it is the tail of chi-square
-    with one degree of freedom beyond (max(0, |lost - gained| - 1))² / d, corrected for continuity (Edwards 1948).
+def in_difference(first: ByImage | None, second: ByImage | None, score: str) -> Confidence:
+    """The confidence in how much more the second of two checkpoints has of a score, from what the same images give.
 
     Args:
-        lost: images that only the first has right.
-        gained: images that only the second has right.
+        first: what the images give of the one.
+        second: what they give of the other.
+        score: its name, for messages.
 
     Raises:
-        ValueError: a count below zero.
-
-    >>> mcnemar(5, 0), mcnemar(0, 0)
-    (0.0625, 1.0)
+        BenchError: the images are not the same, too few, or give nothing.
     """
-    if min(lost, gained) < 0:
-        raise ValueError(f"discordant pairs are counted from 0, not {lost} lost and {gained} gained")
-    pairs = lost + gained
-    if pairs >= EXACT_BELOW:
-        return math.erfc(max(0, abs(lost - gained) - 1) / math.sqrt(2 * pairs))
-    ways = tail = 1  # in whole numbers, of any length: nothing rounds before the division
-    for k in range(min(lost, gained)):
-        ways = ways * (pairs - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / (1 << pairs))
+    match first, second:
+        case Parts(), Parts():
+            return _between(first, second, score, _difference_of(first, second))
+        case MeanOfSets(), MeanOfSets():
+            parts = [in_difference(*both, score) for both in zip(first.sets, second.sets, strict=True)]
+            return OfSum(parts=parts, weights=[1 / len(parts)] * len(parts))
+        case DropBetweenSets(), DropBetweenSets():
+            return _between_drops(first, second, score)
+    raise BenchError(f"{score} is made by no means over images")
 
 
-def paired_interval(lost: int, gained: int, n: int, confidence: float = 0.95) -> Interval:
-    """Interval of the difference of two accuracies on the same images: (gained - lost) / n, in [-1, 1].
+def _difference_of(first: Parts, second: Parts) -> Callable[[Array], Array] | None:
+    """The difference as a function of the means of both sides' columns; None where it is that of the only column."""
+    score, columns = first.score, first.values_NC.shape[1]
+    if score is None:
+        return None
+    return lambda means_RC: np.asarray(score(means_RC[:, columns:]) - score(means_RC[:, :columns]))
 
-    Adjusted Wald interval of Bonett & Price 2012 (doi:10.3102/1076998611411915), which Fagerland, Lydersen & Laake
-    2014 (doi:10.1002/sim.6148) recommend: one more of either kind, p = (gained + 1) / (n + 2) and
-    q = (lost + 1) / (n + 2), gives p - q ± z sqrt((p + q - (p - q)²) / (n + 2)). It has a width where none differs.
+
+def _between(first: Parts, second: Parts, score: str, difference: Callable[[Array], Array] | None) -> OfImages:
+    first_NC, second_NC = aligned(first, second, score)
+    ends = min(first.ends[0], second.ends[0]), max(first.ends[1], second.ends[1])
+    if difference is None:
+        return in_change(second_NC[:, 0] - first_NC[:, 0], most=ends[1] - ends[0])
+    change_N, most = linearised(np.concatenate([first_NC, second_NC], axis=1), difference, ends)
+    return in_change(change_N, most=most, changed=int(np.any(first_NC != second_NC, axis=1).sum()))
+
+
+def _between_drops(first: DropBetweenSets, second: DropBetweenSets, score: str) -> OfSum:
+    """Relative drops between different images: what the clean ones change at these shifted means, and the reverse."""
+    clean_2 = np.array([first.clean.value, second.clean.value])  # above 0, or the drop is not defined
+    kept_2 = np.array([first.shifted.value, second.shifted.value])
+
+    def by_clean(means_R2: Array) -> Array:
+        return np.asarray((kept_2 / means_R2 - kept_2 / clean_2) @ [1, -1])
+
+    def by_shifted(means_R2: Array) -> Array:
+        return np.asarray(means_R2 / clean_2 @ [1, -1])
+
+    parts = [
+        _between(first.clean, second.clean, score, by_clean),
+        _between(first.shifted, second.shifted, score, by_shifted),
+    ]
+    return OfSum(parts=parts, weights=[1.0, 1.0])
+
+
+def in_change(change_N: Array, *, most: float, changed: int | None = None) -> OfImages:
+    """The confidence in a mean change; its p-value of 0 is McNemar's exact one where all are -1, 0 or 1.
+
+    The image more, that could have been among them, changes as much as any that did, either way; where only few did, as
+    much as an image can.
 
     Args:
-        lost: images that only the first has right.
-        gained: images that only the second has right.
-        n: all images, those on which both agree among them.
-        confidence: coverage, in (0, 1).
+        change_N: (N,) what the images change by.
+        most: that an image can change by; may be infinite.
+        changed: how many of them changed; those that are not 0 unless given.
 
     Raises:
-        BenchError: n is zero.
-        ValueError: a count below zero, or more discordant pairs than images.
+        BenchError: no images, values that are not finite, or too few to say how much one may change.
 
-    >>> [round(bound, 4) for bound in paired_interval(16, 6, 161)]
-    [-0.1195, -0.0032]
+    >>> lost, gained, same = -np.ones(16), np.ones(6), np.zeros(139)
+    >>> sure = in_change(np.concatenate([lost, gained, same]), most=1.0)
+    >>> [round(bound, 4) for bound in sure.interval()], round(sure.p(), 4)
+    ([-0.1268, 0.0006], 0.0525)
     """
-    if n == 0:
-        raise BenchError("a paired interval needs at least one image that both saw, not 0: measure the same ones.")
-    if min(lost, gained) < 0 or lost + gained > n:
-        raise ValueError(f"{lost} lost and {gained} gained are no discordant pairs of {n} images")
-    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    low, high = normal_interval(p - q, math.sqrt((p + q - (p - q) ** 2) / (n + 2)), confidence)
-    # The adjustment may push a bound past the difference itself where confidence is low or all images differ.
-    difference = (gained - lost) / n
-    return max(-1.0, min(difference, low)), min(1.0, max(difference, high))
+    if not len(change_N):
+        raise BenchError("a difference needs at least one image that both saw, not 0: measure the same ones.")
+    if not np.isfinite(change_N).all():
+        raise BenchError("a difference needs finite values, but some are NaN or infinite: mend them.")
+    # What rounding alone makes is no change, and would be one where nothing else is.
+    change_N = np.where(np.abs(change_N) > ROUNDING, change_N, 0.0)
+    if changed is None:
+        changed = int(np.count_nonzero(change_N))
+    if math.isinf(most) and len(change_N) < UNBOUNDED_FROM:
+        raise BenchError(
+            f"values without an end need at least {UNBOUNDED_FROM} images for an interval, not {len(change_N)}"
+        )
+    if changed >= FEW:
+        most = min(most, float(np.abs(change_N).max()))
+    if math.isinf(most):
+        raise BenchError(f"values without an end need at least {FEW} images that changed, not {changed}")
+    return of_mean(change_N, -most, most)
 
 
-def paired_bootstrap(
-    values_NC: Array,
-    statistic: Statistic | Sequence[float],
-    *,
-    seed: int,
-    key: str,
-    repeats: int = 2000,
-    confidence: float = 0.95,
-) -> Interval | None:
-    """Bootstrap interval of a score of column means, which resamples images: whole rows, so clusters stay whole.
-
-    The bounds are quantiles of the score over resamples, corrected for bias and skewness: BCa (Efron 1987,
-    doi:10.1080/01621459.1987.10478410), whose acceleration comes from leaving out one image at a time. Sums are
-    exact, so that neither threads nor the library that multiplies matrices changes a bit of them.
+def linearised(values_NC: Array, score: Callable[[Array], Array], ends: Interval) -> tuple[Array, float]:
+    """What each image gives of a score of column means, to first order (delta method).
 
     Args:
-        values_NC: one row an image, one column a condition of a checkpoint; for a difference, those of both.
-        statistic: (C,) weights of the columns' means, for a score that is linear in them such as mCE (negative for
-            the checkpoint that is subtracted), which is the fastest; or a function of the means, for a ratio.
-        seed: with `key` and the order of the rows decides what is drawn.
-        key: names the comparison, so that others draw independently.
-        repeats: resamples, R; with 2000 a bound varies by a tenth of the standard error between seeds.
-        confidence: coverage, in (0, 1).
+        values_NC: one row an image.
+        score: from (R, C) means to (R,) scores.
+        ends: lowest and highest that a value of a column can be; may be infinite.
 
     Returns:
-        None where no image makes a difference but by rounding: resampling then says nothing of other images.
+        (N,) values whose mean is the score, and how far from 0 that of any image can be.
 
     Raises:
-        BenchError: fewer than two images, values that are not finite, or a score that is not in some resample.
-        ValueError: more or fewer weights than columns.
+        BenchError: the score is not defined near these means.
 
-    >>> clean, shifted = np.arange(100) < 80, np.arange(100) < 60
-    >>> def relative_drop(means_RC):
-    ...     return 1 - means_RC[:, 1] / means_RC[:, 0]
-    >>> low, high = paired_bootstrap(np.stack([clean, shifted], axis=1), relative_drop, seed=0, key="example")
-    >>> 0.1 < low < 0.25 < high < 0.4
-    True
+    >>> values, most = linearised(np.eye(2), lambda means: 1 - means[:, 1] / means[:, 0], (0.0, 1.0))
+    >>> values.round(6).tolist(), round(most, 6)
+    ([2.0, -2.0], 2.0)
     """
-    values_NC = np.asarray(values_NC)
-    if len(values_NC) < 2:
-        raise BenchError(f"a bootstrap needs at least two images, not {len(values_NC)}: measure more.")
-    if not np.isfinite(values_NC).all():
-        raise BenchError("a bootstrap needs finite values, but some are NaN or infinite: mend them.")
-    if not callable(statistic):
-        values_NC, statistic = _weighted_sum(values_NC, statistic)[:, None], _only_column
-    values_NC = _summable(values_NC)
-    with np.errstate(divide="ignore", invalid="ignore"):  # such resamples are refused below
-        score = float(statistic(values_NC.mean(axis=0, keepdims=True))[0])
-        resampled_R = np.concatenate([statistic(means) for means in _resampled(values_NC, seed, key, repeats)])
-        omitted_N = np.concatenate([statistic(means) for means in _left_out(values_NC)])
-    bad = np.count_nonzero(~np.isfinite(resampled_R)) + np.count_nonzero(~np.isfinite(omitted_N))
-    if bad:
+    means_C = values_NC.mean(axis=0)
+    nudges_CC = _NUDGE * np.eye(len(means_C))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        around = score(np.concatenate([means_C[None], means_C + nudges_CC, means_C - nudges_CC]))
+    if not np.isfinite(around).all():
         raise BenchError(
-            f"the score is not defined in {bad} of {repeats + len(omitted_N)} resamples of its images: it needs more "
-            "images, or a checkpoint that is right more often."
+            "the score is not defined near the means of these images: it needs more of them, or a checkpoint that is "
+            "right more often."
         )
-    influence_N = omitted_N.mean() - omitted_N
-    spread = float(np.square(influence_N).sum())
-    if math.sqrt(spread) < 1e-12:  # zero, but for rounding
-        return None
-    acceleration = float((influence_N * np.square(influence_N)).sum()) / (6 * spread**1.5)
-    low, high = np.quantile(resampled_R, _bca_levels(score, resampled_R, acceleration, confidence))
-    return float(low), float(high)
+    value, (up_C, down_C) = float(around[0]), around[1:].reshape(2, -1)
+    slopes_C = (up_C - down_C) / (2 * _NUDGE)
+    if not np.isfinite(ends).all():
+        most = math.inf
+    else:
+        at_ends_2C = np.subtract.outer(ends, means_C) * slopes_C
+        most = max(abs(value + at_ends_2C.max(axis=0).sum()), abs(value + at_ends_2C.min(axis=0).sum()))
+    return value + (values_NC - means_C) @ slopes_C, most
 
 
 def holm(p_values: Sequence[float] | Array) -> Array:
@@ -177,118 +176,3 @@ def holm(p_values: Sequence[float] | Array) -> Array:
     adjusted_M = np.empty_like(p_M)
     adjusted_M[order_M] = np.maximum.accumulate(p_M[order_M] * np.arange(len(p_M), 0, -1))
     return np.minimum(adjusted_M, 1.0)
-
-
-def _weighted_sum(values_NC: Array, weights_C: Sequence[float]) -> Array:
-    """(N,): column after column, since a matrix product may round differently from one machine to the next."""
-    sum_N = np.zeros(len(values_NC))
-    for values_N, weight in zip(values_NC.T, weights_C, strict=True):
-        sum_N += weight * values_N
-    return sum_N
-
-
-def _only_column(means_R1: Array) -> Array:
-    return means_R1[:, 0]
-
-
-def _summable(values_NC: Array) -> Array:
-    """Values rounded to multiples of a power of two, so coarse (about N 2^-52 of the largest) that sums of N are exact.
-
-    Zeros and ones stay as they are.
-    """
-    _, exponent = math.frexp(len(values_NC) * max(abs(float(values_NC.max())), abs(float(values_NC.min()))))
-    step = 2.0 ** (exponent - 52)
-    rounded_NC = values_NC / step
-    np.rint(rounded_NC, out=rounded_NC)
-    rounded_NC *= step
-    return rounded_NC
-
-
-def _resampled(values_NC: Array, seed: int, key: str, repeats: int) -> Iterator[Array]:
-    """Means of the columns over resamples of the rows, (block, C) at a time."""
-    n = len(values_NC)
-    words = np.random.PCG64(int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()))
-    block = max(1, _TILE // n)
-    for first in range(0, repeats, block):
-        times_RN = np.empty((min(block, repeats - first), n))
-        for times_N in times_RN:
-            times_N[:] = np.bincount(_rows(words, n), minlength=n)
-        yield times_RN @ values_NC / n
-
-
-def _rows(words: np.random.PCG64, n: int) -> Array:
-    """(n,) int64, uniform in [0, n) but for 2^-32.
-
-    Made of raw words: what the methods of a numpy `Generator` draw may change with its version (NEP 19).
-    """
-    drawn = words.random_raw((n + 1) // 2).view(np.uint32)[:n]
-    return (drawn.astype(np.int64) * n) >> 32
-
-
-def _left_out(values_NC: Array) -> Iterator[Array]:
-    """Means of the columns without one row, for each row in turn, (block, C) at a time."""
-    n, columns = values_NC.shape
-    sum_C, block = values_NC.sum(axis=0), max(1, _TILE // columns)
-    for first in range(0, n, block):
-        yield (sum_C - values_NC[first : first + block]) / (n - 1)
-
-
-def _bca_levels(score: float, resampled_R: Array, acceleration: float, confidence: float) -> Interval:
-    """The quantiles to take: Phi(b + (b ± z) / (1 - a (b ± z))), where Phi(b) of the resamples lie below the score."""
-    normal, repeats = NormalDist(), len(resampled_R)
-    # Scores of few images come in steps: of the resamples that give the same one (but for rounding), half are below.
-    tie = 1e-6 * float(np.ptp(resampled_R))
-    below_or_same = np.count_nonzero(resampled_R < score - tie) + np.count_nonzero(resampled_R <= score + tie)
-    below = below_or_same / (2 * repeats)
-    bias = normal.inv_cdf(min(max(below, 0.5 / repeats), 1 - 0.5 / repeats))
-    low, high = (
-        normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))) for z in normal_interval(0.0, 1.0, confidence)
-    )
-    return low, high
-
-
-def few_changed(change_N: Array) -> tuple[Interval, float]:
-    """The 95% interval of a mean change that comes from few images, and p that the true one is 0.
-
-    Of zeros and ones less zeros and ones it is the adjusted interval of Bonett & Price 2012, as in
-    `bench.metrics.paired.paired_interval`: two images more, one that changes as much as any either way.
-
-    Args:
-        change_N: (N,) the images' changes, not all 0.
-
-    >>> [round(bound, 4) for bound in few_changed(np.repeat([-1.0, 1.0, 0.0], [16, 6, 139]))[0]]
-    [-0.1195, -0.0032]
-    """
-    most, mean = float(np.abs(change_N).max()), float(np.mean(change_N))
-    values = np.append(change_N, [most, -most])
-    se = float(np.std(values)) / math.sqrt(len(values))
-    low, high = normal_interval(float(values.mean()), se)
-    return (min(low, mean), max(high, mean)), normal_p(float(values.mean()), se)
-
-
-def independent_mean(mean: float, count: int, intervals: Sequence[Interval]) -> tuple[Interval, float]:
-    """The 95% interval of a mean of `count` independent values, from theirs, and p that the true mean is 0.
-
-    >>> (low, high), p = independent_mean(0.02, 2, [(0.0, 0.04), (0.0, 0.04)])
-    >>> round(low, 4), round(high, 4), round(p, 4)
-    (0.0059, 0.0341, 0.0056)
-    """
-    se = math.sqrt(sum((high - low) ** 2 for low, high in intervals)) / (2 * normal_interval(0.0, 1.0)[1] * count)
-    return normal_interval(mean, se), normal_p(mean, se)
-
-
-def normal_p(value: float, se: float) -> float:
-    """The two-sided p that a normal value is as far from 0 by chance.
-
-    Args:
-        value: the estimate.
-        se: its standard error.
-    """
-    return math.erfc(abs(value) / se / math.sqrt(2)) if se > 0 else float(value == 0)
-
-
-def influence(values_NC: Array, score: Callable[[Array], Array]) -> Array:
-    """(N,): what leaving each image out takes from a score, times N - 1; their standard error is its: jackknife."""
-    n = len(values_NC)
-    left_out_N = score((values_NC.sum(axis=0) - values_NC) / (n - 1))
-    return np.asarray((left_out_N.mean() - left_out_N) * (n - 1))

@@ -24,7 +24,7 @@ _CHANCE = 0.01
 
 
 def robust_accuracy(*outcomes: Outcome, eps: float) -> Estimate:
-    """Share of images that the model has right and that no attack fools within eps: in [0, 1]; interval of Wilson 1927.
+    """Share of images that the model has right and that no attack fools within eps: in [0, 1].
 
     Args:
         outcomes: one an attack, on the same images: an image is robust if it withstands all.
@@ -55,7 +55,7 @@ ROBUST_ACCURACY = Metric(name="robust_accuracy", function=robust_accuracy, by_im
 def robust_area(*outcomes: Outcome, grid: Sequence[float]) -> Estimate:
     """Area under robust accuracy against eps, from 0 to the largest of the grid, over that eps: in [0, 1].
 
-    Trapezoids between the clean accuracy and the values of the grid; normal interval over images, cut to [0, 1].
+    Trapezoids between the clean accuracy and the values of the grid.
 
     >>> outcome = Outcome(ids=np.arange(2), labels=np.zeros(2, int), columns={"smallest_eps": np.array([np.inf, 0.02])})
     >>> round(robust_area(outcome, grid=[0.01, 0.02]).value, 4)
@@ -74,7 +74,7 @@ def areas(outcomes: Sequence[Outcome], grid: Sequence[float]) -> Array:
 
 
 def _area_by_image(*outcomes: Outcome, grid: Sequence[float]) -> Parts:
-    return mean_by_image(outcomes[0], areas(outcomes, grid))
+    return mean_by_image(outcomes[0], areas(outcomes, grid), ends=(0.0, 1.0))
 
 
 ROBUST_AREA = Metric(name="robust_area", function=robust_area, by_image=_area_by_image)
@@ -100,7 +100,7 @@ def median_eps(*outcomes: Outcome, unit: float = 1.0) -> Estimate:
 
 
 def accuracy_after(outcome: Outcome, *, fooled_by: Sequence[str]) -> Estimate:
-    """Share of images that are right after some attacks in turn: in [0, 1]; Wilson's interval.
+    """Share of images that are right after some attacks in turn: in [0, 1].
 
     Args:
         outcome: of the measure `autoattack`.

@@ -56,7 +56,7 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
         pictures: bytes of thumbnails at most.
 
     Raises:
-        DamagedCellError: a file of the store cannot be read whole.
+        StoreFileError: a file of the store is damaged or cannot be read.
     """
     log = read_log(store)
     checkpoints = {checkpoint for board in boards for checkpoint in board.checkpoints}

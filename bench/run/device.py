@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from bench.checkpoints.fetch import locate
-from bench.checkpoints.loading import load, model_digest
+from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.foreign.faults import blamed
+from bench.machine.hardware import physical_memory
 from bench.machine.memory import in_pieces
 from bench.measure import BatchMeasure
 from bench.records import Array, Cell, Checkpoint, Precision
@@ -107,10 +108,8 @@ def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
     Raises:
         BenchError: it does not load, or is another one than when the run was planned.
     """
-    if model_digest(cell.checkpoint) != cell.model_digest:  # outcomes would be stored under another model's name
-        raise BenchError("its weights have changed since this run was planned; run the same command again.")
     size = cell.condition.model.input_size
-    module = load(cell.checkpoint, device, input_size=size)
+    module = load(cell.checkpoint, device, input_size=size, planned=cell.model_digest)
     module.to(memory_format=torch.channels_last)
     return Model(
         module,
@@ -157,10 +156,9 @@ def free_memory(device: str) -> int:
     """Bytes free on the device; half of all memory where the system does not say what is free (macOS)."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0]
-    page = os.sysconf("SC_PAGE_SIZE")
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * page
-    return os.sysconf("SC_PHYS_PAGES") * page // 2
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return physical_memory() // 2
 
 
 def _size(checkpoint: Checkpoint) -> int:

@@ -2,14 +2,22 @@
 
 All that decides the features is in the file's name, so that a change of any of it misses; behind the array stands its
 checksum. Nothing here imports torch: plans count what is kept.
+
+    NAME.features               the whole
+    NAME_b64_640-1280.part      rows 640 to 1279 of an extraction in batches of 64 that is under way, or was stopped
+
+Parts are written every few moments, so that a run that is stopped loses little: the next one in batches of the same
+size goes on from there, and ends with the same bytes.
 """
 
 import contextlib
+import glob
 import os
 import re
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from xxhash import xxh3_64
@@ -82,13 +90,32 @@ def feature_sets(cell: Cell) -> dict[str, FeatureSet]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptFeatures:
-    """One file of features, as `bench cache ls` shows it."""
+    """Features of one set, whole or in parts, as `bench cache ls` shows them."""
 
-    path: Path
+    name: str
+    """That of the whole file."""
     dataset: str
+    files: tuple[Path, ...]
+    whole: bool
+    """Whether all of them are there."""
     bytes: int
     used: float
-    """When a run last read it, seconds since the epoch."""
+    """When a run last read or wrote them, seconds since the epoch."""
+
+
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9.+-]")
+_SUFFIX = ".features"
+_PART_SUFFIX = ".part"
+_NAME = re.compile(r"([^_]+)_[^_]+_\d+_[0-9a-f]{12}_[0-9a-f]{12}_\d+px-.+_v[\d.]+_[0-9a-f]{20}")
+"""As `FeatureSet.file` makes it, without the suffix."""
+_ROWS = re.compile(r"_b(\d+)_(\d+)-(\d+)")
+"""Behind the name of a part: size of the batches, first row, and row after the last."""
+_MAGIC = b"\x93NUMPY"
+_CHECKSUM_BYTES = 8
+_SECONDS = 20.0
+"""Between two parts."""
+_MOST_HELD = 64 * 2**20
+"""Bytes that wait to be written as a part."""
 
 
 class FeatureCache:
@@ -107,57 +134,66 @@ class FeatureCache:
     def read(self, features: FeatureSet) -> Array | None:
         """(n, D) float32, mapped from the disk; None where there is none, or not whole."""
         path = self._folder / features.file
-        try:
-            mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-            with path.open("rb") as file:
-                file.seek(-_CHECKSUM_BYTES, os.SEEK_END)
-                checksum = file.read()
-        except (OSError, ValueError, EOFError):
-            return None
-        whole = mapped.dtype == np.float32 and mapped.ndim == 2 and len(mapped) == features.n
-        if not whole or xxh3_64(mapped.data).digest() != checksum:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return None
-        with contextlib.suppress(OSError):  # of a cache that is only to be read
-            os.utime(path)
-        self._in_use.add(path)
+        mapped = _read(path, features.n)
+        if mapped is not None:
+            with contextlib.suppress(OSError):  # of a cache that is only to be read
+                os.utime(path)
+            self._in_use.add(path)
         return mapped
 
     def has(self, features: FeatureSet) -> bool:
         """Whether a file is there; only `read` can tell whether it is whole."""
         return (self._folder / features.file).exists()
 
-    def write(self, features: FeatureSet) -> "FeatureFile":
-        """A file to be filled; room is made for what was written before it."""
+    def write(self, wanted: Iterable[FeatureSet], batch_size: int) -> "list[FeatureFile]":
+        """A file each to be filled, with the parts that stopped runs left; then room is made for them.
+
+        Args:
+            wanted: what is to be extracted.
+            batch_size: samples that the model is shown at once; parts of other batches may differ in their last bits.
+        """
+        made = [FeatureFile(self._folder / features.file, features.n, batch_size, self._budget) for features in wanted]
+        self._in_use |= {path for file in made for path in file.parts}
         self._tidy()
-        return FeatureFile(self._folder / features.file, features.n, self._budget)
+        return made
 
     def entries(self) -> list[KeptFeatures]:
-        """What is kept, the least recently used first."""
-        entries = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
+        """What is kept, the least recently used first; files that this cache did not make are none of it."""
+        found: dict[tuple[str, bool], list[tuple[Path, os.stat_result]]] = {}
+        for path in (*self._folder.glob(f"*{_SUFFIX}"), *self._folder.glob(f"*{_PART_SUFFIX}")):
             with contextlib.suppress(OSError):  # another run removes it
-                status = path.stat()
-                dataset = path.name.split("_", 1)[0]
-                entries.append(KeptFeatures(path=path, dataset=dataset, bytes=status.st_size, used=status.st_mtime))
+                if (name := _name_of(path)) is not None and _is_array(path):
+                    found.setdefault((name, path.suffix == _SUFFIX), []).append((path, path.stat()))
+        entries = [
+            KeptFeatures(
+                name=f"{name}{_SUFFIX}",
+                dataset=name.split("_", 1)[0],
+                files=tuple(path for path, _ in files),
+                whole=whole,
+                bytes=sum(status.st_size for _, status in files),
+                used=max(status.st_mtime for _, status in files),
+            )
+            for (name, whole), files in found.items()
+        ]
         return sorted(entries, key=lambda entry: entry.used)
 
     def clear(self) -> int:
         """Remove everything; the bytes freed."""
         entries = self.entries()
         for entry in entries:
-            entry.path.unlink(missing_ok=True)
+            _remove(entry.files)
         return sum(entry.bytes for entry in entries)
 
     def _tidy(self) -> None:
-        """Remove what killed runs left half-written, and what is over the budget."""
+        """Remove what killed runs left half-written, parts of what is whole by now, and what is over the budget."""
         files.tidy(self._folder)
         entries = self.entries()
+        whole = {entry.name for entry in entries if entry.whole}
         excess = sum(entry.bytes for entry in entries) - self._budget
         for entry in entries:
-            if excess > 0 and entry.path not in self._in_use:
-                entry.path.unlink(missing_ok=True)
+            spare = excess > 0 or (not entry.whole and entry.name in whole)
+            if spare and not self._in_use & set(entry.files):
+                _remove(entry.files)
                 excess -= entry.bytes
 
 
@@ -171,29 +207,44 @@ def can_write(root: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9.+-]")
-_SUFFIX = ".features"
-_CHECKSUM_BYTES = 8
-
-
 class FeatureFile:
-    """Features that are being written: an npy file with a checksum behind its array.
+    """Features that are being written, in parts until all are there.
 
     Args:
-        path: where it shall stand once it is whole.
+        path: where the whole shall stand.
         n: rows that it will have.
+        batch_size: of the extraction.
         most: bytes that it may take.
     """
 
-    def __init__(self, path: Path, n: int, most: int) -> None:
-        self._path, self._n, self._most = path, n, most
-        self._writing = contextlib.ExitStack()
-        self._file: BinaryIO | None = None
-        self._rows = 0
-        self._hash = xxh3_64()
+    def __init__(self, path: Path, n: int, batch_size: int, most: int) -> None:
+        self._path, self._n, self._batch_size, self._most = path, n, batch_size, most
+        self._there = np.zeros(n, dtype=np.bool_)
+        self._held: list[Array] = []
+        self._start = 0  # row of the first that is held
+        self._written = time.monotonic()
+        self.parts: dict[Path, int] = {}
+        """Those that are whole, to their first rows."""
+        for part, start, stop in self._left():
+            if _read(part, stop - start) is not None:
+                self.parts[part] = start
+                self._there[start:stop] = True
+        self.kept = int(self._there.sum())
+        """Rows that stopped runs left."""
 
-    def append(self, features_BD: Array) -> None:
-        """Write the next rows, float32.
+    def _left(self) -> Iterator[tuple[Path, int, int]]:
+        """Parts of these features in batches of this size, with their first row and the row after their last."""
+        for path in self._path.parent.glob(f"{glob.escape(self._path.stem)}_b{self._batch_size}_*{_PART_SUFFIX}"):
+            rows = _ROWS.fullmatch(path.stem.removeprefix(self._path.stem))
+            if rows and int(rows[2]) < int(rows[3]) <= self._n:
+                yield path, int(rows[2]), int(rows[3])
+
+    def lacks(self, start: int, count: int) -> bool:
+        """Whether one of `count` rows from `start` on is not there yet."""
+        return not self._there[start : start + count].all()
+
+    def append(self, start: int, features_BD: Array) -> None:
+        """Take the rows from `start` on, float32.
 
         Raises:
             RunError: the disk is full, the folder cannot be written, or the whole would be over the budget.
@@ -204,16 +255,15 @@ class FeatureFile:
                 f"the features would take {size(whole)}, over the budget of {size(self._most)}; take others "
                 "(--set token=pre_logits), or raise cache_budget_gb in bench.toml."
             )
+        held = sum(map(len, self._held))
+        due = time.monotonic() - self._written > _SECONDS or held * features_BD.shape[1] * 4 > _MOST_HELD
         try:
-            if self._file is None:
-                half = self._writing.enter_context(files.replacing(self._path))
-                self._file = self._writing.enter_context(half.open("wb"))
-                head = {"descr": "<f4", "fortran_order": False, "shape": (self._n, features_BD.shape[1])}
-                np.lib.format.write_array_header_1_0(self._file, head)
-            data = np.ascontiguousarray(features_BD, dtype="<f4").data
-            self._file.write(data)
-            self._hash.update(data)
-            self._rows += len(features_BD)
+            if held and (due or start != self._start + held):
+                self._write_part()
+            if not self._held:
+                self._start = start
+            self._held.append(np.ascontiguousarray(features_BD, dtype="<f4"))
+            self._there[start : start + len(features_BD)] = True
         except OSError as error:
             advice = "make room" if error.errno in DISK_FULL else "make it writable"
             raise RunError(
@@ -222,10 +272,86 @@ class FeatureFile:
             ) from error
 
     def close(self) -> None:
-        """Bring the file into place if it has all of its rows, and the disk takes its end; else remove it."""
-        if self._file is None:
-            return
-        with contextlib.suppress(OSError, EOFError), self._writing:
-            if self._rows < self._n:
-                raise EOFError("rows are lacking: the file is not brought into place")
-            self._file.write(self._hash.digest())
+        """Bring the file into place if all of its rows are there, and the disk takes them; else keep what there is."""
+        with contextlib.suppress(OSError, EOFError):
+            if self._held:
+                self._write_part()
+            if self._there.all():
+                self._join()
+
+    def _write_part(self) -> None:
+        rows_ND, self._held = np.concatenate(self._held), []
+        self._written = time.monotonic()
+        stop = self._start + len(rows_ND)
+        path = self._path.with_name(f"{self._path.stem}_b{self._batch_size}_{self._start}-{stop}{_PART_SUFFIX}")
+        _write(path, rows_ND.shape, [rows_ND])
+        self.parts[path] = self._start
+
+    def _join(self) -> None:
+        """Make the whole of the parts.
+
+        Raises:
+            EOFError: one is lacking by now, or damaged.
+        """
+        ordered = sorted(self.parts, key=lambda path: self.parts[path])
+        width = np.load(ordered[0], mmap_mode="r", allow_pickle=False).shape[1]
+        _write(self._path, (self._n, width), self._rows(ordered))
+        _remove(ordered)
+
+    def _rows(self, ordered: Iterable[Path]) -> Iterator[Array]:
+        done = 0
+        for path in ordered:
+            start, stop = map(int, path.stem.rsplit("_", 1)[1].split("-"))
+            if stop <= done:
+                continue
+            rows_ND = _read(path, stop - start)
+            if rows_ND is None or start > done:
+                raise EOFError(path)
+            yield rows_ND[done - start :]
+            done = stop
+
+
+def _name_of(path: Path) -> str | None:
+    """The name of the features that a file holds, without the suffix; None where it is no file of this cache."""
+    stem = path.stem
+    if path.suffix == _PART_SUFFIX:
+        rows = re.fullmatch(f"(.+){_ROWS.pattern}", stem)
+        stem = rows[1] if rows else ""
+    return stem if _NAME.fullmatch(stem) and not path.is_symlink() else None
+
+
+def _is_array(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) in (_MAGIC, b"")  # empty: a full disk
+
+
+def _read(path: Path, n: int) -> Array | None:
+    """(n, D) float32, mapped from the disk; None where there is no such file. One that is not whole is removed."""
+    try:
+        mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            file.seek(-_CHECKSUM_BYTES, os.SEEK_END)
+            checksum = file.read()
+    except (OSError, ValueError, EOFError):
+        return None
+    if mapped.dtype != np.float32 or mapped.ndim != 2 or len(mapped) != n or xxh3_64(mapped.data).digest() != checksum:
+        _remove([path])
+        return None
+    return mapped
+
+
+def _write(path: Path, shape: tuple[int, ...], pieces: Iterable[Array]) -> None:
+    """An npy file with a checksum behind its array."""
+    checksum = xxh3_64()
+    with files.replacing(path) as half, half.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for rows_ND in pieces:
+            file.write(rows_ND.data)
+            checksum.update(rows_ND.data)
+        file.write(checksum.digest())
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # another run removes it too
+            path.unlink(missing_ok=True)

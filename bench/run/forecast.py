@@ -2,8 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,14 +12,16 @@ from bench.checkpoints.loading import load_untrained
 from bench.datasets import Library
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError
+from bench.machine.torch_defaults import torch_defaults
 from bench.measure import measures
 from bench.measure.classify import Classify
-from bench.records import Cell, Condition, Data, ImageSet, Settings
-from bench.run.device import Model, check_device, model_key, numerics, run_in_chunks
+from bench.records import Cell, Condition, Data, ImageSet, Measurement, Settings
+from bench.run.device import Model, check_device, numerics, run_in_chunks
 from bench.run.feature_cache import FeatureSet, feature_sets
 from bench.run.feed import Task, at_once, make_images, one_by_one
 from bench.run.plan import Plan, Sweep, make_sweeps
 from bench.run.prepare import Preparer
+from bench.text import some
 
 _IMAGES_MADE = 4
 """Of each set; the first pays for imports and is not counted."""
@@ -27,6 +29,11 @@ _IMAGES_SHOWN = {"cpu": 4, "cuda": 64}
 """In the batch that is timed, by device type."""
 _ROUNDS = 3
 """Timed; the fastest counts, as other work on the machine only ever slows one down."""
+_LONG = 2.0
+"""Seconds of a round after which there is no other."""
+_MOST_FOR_MODELS, _MOST = 60.0, 90.0
+"""Seconds after which no other model is timed, and nothing at all: a plan is not to be waited for."""
+_TIME_IS_UP = "timing stopped after a minute and a half, so that the whole takes longer than said"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +54,8 @@ class Forecast:
     """What could not be timed, with the reason."""
     attacked: bool = False
     """Whether attacks are among it: these are counted as if every image withstood them."""
+    fetch_bytes: int = 0
+    """Of the weights that are to be fetched, in fp32, as far as their architectures were built."""
 
     @property
     def hours(self) -> float:
@@ -56,11 +65,12 @@ class Forecast:
         return max(device, crops) if self.beside and self.workers else device + crops
 
 
+@torch_defaults()
 def forecast(planned: Plan, note: Callable[[str], None]) -> Forecast:
-    """Time a few images of every set and through every model of a plan.
+    """Time a few images of every set and through every architecture of a plan, for a minute and a half at most.
 
-    Checkpoints whose weights are not fetched are timed with their architecture alone. Measures that own their loop are
-    timed by forward passes, where it is known how many they take.
+    An architecture is built once, without its weights, for all checkpoints and measures; of a corruption, one severity
+    stands for all. Measures that own their loop are timed by forward passes, where it is known how many they take.
 
     Args:
         planned: its missing cells are timed, with the device, precision and workers of its settings.
@@ -71,24 +81,23 @@ def forecast(planned: Plan, note: Callable[[str], None]) -> Forecast:
     """
     settings = planned.settings
     check_device(settings.device)
-    models: dict[str, float] = defaultdict(float)
-    images: dict[str, float] = defaultdict(float)
-    prepared: dict[str, float] = defaultdict(float)
     unknown: dict[str, str] = {}
-    seconds: dict[object, float] = {}
     cells = _timed_cells(planned, unknown)
+    start = time.monotonic()
+    models = _Models(settings, note, until=start + _MOST_FOR_MODELS)
+    models.add(cells)
+    images = _Images(settings, planned.library, note, until=start + _MOST)
     for sweep in make_sweeps(cells):
-        note(f"timing {len({cell.checkpoint.name for cell in sweep.cells})} checkpoints at {sweep.crop.size} pixels")
-        _time_models(sweep.cells, settings, seconds, models, unknown)
-        _time_images(sweep, settings, planned.library, images, prepared, unknown)
+        images.add(sweep)
     return Forecast(
-        models=_longest_first(models),
-        prepared=_longest_first(prepared),
-        images=_longest_first(images),
+        models=_longest_first(models.hours),
+        prepared=_longest_first(images.prepared),
+        images=_longest_first(images.hours),
         workers=settings.workers,
         beside=settings.numerics().device != "cpu",
-        unknown=unknown,
+        unknown={**unknown, **models.unknown, **images.unknown},
         attacked=any(measures.get(cell.condition.measure.name).interface == "checkpoint" for cell in cells),
+        fetch_bytes=sum(models.bytes.get(address, 0) for address in {entry.weights for entry in planned.to_fetch}),
     )
 
 
@@ -121,71 +130,143 @@ def _one_pass(cell: Cell, features: FeatureSet) -> Cell:
     return replace(cell, condition=Condition(data=data, model=cell.condition.model), n=features.n)
 
 
-def _time_models(
-    cells: Iterable[Cell],
-    settings: Settings,
-    seconds: dict[object, float],
-    models: dict[str, float],
-    unknown: dict[str, str],
-) -> None:
-    """Add the hours of every cell to its checkpoint; `seconds` an image are kept from sweep to sweep."""
-    for cell in cells:
-        name, key = cell.checkpoint.name, (model_key(cell), cell.condition.measure)
-        if name in unknown:
-            continue
-        try:
-            if key not in seconds:
-                seconds[key] = _seconds_an_image(cell, settings)
-        except BenchError as error:
-            unknown[name] = str(error)
-            continue
-        models[name] += seconds[key] * cell.n / 3600
+def _architecture(cell: Cell) -> Hashable:
+    """Cells that agree in this take the same time an image, whatever the weights."""
+    entry = cell.checkpoint
+    return (
+        entry.arch,
+        entry.builder,
+        entry.arch_args,
+        len(entry.class_space.classes),
+        entry.input_size,
+        cell.condition.model.input_size,
+    )
 
 
-def _seconds_an_image(cell: Cell, settings: Settings) -> float:
+@dataclass
+class _Models:
+    """Hours of forward passes, timed an architecture at a time."""
+
+    settings: Settings
+    note: Callable[[str], None]
+    until: float
+    """On the monotonic clock."""
+    hours: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unknown: dict[str, str] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    """Of weights, by their address."""
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        groups: dict[Hashable, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(_architecture(cell), []).append(cell)
+        for number, group in enumerate(groups.values(), start=1):
+            names = sorted({cell.checkpoint.name for cell in group})
+            if time.monotonic() > self.until:
+                self.unknown |= dict.fromkeys(names, _TIME_IS_UP)
+                continue
+            size = group[0].condition.model.input_size or group[0].checkpoint.input_size
+            self.note(f"timing architecture {number} of {len(groups)}: {some(names, most=1)} at {size} pixels")
+            try:
+                self._time(group, size)
+            except BenchError as error:
+                self.unknown |= dict.fromkeys(names, str(error))
+
+    def _time(self, group: Sequence[Cell], size: int) -> None:
+        entry = group[0].checkpoint
+        own = group[0].condition.model.input_size
+        module = load_untrained(entry, self.settings.device, own).to(memory_format=torch.channels_last)
+        weights = sum(tensor.nbytes for tensor in module.state_dict().values())
+        self.bytes |= {cell.checkpoint.weights: weights for cell in group}
+        seconds: dict[Measurement, float] = {}
+        for cell in group:
+            measurement = cell.condition.measure
+            if measurement not in seconds:
+                seconds[measurement] = _seconds_an_image(module, size, measurement, self.settings)
+            self.hours[cell.checkpoint.name] += seconds[measurement] * cell.n / 3600
+
+
+def _seconds_an_image(module: torch.nn.Module, size: int, measurement: Measurement, settings: Settings) -> float:
     count = _IMAGES_SHOWN.get(settings.numerics().device, 4)
-    size = cell.condition.model.input_size
-    module = load_untrained(cell.checkpoint, settings.device, size).to(memory_format=torch.channels_last)
-    model = Model(module, size=size or cell.checkpoint.input_size, chunk=count)
-    entry, params = measures.get(cell.condition.measure.name), cell.condition.measure.params
+    model = Model(module, size=size, chunk=count)
+    entry, params = measures.get(measurement.name), measurement.params
     measure, passes = (entry.make(params), 1) if entry.interface == "batch" else (Classify(), entry.passes(params))
-    images = torch.full((count, 3, model.size, model.size), 128, dtype=torch.uint8)
+    images = torch.full((count, 3, size, size), 128, dtype=torch.uint8)
     images, labels = images.to(memory_format=torch.channels_last), torch.zeros(count, dtype=torch.int64)
-    rounds = []
+
+    def show() -> None:
+        run_in_chunks(measure, model, images, labels, settings.device, fixed=False)  # ends on the CPU
+
     with torch.inference_mode(), numerics(settings.device, settings.precision):
-        for _ in range(_ROUNDS):
-            start = time.perf_counter()
-            run_in_chunks(measure, model, images, labels, settings.device, fixed=False)  # ends on the CPU
-            rounds.append(time.perf_counter() - start)
-    return passes * min(rounds) / count
+        return passes * _fastest(show) / count
 
 
-def _time_images(
-    sweep: Sweep,
-    settings: Settings,
-    library: Library,
-    images: dict[str, float],
-    prepared: dict[str, float],
-    unknown: dict[str, str],
-) -> None:
-    """Add the hours of making every set of images once: reading and cropping apart from what is done to crops."""
-    plain: dict[tuple[str, str], float] = {}
-    for image_set, cells in sweep.by_images.items():
-        sizes = {cell.condition.model.input_size or cell.checkpoint.input_size for cell in cells}
-        source = CropSource(library.open(image_set.dataset, image_set.split).samples, sweep.crop)
-        name, n = (image_set.dataset, image_set.split), cells[0].n
-        work = image_set.perturbation.corruption if image_set.perturbation else "resizing"
-        try:
-            if name not in plain:
-                plain[name] = _seconds_to_make(image_set.plain, source, settings.seed)
-                images[f"reading {image_set.dataset}"] += plain[name] * n / 3600
-            if one_by_one(image_set) is not None:
-                made = _seconds_to_make(image_set, source, settings.seed)
-                images[work] += max(made - plain[name], 0.0) * n / 3600
-            if at_once(image_set) is not None or sizes != {sweep.crop.size}:
-                prepared[work] += _seconds_to_prepare(image_set, source, sizes, settings) * n / 3600
-        except BenchError as error:
-            unknown[" ".join(name)] = str(error)
+def _fastest(work: Callable[[], None]) -> float:
+    """Seconds of the fastest of a few rounds; of the only one, where it is long."""
+    rounds: list[float] = []
+    while not rounds or (len(rounds) < _ROUNDS and max(rounds) < _LONG):
+        start = time.perf_counter()
+        work()
+        rounds.append(time.perf_counter() - start)
+    return min(rounds)
+
+
+@dataclass
+class _Images:
+    """Hours of making every set of images once: reading and cropping apart from what is done to crops."""
+
+    settings: Settings
+    library: Library
+    note: Callable[[str], None]
+    until: float
+    """On the monotonic clock."""
+    hours: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    prepared: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def add(self, sweep: Sweep) -> None:
+        groups: dict[tuple[str, str], list[tuple[ImageSet, Sequence[Cell]]]] = {}
+        for image_set, cells in sweep.by_images.items():
+            work = image_set.perturbation.corruption if image_set.perturbation else "resizing"
+            groups.setdefault((image_set.dataset, work), []).append((image_set, cells))
+        plain: dict[str, float] = {}
+        read: set[tuple[str, str]] = set()
+        self.note(f"timing images at {sweep.crop.size} pixels: {some(work for _, work in groups)}")
+        for (dataset, work), members in groups.items():
+            if time.monotonic() > self.until:
+                self.unknown[f"{work} of {dataset}"] = _TIME_IS_UP
+                continue
+            try:
+                self._time(sweep, work, members, plain, read)
+            except BenchError as error:
+                self.unknown[f"{work} of {dataset}"] = str(error)
+
+    def _time(
+        self,
+        sweep: Sweep,
+        work: str,
+        members: Sequence[tuple[ImageSet, Sequence[Cell]]],
+        plain: dict[str, float],
+        read: set[tuple[str, str]],
+    ) -> None:
+        """Time one of some sets that are worked on alike (of five severities, the middle one) for all of them."""
+        image_set, _ = members[len(members) // 2]
+        sizes = {
+            cell.condition.model.input_size or cell.checkpoint.input_size for _, cells in members for cell in cells
+        }
+        source = CropSource(self.library.open(image_set.dataset, image_set.split).samples, sweep.crop)
+        name, n, seed = image_set.dataset, sum(cells[0].n for _, cells in members), self.settings.seed
+        if name not in plain:
+            plain[name] = _seconds_to_make(image_set.plain, source, seed)
+        for split, of_split in {one.split: cells[0].n for one, cells in members}.items():
+            if (name, split) not in read:
+                read.add((name, split))
+                self.hours[f"reading {name}"] += plain[name] * of_split / 3600
+        if one_by_one(image_set) is not None:
+            made = _seconds_to_make(image_set, source, seed)
+            self.hours[work] += max(made - plain[name], 0.0) * n / 3600
+        if at_once(image_set) is not None or sizes != {sweep.crop.size}:
+            self.prepared[work] += _seconds_to_prepare(image_set, source, sizes, self.settings) * n / 3600
 
 
 def _seconds_to_make(image_set: ImageSet, source: CropSource, seed: int) -> float:
@@ -207,11 +288,10 @@ def _seconds_to_prepare(image_set: ImageSet, source: CropSource, sizes: set[int]
     count = _IMAGES_SHOWN.get(settings.numerics().device, 4)
     ids, perturbation = [str(i) for i in range(count)], at_once(image_set)
     crops = torch.full((count, 3, source.crop.size, source.crop.size), 128, dtype=torch.uint8)
-    prepare, rounds = Preparer(settings.device, settings.seed), []
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        prepared = prepare(crops, perturbation, ids=ids, sizes=sizes)
-        for images in prepared.values():
+    prepare = Preparer(settings.device, settings.seed)
+
+    def show() -> None:
+        for images in prepare(crops, perturbation, ids=ids, sizes=sizes).values():
             images[-1, -1, -1, -1].item()  # waits for the device
-        rounds.append(time.perf_counter() - start)
-    return min(rounds) / count
+
+    return _fastest(show) / count

@@ -7,6 +7,7 @@ from typing import cast
 
 from bench.datasets import Library
 from bench.machine.distributed import broadcast, joined
+from bench.machine.torch_defaults import torch_defaults
 from bench.progress import Progress, Silent
 from bench.records import Cell, Settings
 from bench.run.device import check_device
@@ -16,6 +17,7 @@ from bench.run.workbench import Failure, Workbench, remove_old_states
 from bench.store import Store
 
 
+@torch_defaults()
 def execute(
     sweeps: Sequence[Sweep], settings: Settings, progress: Progress, library: Library | None = None
 ) -> list[Failure]:
@@ -35,6 +37,7 @@ def execute(
     return failures
 
 
+@torch_defaults()
 def take_part(settings: Settings, library: Library | None = None) -> None:
     """Measure with the first process what it announces, until it announces no more; it stores, and tells of faults."""
     store, library, nothing = Store(settings.store), library or Library(settings.places), cast("Cell | None", None)

@@ -42,7 +42,8 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Name of a suite that cannot be measured here to the reason."""
     notes: tuple[str, ...] = ()
-    """Suites replaced, conditions left out because their data are not here, data sets smaller than the limit."""
+    """Suites replaced, conditions left out because their data are not here, data sets smaller than the limit, and what
+    was assumed of checkpoints whose entries leave it out."""
 
     def part(self, suite: Suite) -> "Plan":
         """What it does for one of its suites."""
@@ -131,7 +132,7 @@ def make_plan(available: Available, checkpoints: Sequence[Checkpoint], library: 
         to_fetch=tuple(to_fetch),
         models={model: tuple(entries) for model, entries in models.items()},
         left_out=available.left_out,
-        notes=tuple(available.notes),
+        notes=(*available.notes, *(f"{entry.name}: {entry.assumed}" for entry in checkpoints if entry.assumed)),
     )
     return _looked_up(plan)
 

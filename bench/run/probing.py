@@ -58,7 +58,12 @@ class _Extraction:
     file: FeatureFile
     peak: PeakMemory
     seconds: float = 0.0
-    done: int = 0
+    shown: int = 0
+
+    @property
+    def done(self) -> int:
+        """Samples whose features are there, of this run or of one that was stopped."""
+        return self.file.kept + self.shown
 
 
 @dataclass
@@ -119,38 +124,54 @@ class _Probing:
         self.work.warn_of_small_images(part)
         images = ImageSet(dataset=first.dataset, split=first.split)
         device = self.work.settings.device
+        files = self.cache.write(wanted, self.work.batch_size)
         open_ = [
-            _Extraction(
-                features, self.names[features], model, self.cache.write(features), PeakMemory(device, model.module)
-            )
-            for features, model in wanted.items()
+            _Extraction(features, self.names[features], model, file, PeakMemory(device, model.module))
+            for (features, model), file in zip(wanted.items(), files, strict=True)
         ]
+        for extraction in open_:
+            self._tell_of_parts(extraction)
+        # Whole batches, as an undisturbed run shows them: another size may give other last bits.
+        tasks = (
+            task
+            for task in tasks_of(images, part.source, part.indices, self.work.batch_size)
+            if any(extraction.file.lacks(task.start, len(task.indices)) for extraction in open_)
+        )
         try:
             with deaths_of_workers():
-                for made in self.work.images(
-                    {part.name: part}, tasks_of(images, part.source, part.indices, self.work.batch_size)
-                ):
+                for made in self.work.images({part.name: part}, tasks):
+                    start, count = made.task.start, len(made.task.indices)
+                    lacking = [extraction for extraction in open_ if extraction.file.lacks(start, count)]
                     try:
-                        prepared = self.work.prepare(made, {extraction.model.size for extraction in open_}, part)
+                        prepared = self.work.prepare(made, {extraction.model.size for extraction in lacking}, part)
                     except BenchError as error:
                         for extraction in open_:
                             self._fault(extraction.features, str(error), done=extraction.done)
                         return
-                    for extraction in list(open_):
-                        self._show(extraction, open_, prepared[extraction.model.size])
+                    for extraction in lacking:
+                        self._show(extraction, open_, start, prepared[extraction.model.size])
                     if not open_:
                         return
         finally:
             for extraction in open_:
                 extraction.file.close()
                 self._open(extraction.features)
-                if extraction.features in self.kept:
+                if extraction.features in self.kept and extraction.shown:
                     self.costs[extraction.features] = cost_of(
-                        extraction.model, extraction.peak, extraction.features.n, extraction.seconds
+                        extraction.model, extraction.peak, extraction.shown, extraction.seconds
                     )
 
-    def _show(self, extraction: _Extraction, open_: list[_Extraction], images: torch.Tensor) -> None:
-        """Extract one batch; a model that fails is taken out."""
+    def _tell_of_parts(self, extraction: _Extraction) -> None:
+        features, kept = extraction.features, extraction.file.kept
+        if kept:
+            self.work.progress.note(
+                f"{features.dataset}, {features.split}: features of {kept:,} of {features.n:,} images are kept of a "
+                "run that was stopped; going on from there."
+            )
+            self.work.progress.advance(kept, "features")
+
+    def _show(self, extraction: _Extraction, open_: list[_Extraction], row: int, images: torch.Tensor) -> None:
+        """Extract the batch that begins with a row; a model that fails is taken out."""
         settings, features = self.work.settings, extraction.features
         start, labels = time.perf_counter(), torch.zeros(len(images), dtype=torch.int64)
         try:
@@ -164,20 +185,20 @@ class _Probing:
                     settings.device,
                     fixed=settings.batch_size is not None,
                 )
-            extraction.file.append(rows["features"])
+            extraction.file.append(row, rows["features"])
         except BenchError as error:
             open_.remove(extraction)
             extraction.file.close()
             self._fault(features, str(error), done=extraction.done)
             return
         extraction.seconds += time.perf_counter() - start
-        extraction.done += len(images)
+        extraction.shown += len(images)
         self.work.progress.advance(len(images), "features")
 
     def _look_at_model(self, extraction: _Extraction, images: torch.Tensor) -> None:
         """Find out on a few images whether a model gives the same twice, once a split."""
         settings, features = self.work.settings, extraction.features
-        if extraction.done == 0:
+        if extraction.shown == 0:
             with torch.inference_mode(), numerics(settings.device, features.precision):  # type: ignore[arg-type]
                 few_NCHW = to_unit_range(images[:FEW], settings.device)
                 look_at_model(extraction.name, extraction.model.module, few_NCHW, features.precision)  # type: ignore[arg-type]

@@ -286,6 +286,7 @@ class SweepRun:
 
     def _made_ready(self, cell: Cell, model: Model) -> "_Ready":
         def make() -> _Ready:
+            self.work.check_planned(cell)  # other processes of torchrun open the data for themselves
             images, part = cell.condition.image_set, self._part(cell.condition.image_set)
             loader = SplitLoader(part, images, self.work, model.size)
             fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
@@ -367,13 +368,29 @@ def run_sweep(sweep: Sweep, settings: Settings, store: Store, library: Library, 
     """
     work = Workbench(sweep.crop, settings, store, library, progress)
     with work:
-        probes = _of_interface(sweep.cells, "features")
-        others = tuple(cell for cell in sweep.cells if cell not in set(probes))
+        cells = _as_planned(sweep.cells, work)
+        probes = _of_interface(cells, "features")
+        others = tuple(cell for cell in cells if cell not in set(probes))
         if others:
             SweepRun(replace(sweep, cells=others), work).run()
         if probes:
             measure_probes(probes, work)
     return work.failures
+
+
+def _as_planned(cells: Sequence[Cell], work: Workbench) -> tuple[Cell, ...]:
+    """Those whose data are still what they were; the others fail."""
+    same: list[Cell] = []
+    others: dict[str, list[Cell]] = {}
+    for cell in cells:
+        try:
+            work.check_planned(cell)
+            same.append(cell)
+        except BenchError as error:
+            others.setdefault(str(error), []).append(cell)
+    for message, changed in others.items():
+        work.fail(changed, message, left=sum(cell.n for cell in changed))
+    return tuple(same)
 
 
 def _of_interface(cells: Sequence[Cell], interface: str) -> tuple[Cell, ...]:

@@ -5,6 +5,7 @@ import datetime
 import functools
 import importlib.metadata
 import platform
+import re
 import shlex
 import shutil
 import socket
@@ -128,7 +129,21 @@ class Workbench:
                 self.progress.note(f"{dataset}: its crops would be over cache_budget_gb; they are not kept.")
             else:
                 self._files.callback(crops.close)
-        return Part(opened, indices, CropSource(opened.samples, self.crop, crops))
+        return Part(opened, indices, CropSource(opened.samples, self.crop, crops, opened.stamps))
+
+    def check_planned(self, cell: Cell) -> None:
+        """Nothing where the data that are opened here are those that a cell was planned with.
+
+        Raises:
+            BenchError: they have changed since, or are no longer there.
+        """
+        images = cell.condition.image_set
+        for split, planned in zip((images.split, *cell.condition.data.fit), cell.fingerprints, strict=True):
+            if self._library.open(images.dataset, split).fingerprint != planned:
+                raise RunError(
+                    f"split {split!r} of {images.dataset} has changed since this run was planned; run the same command "
+                    "again."
+                )
 
     def warn_of_small_images(self, part: Part) -> None:
         """A checkpoint of small images whose entry leaves out its size gives a plausible number, and a wrong one."""
@@ -164,7 +179,15 @@ class Workbench:
     def write(
         self, cell: Cell, part: Part, columns: Mapping[str, Array], seconds: float, cost: Mapping[str, object]
     ) -> None:
-        """Store an outcome, and log how it came to be; `cost` is as `cost_of` gives it, or empty."""
+        """Store an outcome, and log how it came to be; `cost` is as `cost_of` gives it, or empty.
+
+        Rows that contradict themselves are the cell's own fault: it fails, and stops nobody else.
+        """
+        try:
+            self.store.check(cell, part.ids, part.labels, columns)
+        except RunError as error:
+            self.fail([cell], str(error), left=0)
+            return
         # The log first: killed in between, a run leaves a line too many rather than a cell of unknown origin.
         self.store.log(
             {
@@ -224,6 +247,8 @@ _KEPT_STATES = 30 * 24 * 3600.0
 def remove_old_states(store: Store) -> None:
     """Remove what was kept of cells that nobody went on with."""
     for state in store.root.glob("unfinished/*"):
+        if not re.fullmatch("[0-9a-f]{32}", state.name):  # no cell's key, so nothing of ours
+            continue
         with contextlib.suppress(OSError):  # another run removes it too
             if time.time() - max(path.stat().st_mtime for path in (state, *state.iterdir())) > _KEPT_STATES:
                 shutil.rmtree(state)

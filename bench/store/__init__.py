@@ -6,6 +6,7 @@
     STORE/unfinished/KEY/            what a measure of hours keeps of a cell that is under way
     STORE/log.jsonl                  when, where and how each cell was measured
     STORE/index.sqlite               footers and computed scores; can be deleted at any time
+    STORE/damaged/                   what `bench store rm --damaged` moved aside, in folders as above
 
 The footer holds only what is deterministic, so equal work gives equal bytes.
 """
@@ -14,10 +15,12 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,65 +28,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.errors import RunError, one_line
+from bench.errors import BenchError, RunError, one_line
 from bench.machine import files
+from bench.metrics import contract
 from bench.records import Array, Cell, Checkpoint, Outcome, digest
+from bench.store import checksums
 from bench.store.columns import StoredColumns, StoredOutcome, column_digest, columns_digest, to_arrow, to_numpy
+from bench.store.footers import (
+    FORMAT,
+    META,
+    NAME,
+    StoredCell,
+    StoredCheckpoint,
+    checkpoint_of,
+    entry_of,
+    meta_of,
+    stored_cell,
+)
+from bench.store.reading import DamagedCellError, StoreFileError, UnreadableError, could_not_read, listed, reading
 
-FORMAT = 1
-"""Bumped when files of an older form can no longer be read."""
-_META = b"bench"
+__all__ = [
+    "DamagedCellError",
+    "Store",
+    "StoreFileError",
+    "StoredCell",
+    "StoredCheckpoint",
+    "UnreadableError",
+    "samples_digest",
+]
+
+_FOLDER = re.compile(r"[0-9a-f]{2}")
 _READ_AT_ONCE = 2**18
 """Bytes of a file below which to read all of its columns takes hardly longer than one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredCell:
-    """What the footer of a stored cell says."""
-
-    key: str
-    identity: Mapping[str, Any]
-    """`Cell.identity` of the cell that was measured."""
-    samples: str
-    """Digest of its ids and labels; the name of their file."""
-
-    @property
-    def n(self) -> int:
-        """Samples."""
-        return int(self.identity["n"])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredCheckpoint:
-    """What tables show of a checkpoint; the file beside the cells holds its whole registry entry."""
-
-    name: str
-    model: str
-    """Model digest, as in the cells' identity."""
-    family: str
-    sam: str
-    pairs_with: str
-    pair_differs: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Merged:
-    """Cells of another store."""
-
-    copied: int
-    known: int
-    """Those that were here already."""
-
-
-class DamagedCellError(RunError):
-    """A file of the store that cannot be read whole."""
-
-    def __init__(self, root: Path, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path} is damaged ({reason}); `bench store rm --damaged --store {root}` removes such files, "
-            "and running again measures those cells anew."
-        )
-        self.path = path
 
 
 class Store:
@@ -100,13 +76,43 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------
 
+    def check_is_there(self) -> None:
+        """Make sure that there is a store.
+
+        Raises:
+            BenchError: there is none.
+            UnreadableError: this user may not look into it.
+        """
+        try:
+            names = os.listdir(self.root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise BenchError(f"there is no store at {self.root}; give its folder with --store DIR.") from error
+        except OSError as error:
+            raise could_not_read(self.root, error) from error
+        for name in {"cells", "samples", "checkpoints"} & set(names):
+            listed(self.root / name)
+
     def keys(self) -> set[str]:
-        """Keys of all stored cells."""
-        return {path.stem for path in self.root.glob("cells/*/*.parquet") if path.parent.name == path.stem[:2]}
+        """Keys of all stored cells.
+
+        Raises:
+            UnreadableError: a folder of the store cannot be read.
+        """
+        folders = [self.root / "cells" / name for name in listed(self.root / "cells") if _FOLDER.fullmatch(name)]
+        return {
+            path.stem
+            for folder in folders
+            for path in map(Path, listed(folder))
+            if path.suffix == ".parquet" and NAME.fullmatch(path.stem) and path.stem[:2] == folder.name
+        }
 
     def has(self, key: str) -> bool:
         """Whether the cell is stored."""
-        return self._cell_path(key).exists()
+        path = self._cell_path(key)
+        try:
+            return path.exists()
+        except OSError as error:
+            raise could_not_read(path, error) from error
 
     def stamp(self, key: str) -> str:
         """Size and time of change of a stored cell's file; another file under this name has another."""
@@ -119,32 +125,41 @@ class Store:
         """The footer of a stored cell.
 
         Raises:
-            DamagedCellError: the file is cut short or otherwise unreadable.
+            DamagedCellError: the file is cut short or otherwise not whole.
+            UnreadableError: it could not be read.
         """
+        return stored_cell(key, self._meta(key))
+
+    def _meta(self, key: str) -> dict[str, Any]:
+        """All that the footer of a stored cell says."""
         path = self._cell_path(key)
         with self._reading(path):
-            return _stored_cell(key, json.loads(pq.read_metadata(path).metadata[_META]))
+            return meta_of(key, pq.read_metadata(path).metadata)
 
     def read(self, key: str) -> Outcome:
         """The outcome of a stored cell. Of a large file each column is read, and checked, when it is first asked for.
 
         Raises:
-            DamagedCellError: its file, or that of its samples, cannot be read whole; so does asking for a column.
+            DamagedCellError: its file, or that of its samples, is not what it must be; so does asking for a column.
+            UnreadableError: it could not be read.
         """
         path = self._cell_path(key)
         with self._reading(path):
             if path.stat().st_size < _READ_AT_ONCE:
                 return self._read_whole(key)
             footer = pq.read_metadata(path)
-            meta = json.loads(footer.metadata[_META])
+            meta = meta_of(key, footer.metadata)
             if "digests" not in meta:  # written before columns had digests of their own
                 return self._read_whole(key)
-            stored = _stored_cell(key, meta)
+            stored = stored_cell(key, meta)
             ids, labels = self.samples(stored.samples)
             digests = dict(meta["digests"])
             if not len(ids) == stored.n == footer.num_rows or list(digests) != footer.schema.to_arrow_schema().names:
                 raise ValueError("its rows or columns do not match its footer")
-            columns = StoredColumns(path, footer, digests, lambda: self._reading(path))
+            classes = meta.get("classes")
+            contract.check_labels(labels, classes)
+            check = functools.partial(contract.check_column, labels_N=labels, classes=classes)
+            columns = StoredColumns(path, footer, digests, check, lambda: self._reading(path))
             return StoredOutcome(ids=ids, labels=labels, columns=columns)
 
     def _read_whole(self, key: str) -> Outcome:
@@ -152,8 +167,8 @@ class Store:
         path = self._cell_path(key)
         with self._reading(path):
             table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-            meta = json.loads(table.schema.metadata[_META])
-            stored = _stored_cell(key, meta)
+            meta = meta_of(key, table.schema.metadata)
+            stored = stored_cell(key, meta)
             ids, labels = self.samples(stored.samples)
             columns = {name: to_numpy(table.column(name)) for name in table.column_names}
             digests = [[name, column_digest(name, column)] for name, column in columns.items()]
@@ -162,6 +177,8 @@ class Store:
                 raise ValueError("its rows do not match its footer")
             if meta.get("digests", digests) != digests:
                 raise ValueError("its columns do not match its footer")
+            contract.check_labels(labels, meta.get("classes"))
+            contract.check(columns, labels, meta.get("classes"))
             return Outcome(ids=ids, labels=labels, columns=columns)
 
     def _read_samples(self, name: str) -> tuple[Array, Array]:
@@ -173,54 +190,35 @@ class Store:
             labels = to_numpy(table.column("label"))
             if samples_digest(ids, labels) != name:
                 raise ValueError("its ids and labels do not match its name")
+            contract.check_samples(ids, labels, None)
             for shared in (ids, labels):
                 shared.setflags(write=False)
             return ids, labels
 
     def checkpoints(self) -> list[StoredCheckpoint]:
-        """The registry entries that the cells were measured under, by name."""
-        entries = map(self._checkpoint, self.root.glob("checkpoints/*.json"))
+        """The registry entries that the cells were measured under, by name.
+
+        Raises:
+            DamagedCellError: one is not what it must be.
+            UnreadableError: one could not be read.
+        """
+        entries = map(self._checkpoint, self._checkpoint_files())
         return sorted(entries, key=lambda entry: (entry.name, entry.model))
 
-    def damaged(self) -> list[tuple[Path, str]]:
-        """Every file that cannot be read whole, with the reason. Reads the whole store."""
-        reasons: dict[Path, str] = {}
-        for path in sorted([*self.root.glob("*/**/*.parquet"), *self.root.glob("checkpoints/*.json")]):
-            try:
-                self._check(path)
-            except DamagedCellError as error:
-                reasons[error.path] = str(error)
-        return list(reasons.items())
-
-    def _check(self, path: Path) -> None:
-        if path.parent.name == "checkpoints":
-            self._checkpoint(path)
-        elif path == self._samples_path(path.stem):
-            self.samples(path.stem)
-        elif path == self._cell_path(path.stem):
-            self._read_whole(path.stem)
-        else:
-            raise DamagedCellError(self.root, path, "it lies where its name does not belong")
+    def _checkpoint_files(self) -> list[Path]:
+        folder = self.root / "checkpoints"
+        paths = [folder / name for name in listed(folder)]
+        return [path for path in paths if path.suffix == ".json" and NAME.fullmatch(path.stem)]
 
     def _checkpoint(self, path: Path) -> StoredCheckpoint:
         with self._reading(path):
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            entry.setdefault("pair_differs", "")  # older stores lack it
-            stored = StoredCheckpoint(**{f.name: entry[f.name] for f in fields(StoredCheckpoint)})
+            stored = checkpoint_of(path.read_bytes())
             if path != self._checkpoint_path(stored.model, stored.name):
                 raise ValueError("its name does not match its contents")
             return stored
 
-    @contextlib.contextmanager
-    def _reading(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except DamagedCellError:
-            raise
-        except FileNotFoundError as error:
-            raise DamagedCellError(self.root, path, "the file is missing") from error
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-            raise DamagedCellError(self.root, path, one_line(error)) from error
+    def _reading(self, path: Path) -> contextlib.AbstractContextManager[None]:
+        return reading(self.root, path)
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -237,22 +235,40 @@ class Store:
             False where another run was first; its file stays.
 
         Raises:
-            RunError: the samples are not the cell's, or the disk is full, or the folder cannot be written.
+            RunError: it is not to be stored, see `check`; or the disk is full, or the folder cannot be written.
         """
-        if len(ids) != cell.n or any(len(column) != cell.n for column in columns.values()):
-            raise RunError(
-                f"{cell.checkpoint.name}: {cell.n} samples were to be measured, "
-                f"but the outcome has {sorted({len(ids), *map(len, columns.values())})} rows; nothing was stored."
-            )
+        self.check(cell, ids, labels, columns)
         meta = {
             "format": FORMAT,
             "identity": cell.identity,
             "samples": self.record_samples(ids, labels),
+            **({} if cell.classes is None else {"classes": cell.classes}),
             "columns": columns_digest(columns),
             "digests": [[name, column_digest(name, column)] for name, column in columns.items()],
         }
         arrays = {name: to_arrow(column) for name, column in columns.items()}
         return self._create_table(self._cell_path(cell.key), pa.table(arrays), meta)
+
+    def check(self, cell: Cell, ids: Array, labels: Array, columns: Mapping[str, Array]) -> None:
+        """Hold an outcome against the cell and against what its columns mean, before it is stored; see `write`.
+
+        Raises:
+            RunError: the samples are not the cell's, or the columns contradict their names, each other or the labels.
+        """
+        if len(ids) != cell.n or any(len(column) != cell.n for column in (labels, *columns.values())):
+            raise RunError(
+                f"{cell.checkpoint.name}: {cell.n} samples were to be measured, "
+                f"but the outcome has {sorted({len(ids), *map(len, columns.values())})} rows; nothing was stored."
+            )
+        try:
+            contract.check_samples(ids, labels, cell.classes)
+            contract.check(columns, labels, cell.classes)
+        except ValueError as error:
+            measure = cell.condition.measure.name
+            raise RunError(
+                f"{cell.checkpoint.name}: what measure {measure!r} gave is not stored, as {error}; mend the measure, "
+                "or give columns of its own other names."
+            ) from error
 
     def record_samples(self, ids: Array, labels: Array) -> str:
         """Keep the ids (n,) and labels (n,) that cells refer to; their digest."""
@@ -265,14 +281,14 @@ class Store:
         """Keep the registry entry behind a model digest, so that tables need no registry; the newest stands."""
         entry = {**asdict(checkpoint), "arch_args": dict(checkpoint.arch_args), "model": model_digest}
         path = self._checkpoint_path(model_digest, checkpoint.name)
-        text = json.dumps(entry, indent=1, sort_keys=True)
+        text = json.dumps(checksums.sealed(entry), indent=1, sort_keys=True)
         if not _says_the_same(path, text):
             with _writing(self.root), files.replacing(path, sync=True) as half:
                 half.write_text(text, encoding="utf-8")
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl`, in one call: runs at once do not write into each other's lines."""
-        line = (json.dumps(entry, sort_keys=True) + "\n").encode()
+        line = (checksums.sealed_line(entry) + "\n").encode()
         with _writing(self.root):
             fd = os.open(self.root / "log.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -301,44 +317,31 @@ class Store:
         files.tidy(self.root)
 
     def remove(self, key: str) -> None:
-        """Delete a stored cell."""
-        self._cell_path(key).unlink(missing_ok=True)
-
-    def merge(self, other: "Store") -> Merged:
-        """Copy what `other` has and this store lacks.
+        """Delete a stored cell.
 
         Raises:
-            DamagedCellError: a file of `other` cannot be read whole; those before it are copied.
+            RunError: the folder cannot be written.
         """
-        self.prepare()
-        copied = 0
-        theirs = sorted(other.keys())
-        for key in theirs:
-            if self.has(key):
-                continue
-            other._read_whole(key)
-            self._copy(other, self._samples_path(other.footer(key).samples))
-            copied += self._copy(other, self._cell_path(key))
-        for path in other.root.glob("checkpoints/*.json"):
-            other._checkpoint(path)
-            self._copy(other, self.root / "checkpoints" / path.name)
-        self._merge_log(other)
-        return Merged(copied=copied, known=len(theirs) - copied)
+        with _writing(self.root):
+            self._cell_path(key).unlink(missing_ok=True)
 
-    def _copy(self, other: "Store", path: Path) -> bool:
-        source = other.root / path.relative_to(self.root)
-        return self._create(path, lambda half: half.write_bytes(source.read_bytes()))
+    def move_aside(self, path: Path) -> Path:
+        """Move a file of the store to where nothing looks for it, below `damaged`; its new place.
 
-    def _merge_log(self, other: "Store") -> None:
-        theirs, ours = other.root / "log.jsonl", self.root / "log.jsonl"
-        known = set(ours.read_text(encoding="utf-8").splitlines()) if ours.exists() else set()
-        for line in theirs.read_text(encoding="utf-8").splitlines() if theirs.exists() else []:
-            if line not in known and line.endswith("}"):  # not half a line, from a full disk
-                self.log(json.loads(line))
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        wanted = self.root / "damaged" / path.relative_to(self.root)
+        with _writing(self.root):
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            places = (wanted.with_name(f"{wanted.name}{number or ''}") for number in itertools.count())
+            place = next(place for place in places if not place.exists())
+            os.replace(path, place)
+        return place
 
     def _create_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
         text = json.dumps(meta, sort_keys=True)
-        table = table.replace_schema_metadata({_META: text.encode()})
+        table = table.replace_schema_metadata({META: text.encode()})
         return self._create(
             path,
             lambda half: pq.write_table(table, half, compression="zstd", write_page_checksum=True, store_schema=True),
@@ -368,18 +371,11 @@ def samples_digest(ids: Array, labels: Array) -> str:
 def _says_the_same(path: Path, text: str) -> bool:
     """Whether a checkpoint's file holds this entry already; where its weights lie is another place on each machine."""
     try:
-        kept, entry = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
-        return bool({**kept, "weights": ""} == {**entry, "weights": ""})
-    except (OSError, ValueError, TypeError):  # missing or damaged
+        kept = path.read_bytes()
+        same = {**entry_of(kept), "weights": ""} == {**entry_of(text.encode()), "weights": ""}
+        return same and "digest" in json.loads(kept)  # older versions wrote none
+    except (OSError, ValueError):  # missing or damaged
         return False
-
-
-def _stored_cell(key: str, meta: Mapping[str, Any]) -> StoredCell:
-    if meta["format"] != FORMAT:
-        raise ValueError(f"its format is {meta['format']}, and this version of rtbench reads {FORMAT}")
-    if digest(meta["identity"])[:32] != key:
-        raise ValueError("its name does not match its footer")
-    return StoredCell(key=key, identity=meta["identity"], samples=meta["samples"])
 
 
 def _ends_in_half_a_line(fd: int) -> bool:

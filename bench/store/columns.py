@@ -16,12 +16,13 @@ from bench.records import Array, Outcome
 
 
 class StoredColumns(Mapping[str, Array]):
-    """Columns by name; each is read once.
+    """Columns by name; each is read once, and held against what its name means and the columns that it follows from.
 
     Args:
         path: the file, which is opened for each column: a suite has hundreds of cells.
         metadata: of it.
         digests: of each column, in order.
+        check: takes a column's name and what gives all columns as they are; raises ValueError.
         reading: what to read within: it makes one error of all that can go wrong with the file.
     """
 
@@ -30,22 +31,45 @@ class StoredColumns(Mapping[str, Array]):
         path: Path,
         metadata: pq.FileMetaData,
         digests: Mapping[str, str],
+        check: Callable[[str, Mapping[str, Array]], None],
         reading: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._path, self._metadata, self._digests, self._reading = path, metadata, digests, reading
+        self._as_they_are = _ColumnsOfAFile(path, metadata, digests)
+        self._check, self._reading = check, reading
+        self._checked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self and name not in self._checked:
+            with self._reading():
+                self._check(name, self._as_they_are)
+            self._checked.add(name)
+        return self._as_they_are[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._as_they_are)
+
+    def __len__(self) -> int:
+        return len(self._as_they_are)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._as_they_are
+
+
+class _ColumnsOfAFile(Mapping[str, Array]):
+    """Columns with the digests that the footer has of them, whatever they mean."""
+
+    def __init__(self, path: Path, metadata: pq.FileMetaData, digests: Mapping[str, str]) -> None:
+        self._path, self._metadata, self._digests = path, metadata, digests
         self._read: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._read:
             digest = self._digests[name]
-            with (
-                self._reading(),
-                pq.ParquetFile(self._path, metadata=self._metadata, page_checksum_verification=True) as file,
-            ):
+            with pq.ParquetFile(self._path, metadata=self._metadata, page_checksum_verification=True) as file:
                 column = to_numpy(file.read(columns=[name], use_threads=False).column(name))
-                # Parquet's checksums cover the pages, not the names, types and places in the footer.
-                if column_digest(name, column) != digest:
-                    raise ValueError(f"its column {name!r} does not match its footer")
+            # Parquet's checksums cover the pages, not the names, types and places in the footer.
+            if column_digest(name, column) != digest:
+                raise ValueError(f"its column {name!r} does not match its footer")
             self._read[name] = column
         return self._read[name]
 

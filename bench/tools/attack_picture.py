@@ -21,6 +21,7 @@ from bench.attacks.epsilon import NORMS
 from bench.errors import RunError
 from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Precision, Settings
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 from bench.tools.gallery import PictureError, read_picture
@@ -189,6 +190,7 @@ def _load(checkpoint: Checkpoint, device: str, note: Callable[[str], None]) -> "
         return load(checkpoint, device).to(memory_format=torch.channels_last)
 
 
+@torch_defaults()
 def _attack(
     path: Path,
     checkpoint: Checkpoint,

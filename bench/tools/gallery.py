@@ -13,6 +13,7 @@ from bench.errors import RunError, one_line
 from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
 from bench.images.decode import decode
+from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
 
@@ -99,6 +100,7 @@ def corrupted(
             yield corruption, severity, Image.fromarray(_corrupt(image_HWC, corruption, severity, seed, path))
 
 
+@torch_defaults()
 def _corrupt(image_HWC: Array, corruption: Corruption, severity: int, seed: int, path: Path) -> Array:
     import torch
 

@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def import_rows(
     columns = _columns(_matched(frame, ids, path), labels, opened.dataset.class_space, condition)
     if store.has(cell.key):
         _check_same(store, cell, columns)
+        # An import of an older version that was killed may have stored the cell alone.
+        store.record_checkpoint(cell.model_digest, checkpoint)
         return Imported(cell=cell, columns=tuple(columns), fresh=False)
     store.prepare()
     store.log(
@@ -100,8 +103,9 @@ def import_rows(
             "sha256": sha256,
         }
     )
-    fresh = store.write(cell, ids, labels, columns)
+    # The cell last: killed in between, an import leaves a checkpoint without cells, which no table shows.
     store.record_checkpoint(cell.model_digest, checkpoint)
+    fresh = store.write(cell, ids, labels, columns)
     return Imported(cell=cell, columns=tuple(columns), fresh=fresh)
 
 
@@ -191,24 +195,30 @@ def _check_same(store: Store, cell: Cell, columns: dict[str, Array]) -> None:
 def _read(path: Path) -> pd.DataFrame:
     """The rows, every value of CSV as text."""
     try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(path, dtype="string", keep_default_na=False)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError, ImportError) as error:
         raise BenchError(f"{path} cannot be read as CSV or Parquet ({one_line(error)}).") from error
-    frame.columns = [str(name).strip() for name in frame.columns]
+    names = [str(name).strip() for name in frame.columns]
+    # Which of two the file means by `prediction` and `Prediction` nobody can tell.
+    alike = Counter(map(str.casefold, names))
+    twice = dict.fromkeys(name for name in names if name and alike[name.casefold()] > 1)
+    if twice:
+        raise BenchError(f"{path} has the columns {', '.join(twice)} twice; leave one of each.")
+    frame.columns = names
     if "id" not in frame or not {"prediction", "logits", "logit_0", "top_1"} & set(frame.columns):
         raise BenchError(
             f"{path} has the columns {', '.join(frame.columns) or '(none)'}; wanted are id, and prediction, or logits, "
             "or logit_0, logit_1, …, or top_1 to top_5."
         )
-    if not frame.columns.is_unique:
-        twice = ", ".join(dict.fromkeys(frame.columns[frame.columns.duplicated()]))
-        raise BenchError(f"{path} has the columns {twice} twice; leave one of each.")
     if not len(frame):
         raise BenchError(f"{path} has no rows; every sample of the data needs one.")
     return frame.assign(id=frame["id"].astype("string"))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The rows, under the names of the first line as they stand there: pandas would give the second of two another."""
+    every = pd.read_csv(path, dtype="string", keep_default_na=False, header=None)
+    return every.iloc[1:].set_axis(every.iloc[0].tolist(), axis=1).reset_index(drop=True)
 
 
 def _matched(frame: pd.DataFrame, ids: Array, path: Path) -> pd.DataFrame:

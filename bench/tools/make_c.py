@@ -35,6 +35,7 @@ from bench.images import VERSION
 from bench.images.cache import CropCache
 from bench.machine import files
 from bench.machine.processes import in_processes
+from bench.machine.torch_defaults import torch_defaults
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.run.prepare import perturb
@@ -148,13 +149,13 @@ def _source(
 ) -> Iterator[CropSource]:
     """Gives the crops; kept between calls where the settings have a cache, which runs of the suite share."""
     if settings.cache is None:
-        yield CropSource(opened.samples, crop)
+        yield CropSource(opened.samples, crop, stamps=opened.stamps)
         return
     kept = CropCache(settings.cache, settings.cache_budget).open(opened.dataset.name, opened.fingerprint, crop, count)
     if kept is None:
         progress.note(f"{opened.dataset.name}: its crops would be over cache_budget_gb; they are not kept.")
     try:
-        yield CropSource(opened.samples, crop, kept)
+        yield CropSource(opened.samples, crop, kept, opened.stamps)
     finally:
         if kept is not None:
             kept.close()
@@ -298,6 +299,7 @@ class _Writer:
                 self._save(image_HWC, perturbation.jpeg_quality, folder / str(ids[index]))
         return len(missing)
 
+    @torch_defaults()
     def _corrupted(self, indices: Array, perturbation: Perturbation) -> Array:
         import torch
 

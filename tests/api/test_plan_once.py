@@ -1,5 +1,6 @@
 """The plan that was shown is the plan that runs: what it takes is looked up once."""
 
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +12,7 @@ from bench import api
 from bench.checkpoints.fetch import locate
 from bench.cli import main
 from bench.errors import AbsentError
+from bench.progress import Silent
 from bench.run import available, plan
 
 CHOICE = "--suite digits --suite digits-r --limit 5 --device cpu --store runs"
@@ -103,6 +105,70 @@ def test_weights_that_changed_after_the_plan_was_shown_are_not_measured(calls, t
     [failure] = api.carry_out(planned).failures
     assert "have changed since this run was planned" in failure.message
     assert not api.Store(settings.store).keys()
+
+
+def overwrite(path, content, way):
+    """Bring other bytes of the same number to a file so that its times tell nothing."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    if way == "in place":
+        with path.open("r+b") as file:
+            file.write(content)
+    else:
+        other = path.with_name("other")
+        other.write_bytes(content)
+        other.rename(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+class Overwriting(Silent):
+    """Overwrites weights as soon as the first images were shown."""
+
+    def __init__(self, path, content, way):
+        self.overwrite = lambda: overwrite(path, content, way)
+
+    def advance(self, count, doing):
+        if self.overwrite:
+            self.overwrite()
+        self.overwrite = None
+
+
+@pytest.mark.parametrize("way", ["in place", "renamed"])
+def test_weights_overwritten_while_a_run_goes_on_are_measured_under_no_key(calls, tmp_path, way):
+    suites, [entry] = api.select(["digits-crop-ratio"], checkpoints=["digits-vit"])  # a sweep for each ratio
+    weights, right = tmp_path / "mine.safetensors", locate(entry).read_bytes()
+    entry = replace(entry, name="mine", weights=str(weights), weights_digest="")
+    outcomes = {}
+    for store in ("undisturbed", "disturbed"):
+        weights.write_bytes(right)
+        settings = api.configure(store=store, cache="off", workers=0, device="cpu", limit=5).settings
+        planned = api.plan(suites, [entry], settings)
+        save_file({name: 2 * array for name, array in load_file(weights).items()}, tmp_path / "wrong")
+        wrong = (tmp_path / "wrong").read_bytes()
+        result = api.carry_out(planned, Overwriting(weights, wrong, way) if store == "disturbed" else None)
+        kept = api.Store(settings.store)
+        outcomes[store] = {cell.key: kept.read(cell.key).columns for cell in planned.cells if kept.has(cell.key)}
+    assert 0 < len(outcomes["disturbed"]) < len(outcomes["undisturbed"])
+    assert len(result.failures) == len(outcomes["undisturbed"]) - len(outcomes["disturbed"])
+    assert {"its weights have changed since this run was planned; run the same command again."} == {
+        failure.message for failure in result.failures
+    }
+    for key, columns in outcomes["disturbed"].items():
+        assert (columns["top_logits"] == outcomes["undisturbed"][key]["top_logits"]).all()
+
+
+def test_after_weights_changed_the_same_call_measures_the_new_ones(calls, tmp_path):
+    suites, [entry] = api.select(["digits"], checkpoints=["digits-vit"])
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(locate(entry).read_bytes())
+    entry = replace(entry, name="mine", weights=str(weights), weights_digest="")
+    settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=5).settings
+    before = api.plan(suites, [entry], settings)
+    save_file({name: 2 * array for name, array in load_file(weights).items()}, tmp_path / "wrong")
+    overwrite(weights, (tmp_path / "wrong").read_bytes(), "in place")
+    result = api.run(suites, [entry], settings)
+    assert result.ok
+    assert {cell.key for cell in before.cells}.isdisjoint(api.Store(settings.store).keys())
 
 
 def test_a_limit_does_not_ask_for_data_that_are_not_here(calls, imagenet_family, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from bench.board.leaderboard import Board, Choice, ScoredRow
 from bench.board.reference_check import Comparison, compare, render_comparisons
 from bench.checkpoints import checkpoints
-from bench.metrics.stats import wilson
+from bench.metrics.stats import share_interval
 from bench.records import Checkpoint, Estimate, Precision
 from bench.store import StoredCheckpoint
 from bench.suite import suites
@@ -21,7 +21,7 @@ def stored(name: str) -> StoredCheckpoint:
 
 
 def estimate(percent: float, n: int) -> Estimate:
-    low, high = wilson(percent / 100 * n, n)
+    low, high = share_interval(percent / 100 * n, n)
     return Estimate(value=percent / 100, n=n, ci_low=low, ci_high=high)
 
 

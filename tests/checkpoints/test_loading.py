@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bench.checkpoints.loading import load, model_digest
+from bench.checkpoints.loading import load, load_untrained, model_digest
 from bench.checkpoints.weights import weights_digest
 from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint, ClassSpace, Params
@@ -215,6 +215,151 @@ def test_integers_where_weights_belong_are_refused(built: Checkpoint) -> None:
         load(wrong, "cpu")
 
 
+def alternating(dtype: torch.dtype) -> torch.Tensor:
+    return torch.tensor([1, 0, 1]).to(dtype)
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        (torch.tensor([0, torch.nan, 0]), r"holds NaN or infinite numbers in 5\.bias; its training diverged"),
+        (torch.tensor([0, -torch.inf, 0]), r"holds NaN or infinite numbers in 5\.bias"),
+        (torch.tensor([0, 1e300, 0], dtype=torch.float64), r"in 5\.bias; .* too large for fp32"),
+        (alternating(torch.bool), r"holds 5\.bias as torch\.bool, not torch\.float32"),
+        (alternating(torch.int64), r"holds 5\.bias as torch\.int64, not torch\.float32"),
+        (alternating(torch.complex64), r"holds 5\.bias as torch\.complex64, not torch\.float32"),
+        (torch.zeros(0), r"the head in .* has 0 outputs"),
+        (torch.zeros(1).expand(2**40), r"the head in .* has 1099511627776 outputs"),
+        (torch.tensor(1.0), r"has 5\.bias of one number instead of 3"),
+        (torch.zeros(3, device="meta"), "holds a sparse, quantised or empty tensor under '5.bias'"),
+        (torch.zeros(3).to_sparse(), "holds a sparse, quantised or empty tensor under '5.bias'"),
+        (torch.zeros(3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "can't be copied|holds 5.bias as|damaged"),
+    ],
+)
+def test_arrays_that_are_no_weights_are_told(built: Checkpoint, bias: torch.Tensor, message: str) -> None:
+    from safetensors.torch import load_file
+
+    path = Path(built.weights).with_suffix(".pth")
+    torch.save({**load_file(built.weights), "5.bias": bias}, path)
+    with pytest.raises(BenchError, match=message) as raised:
+        load(replace(built, weights=str(path)), "cpu")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_small_floats_are_what_they_say(built: Checkpoint, dtype: torch.dtype) -> None:
+    module = load(with_arrays(built, **{"5__bias": alternating(dtype)}), "cpu")
+    assert torch.equal(module.get_parameter("model.5.bias"), torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_prefixes_of_some_names_are_told(built: Checkpoint) -> None:
+    from safetensors.torch import load_file
+
+    arrays = load_file(built.weights)
+    mixed = {f"module.{name}" if name.startswith("5") else name: array for name, array in arrays.items()}
+    save_file(mixed, built.weights)
+    with pytest.raises(BenchError, match=r"it lacks 5\.bias, 5\.weight and has unused module\.5\.bias, module\.5"):
+        load(built, "cpu")
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3), nn.Linear(3, 3))
+    model[3].weight = model[2].weight  # type: ignore[union-attr]
+    return model
+
+
+def test_an_array_of_two_names_is_filled_by_either(tmp_path: Path) -> None:
+    arrays = dict(tied().state_dict())
+    weight = arrays.pop("3.weight")
+    entry = saved(tmp_path / "w", arrays, builder=f"{BUILDERS}:tied")
+    assert torch.equal(load(entry, "cpu").get_parameter("model.3.weight"), weight)
+    differently = saved(tmp_path / "w", {**arrays, "3.weight": weight + 1}, builder=f"{BUILDERS}:tied")
+    with pytest.raises(
+        BenchError, match=r"holds 2\.weight and 3\.weight, which are one array in the model, differently"
+    ):
+        load(differently, "cpu")
+
+
+def test_an_infinite_mask_is_no_fault(tmp_path: Path) -> None:
+    entry = saved(tmp_path / "w", masked().state_dict(), builder=f"{BUILDERS}:masked")
+    assert load(entry, "cpu").get_buffer("model.0.mask").isinf().all()
+
+
+def masked() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
+    model[0].register_buffer("mask", torch.full((2,), -torch.inf))
+    return model
+
+
+class Attends(nn.Module):
+    """Five ways to attend over N tokens of width 8, and a head; all of torch's own fused kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.many = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = images.flatten(1)[:, : 8 * 12].view(-1, 12, 8)
+        heads = tokens.view(-1, 12, 2, 4).transpose(1, 2)
+        tokens = nn.functional.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+        tokens = self.many(tokens, tokens, tokens, need_weights=False)[0]
+        return self.head(self.layer(tokens).mean(1))
+
+
+def attends() -> nn.Module:
+    return Attends()
+
+
+def attention(tokens: int, width: int) -> int:
+    """Multiply-accumulates of queries by keys, and of their weights by values."""
+    return 2 * tokens * tokens * width
+
+
+def block(tokens: int, width: int, hidden: int) -> int:
+    """Of a transformer's: query, key and value, attention, what follows it, and two layers."""
+    return tokens * width * 4 * width + attention(tokens, width) + 2 * tokens * width * hidden
+
+
+def test_attention_is_counted_however_it_is_called(tmp_path: Path) -> None:
+    entry = saved(tmp_path / "w", Attends().state_dict(), builder=f"{BUILDERS}:attends")
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()
+    by_hand = attention(12, 8) + (12 * 8 * 4 * 8 + attention(12, 8)) + block(12, 8, 16) + 8 * 3
+    assert load(entry, "cpu").macs == by_hand
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()) == before
+
+
+def conv(side: int, into: int, out: int, kernel: int) -> int:
+    return side * side * into * out * kernel * kernel
+
+
+BY_HAND = {
+    "vit_tiny_patch16_224": conv(14, 3, 192, 16) + 12 * block(197, 192, 4 * 192) + 192 * 1000,
+    "deit3_small_patch16_384": conv(24, 3, 384, 16) + 12 * block(577, 384, 4 * 384) + 384 * 1000,
+    "mixer_s32_224": (
+        conv(7, 3, 512, 32) + 8 * (2 * 512 * 49 * 256 + 2 * 49 * 512 * 2048) + 512 * 1000
+    ),
+    "resnet18": (
+        conv(112, 3, 64, 7)
+        + 4 * conv(56, 64, 64, 3)
+        + sum(
+            conv(side, half, 2 * half, 3) + 3 * conv(side, 2 * half, 2 * half, 3) + conv(side, half, 2 * half, 1)
+            for side, half in ((28, 64), (14, 128), (7, 256))
+        )
+        + 512 * 1000
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", BY_HAND)
+def test_multiply_accumulates_are_those_counted_by_hand(arch: str) -> None:
+    thousand = ClassSpace(name="thousand", classes=tuple(map(str, range(1000))))
+    size = int(arch.rsplit("_", maxsplit=1)[-1]) if "_" in arch else 224
+    entry = Checkpoint(name="x", class_space=thousand, arch=arch, input_size=size)
+    assert load_untrained(entry, "cpu").macs == BY_HAND[arch]
+
+
 def test_an_unknown_architecture_offers_the_nearest(built: Checkpoint) -> None:
     with pytest.raises(UnknownNameError, match=r"no timm architecture 'resnet_50'\. Did you mean .*'resnet50'"):
         load(replace(built, builder="", arch="resnet_50"), "cpu")
@@ -285,6 +430,38 @@ def test_other_weights_under_a_known_digest_are_refused(built: Checkpoint) -> No
             use()
 
 
+def test_another_model_than_the_planned_one_is_refused(built: Checkpoint) -> None:
+    planned = model_digest(built)
+    load(built, "cpu", planned=planned)
+    changed = with_arrays(built, **{"5__bias": torch.ones(3)})
+    with pytest.raises(BenchError, match="its weights have changed since this run was planned; run the same command"):
+        load(changed, "cpu", planned=planned)
+
+
+SHARED = small()
+
+
+def shared() -> nn.Module:
+    return SHARED
+
+
+def wrapped() -> nn.Module:
+    return nn.Sequential(SHARED, nn.Softmax(1))
+
+
+@pytest.mark.parametrize("builder", ["shared", "wrapped"])
+def test_a_builder_that_gives_the_same_module_again_is_refused(built: Checkpoint, tmp_path: Path, builder: str) -> None:
+    made = {"shared": shared, "wrapped": wrapped}[builder]()
+    entry = saved(tmp_path / "s", made.state_dict(), builder=f"{BUILDERS}:{builder}")
+    from bench.checkpoints import loading
+
+    loading._built.clear()
+    first = load(entry, "cpu")
+    with pytest.raises(BenchError, match=rf"{builder} gives a module, or a part of one, that it gave before and"):
+        load(replace(entry, name="second"), "cpu")
+    del first
+
+
 def test_a_checkpoint_without_weights_is_refused(built: Checkpoint) -> None:
     with pytest.raises(BenchError, match="'mine' names no weights file"):
         model_digest(replace(built, weights=""))
@@ -296,6 +473,7 @@ def test_the_digest_covers_what_decides_the_logits_and_nothing_else(built: Check
     changes: list[dict[str, Any]] = [
         {"weights": with_arrays(built, **{"5__bias": torch.ones(3)}).weights},
         {"arch": "x"},
+        {"state_dict": "model_ema"},
         {"builder": "x:y"},
         {"arch_args": Params(a=1)},
         {"class_space": ClassSpace(name="trio", classes=("a", "b", "d"))},

@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_named(
 
 def test_arrays_beside_the_prefix_are_named(tmp_path: Path) -> None:
     more = {f"ema_{i}/bias": np.zeros(1) for i in range(6)}
-    with pytest.raises(BenchError, match=r"has unused arrays beside those under opt/target/ \(ema_0/bias\); save"):
+    with pytest.raises(BenchError, match=r"has unused arrays beside those under opt/target/ \(ema_0/bias\); say"):
         load(changed(tmp_path / "w.npz", MIXER, **{"ema_0/bias": np.zeros(1)}), "cpu")
     with pytest.raises(
         BenchError, match=r"has unused arrays .*ema_3/bias and 2 more\); save those under opt/target/ alone"

@@ -14,6 +14,7 @@ FULL = """
 arch = "vit_tiny_patch16_224"
 arch_args = { embed_dim = 96, img_size = 32, qk_norm = true }
 weights = "my_vit.safetensors"
+state_dict = "model_ema"
 weights_digest = "ABCDEFabcdef0123456789abcdef0123456789abcdef0123456789abcdef0123"
 dataset = "digits"
 input_size = 32
@@ -57,6 +58,7 @@ def test_every_key_reaches_the_checkpoint(tmp_path: Path) -> None:
         arch="vit_tiny_patch16_224",
         arch_args=Params(embed_dim=96, img_size=32, qk_norm=True),
         weights=str(tmp_path / "my_vit.safetensors"),
+        state_dict="model_ema",
         weights_digest="abcdefabcdef0123456789abcdef0123456789abcdef0123456789abcdef0123",
         family="vit",
         sam="gsam",
@@ -73,8 +75,8 @@ def test_every_key_reaches_the_checkpoint(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_left_out_has_the_defaults_of_the_record(tmp_path: Path) -> None:
-    assert read(tmp_path, FULL)[1] == Checkpoint(
+def test_what_our_own_files_leave_out_has_the_defaults_of_the_record(tmp_path: Path) -> None:
+    assert read(tmp_path, FULL, ours=True)[1] == Checkpoint(
         name="short",
         class_space=ClassSpace(name="short", classes=("cat", "dog")),
         arch="resnet18",
@@ -110,7 +112,7 @@ def test_a_class_space_is_found_by_its_name(tmp_path: Path) -> None:
 
 def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> None:
     text = '[x]\nbuilder = "a.b:c"\nweights = "w"\ndataset = "digits"\n'
-    assert read(tmp_path, text, allow_builder=True)[0].builder == "a.b:c"
+    assert read(tmp_path, text, ours=True)[0].builder == "a.b:c"
     with pytest.raises(BenchError, match=r"mine\.toml, line 2: \[x\] builder names code, .*plug-in"):
         read(tmp_path, text)
 
@@ -176,12 +178,12 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, text: str, message: str) -
 
 def test_an_architecture_and_a_builder_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"line 4: \[my-vit\] has both arch and builder; keep one"):
-        read(tmp_path, START + 'builder = "a:b"', allow_builder=True)
+        read(tmp_path, START + 'builder = "a:b"', ours=True)
 
 
 def test_a_builder_without_a_function_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"builder must be `package\.module:function` in quotes, not 'a\.b'"):
-        read(tmp_path, '[a]\nbuilder = "a.b"', allow_builder=True)
+        read(tmp_path, '[a]\nbuilder = "a.b"', ours=True)
 
 
 def test_a_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:

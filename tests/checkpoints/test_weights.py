@@ -7,10 +7,12 @@ import zipfile
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from bench.checkpoints import weights
 from bench.checkpoints.weights import read_weights, weights_digest
 from bench.errors import BenchError, RunError
 
@@ -196,13 +198,58 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
         ({1: torch.zeros(3)}, "holds an array under 1"),
         ({"a": torch.zeros(3, device="meta")}, "holds a sparse, quantised or empty tensor under 'a'"),
         ({"a": torch.eye(3).to_sparse()}, "holds a sparse, quantised or empty tensor under 'a'"),
-        ({"model": ARRAYS, "state_dict": ARRAYS}, r"holds several state dicts \(state_dict, model\)"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(BenchError, match=message):
         read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "old torch", "npz"])
+def test_what_was_checked_is_what_is_loaded_whoever_writes_the_file_meanwhile(tmp_path: Path, kind: str) -> None:
+    def write(arrays: dict[str, torch.Tensor]) -> None:
+        if kind == "safetensors":
+            save_file(arrays, path)
+        elif kind == "npz":
+            np.savez(path, **{name: array.numpy() for name, array in arrays.items()})
+        else:
+            torch.save(arrays, path, _use_new_zipfile_serialization=kind == "torch")
+
+    path = tmp_path / "w.npz"
+    first = {"head.weight": torch.arange(6.0).view(2, 3)}
+    write(first)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()]
+
+    def check(sha256: str) -> None:
+        digests.append(sha256)
+        write({"head.weight": -first["head.weight"]})
+
+    assert_same(read_weights(path, check=check), first)
+    assert digests[0] == digests[1]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w")
+    for read in (read_weights, weights_digest):
+        with pytest.raises(BenchError, match="is empty"):
+            read(tmp_path / "w")
+
+
+def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "w").open("wb") as file:
+        file.truncate(2**42)  # takes no room on the disk
+    with pytest.raises(BenchError, match=r"w has 4\.0 TiB, more than the memory of this machine"):
+        read_weights(tmp_path / "w")
+
+
+def test_a_file_that_unpacks_to_more_than_the_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "w.npz", kernel=np.zeros(10_000))
+    monkeypatch.setattr(weights, "physical_memory", lambda: 10_000)
+    with pytest.raises(BenchError, match=r"w\.npz has 78\.2 KiB, more than the memory of this machine"):
+        read_weights(tmp_path / "w.npz")
 
 
 def test_the_digest_is_that_of_the_file_now(tmp_path: Path) -> None:

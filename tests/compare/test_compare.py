@@ -20,7 +20,6 @@ from bench.metrics import Metric, mean_by_image, share, shift
 from bench.metrics.classification import MEAN_ACCURACY, MEAN_OF_SETS, NLL, TOP1
 from bench.metrics.line import fit_line
 from bench.metrics.outcomes import cut
-from bench.metrics.paired import few_changed, independent_mean, paired_interval
 from bench.metrics.shift import MCE, RELATIVE_DROP
 from bench.records import (
     Cell,
@@ -171,14 +170,16 @@ def test_an_accuracy_is_tested_by_mcnemar(both):
 
 def test_a_mean_over_conditions_is_clustered_by_image(both):
     linear = pytest.importorskip("statsmodels.api")
+    scipy_stats = pytest.importorskip("scipy.stats")
     [found] = differences(*both.sides("one", "two"), [FOG])
     change_NC = right(2, worse=0.7)[:, 1:].astype(float) - right(1)[:, 1:]
     groups = np.repeat(np.arange(N), 3)
     fit = linear.OLS(change_NC.ravel(), np.ones(3 * N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     assert found.value == pytest.approx(fit.params[0])
-    assert found.p == pytest.approx(float(fit.pvalues[0]), rel=0.05)
+    z, by_normal_law = scipy_stats.norm.isf([found.p / 2, float(fit.pvalues[0]) / 2])
+    assert 0.85 * by_normal_law < z < by_normal_law
     low, high = fit.conf_int()[0]
-    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=0.25 * fit.bse[0])
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=0.4 * fit.bse[0])
     assert found.how == "by image"
     assert (found.lost, found.gained) == (None, None)
 
@@ -233,13 +234,20 @@ def test_a_metric_of_the_users_own_is_compared_as_ours_by_what_its_images_give(b
 
 
 def test_a_checkpoint_against_itself_differs_in_nothing(both):
-    for found in differences(*both.sides("one", "one"), SUITE.scores):
+    for found in tested(differences(*both.sides("one", "one"), SUITE.scores)):
         assert (found.value, found.p) == (0, 1.0), where(found.score)
 
 
+def tested(rows):
+    """Those that have a test; the made-up images are too few for losses, which have no upper end."""
+    for row in rows:
+        assert row.p is not None or f"at least 500 images for an interval, not {N}" in row.untested
+    return [row for row in rows if row.p is not None]
+
+
 def test_turning_a_comparison_round_turns_its_signs(both):
-    forth = differences(*both.sides("one", "two"), SUITE.board)
-    back = differences(*both.sides("two", "one"), SUITE.board)
+    forth = tested(differences(*both.sides("one", "two"), SUITE.board))
+    back = tested(differences(*both.sides("two", "one"), SUITE.board))
     for one, other in zip(forth, back, strict=True):
         assert (one.value, one.p) == pytest.approx((-other.value, other.p))
         assert (one.ci_low, one.ci_high) == pytest.approx((-other.ci_high, -other.ci_low), abs=0.01)
@@ -250,8 +258,8 @@ def test_the_order_of_the_images_does_not_matter(both, tmp_path):
     for entry, rows in ((ONE, right(1)), (TWO, right(2, worse=0.7))):
         shuffled.fill(entry, rows, order=np.random.default_rng(5).permutation(N))
     for one, other in zip(
-        differences(*both.sides("one", "two"), SUITE.board),
-        differences(shuffled.side("one"), shuffled.side("two"), SUITE.board),
+        tested(differences(*both.sides("one", "two"), SUITE.board)),
+        tested(differences(shuffled.side("one"), shuffled.side("two"), SUITE.board)),
         strict=True,
     ):
         assert (one.ci_low, one.ci_high, one.p) == pytest.approx((other.ci_low, other.ci_high, other.p), rel=1e-9)
@@ -277,11 +285,12 @@ def test_three_images_lost_are_not_significant(filled):
     assert (clean.lost, clean.gained, clean.p) == (0, 0, 1.0)
 
 
-def test_two_images_are_too_few_for_an_interval_of_a_ratio(filled):
+def test_two_images_say_next_to_nothing_of_a_ratio(filled):
     filled.fill(ONE, [[1, 1, 0, 0], [1, 0, 0, 0]])
     filled.fill(TWO, [[1, 0, 0, 0], [0, 1, 1, 0]])
     [found] = differences(*filled.sides("one", "two"), [DROP])
-    assert (found.ci_low, found.p) == (None, None)
+    assert found.ci_low < -1 < 1 < found.ci_high
+    assert found.p > 0.5
 
 
 def test_a_score_that_is_undefined_on_a_side_is_left_out(filled):
@@ -290,11 +299,10 @@ def test_a_score_that_is_undefined_on_a_side_is_left_out(filled):
     assert [found.score for found in differences(*filled.sides("one", "two"), [DROP, FOG])] == [FOG]
 
 
-def test_few_changes_are_judged_as_bonett_and_price_do():
-    change = np.repeat([-1.0, 1.0, 0.0], [9, 2, 289])
-    interval, p = few_changed(change)
-    assert interval == pytest.approx(paired_interval(9, 2, 300))
-    assert 0.03 < p < 0.1  # McNemar's is 0.065
+def test_interval_and_p_of_every_score_are_one_test(both):
+    for found in tested(differences(*both.sides("one", "two"), SUITE.scores)):
+        assert (found.ci_low <= 0 <= found.ci_high) == (found.p >= 0.05), where(found.score)
+        assert found.confidence.p(found.ci_low) == pytest.approx(0.05, rel=1e-4)
 
 
 def test_a_mean_over_data_sets_adds_up_their_variances(filled, tmp_path):
@@ -310,8 +318,8 @@ def test_a_mean_over_data_sets_adds_up_their_variances(filled, tmp_path):
     assert both.how == "by data set"
     assert both.value == pytest.approx((first.value + second.value) / 2)
     widths = [one.ci_high - one.ci_low for one in (first, second)]
-    assert both.ci_high - both.ci_low == pytest.approx(math.hypot(*widths) / 2)
-    assert both.p == independent_mean(both.value, 2, [(x.ci_low, x.ci_high) for x in (first, second)])[1]
+    assert both.ci_high - both.ci_low == pytest.approx(math.hypot(*widths) / 2, rel=0.01)
+    assert (both.p < 0.05) == (not both.ci_low <= 0 <= both.ci_high)
 
 
 def test_a_relative_drop_between_different_images_is_paired_within_each_set(tmp_path):

@@ -1,5 +1,6 @@
 """Hub data sets, offline: the `datasets` library takes a folder of data files in the place of a hub name."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -67,6 +68,31 @@ def test_a_set_of_image_files_is_read_from_the_files(tmp_path, birds, images, op
     assert samples.sizes.tolist() == [len(data) for data in images]
     assert [samples.read(index) for index in range(9)] == images
     assert len({samples.stamp(index) for index in range(9)}) == 9
+
+
+def touch(path):
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))  # its time of change stays; that of its status does not
+
+
+def test_what_changed_in_the_hubs_cache_since_it_was_opened_is_not_read(repo, birds, tmp_path):
+    samples = HubSamples(HubSource(repo=repo), birds, "b")
+    samples.read(3)
+    [path] = (tmp_path / "arrow").rglob("*.arrow")
+    touch(path)
+    with pytest.raises(RunError, match=r"\.arrow has changed since this run began; run again"):
+        samples.read(3)
+    assert HubSamples(HubSource(repo=repo), birds, "b").stamp(3) != samples.stamp(3)
+
+
+def test_an_image_file_that_changed_since_it_was_opened_is_not_read(tmp_path, birds, images):
+    for number, name in enumerate(birds.classes):
+        (tmp_path / "files/test" / name).mkdir(parents=True)
+        (tmp_path / "files/test" / name / "a.png").write_bytes(images[number])
+    samples = HubSamples(HubSource(repo=str(tmp_path / "files")), birds, "b")
+    touch(tmp_path / "files/test/robin/a.png")
+    assert samples.read(0) == images[0]
+    with pytest.raises(RunError, match=r"robin/a\.png has changed since this run began; run again"):
+        samples.read(1)
 
 
 def test_an_image_file_that_is_gone_is_named(tmp_path, birds, images):

@@ -177,3 +177,60 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--cache off"):
         opened(CropCache(tmp_path / "file" / "cache", budget=10**6))
+
+
+FOREIGN = {
+    "another name": ("photos", '{"dataset": "letters", "crop": "v2-8px-1.0-bicubic"}'),
+    "another recipe": ("0" * 20 + "-v2-8px-1.0-bicubic", '{"dataset": "letters", "crop": "v2-9px-1.0-bicubic"}'),
+    "other keys": ("0" * 20 + "-v2-8px-1.0-bicubic", '{"title": "holidays"}'),
+    "no JSON": ("0" * 20 + "-v2-8px-1.0-bicubic", "holidays"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("way", ["clear", "a run over the budget"])
+def test_folders_of_others_are_left_alone(tmp_path, kind, way):
+    name, text = FOREIGN[kind]
+    (tmp_path / name).mkdir()
+    for file, content in (("meta.json", text), ("crops", "mine" * 10_000), ("photo.jpg", "mine")):
+        (tmp_path / name / file).write_text(content)
+    cache = CropCache(tmp_path, budget=3 * 8 * 8)
+    assert not cache.entries()
+    if way == "clear":
+        assert cache.clear() == 0
+    else:
+        opened(cache, expected=1)
+    assert len(list((tmp_path / name).iterdir())) == 3
+
+
+def test_a_link_to_a_folder_is_not_followed(tmp_path, cache):
+    folder = opened(cache).folder
+    elsewhere = folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(elsewhere)
+    cache.clear()
+    assert (elsewhere / "meta.json").exists()
+
+
+def test_what_others_put_beside_our_crops_stays(cache):
+    file = opened(cache)
+    file.put(0, 0, np.ones((8, 8, 3), dtype=np.uint8))
+    (file.folder / "notes.txt").write_text("mine")
+    assert cache.clear() > 0
+    assert [path.name for path in file.folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("text", ["", '{"data', '{"dataset": "letters", "cr'])
+def test_a_note_that_a_full_disk_cut_short_is_still_ours(cache, text):
+    folder = opened(cache).folder
+    (folder / "meta.json").write_text(text)
+    assert [entry.dataset for entry in cache.entries()] == ["?"]
+    cache.clear()
+    assert not folder.exists()
+
+
+def test_crops_of_the_first_version_are_still_ours(cache):
+    folder = cache.root / f"{'0' * 20}-8px-0.875-bicubic"
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text('{"dataset": "letters", "crop": "8px-0.875-bicubic"}')
+    cache.clear()
+    assert not folder.exists()

@@ -1,263 +1,187 @@
-"""Tests and intervals of paired differences against scipy, statsmodels, published examples and simulation."""
+"""The test and interval of paired differences against scipy, counting and simulation."""
 
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.metrics import paired
-from bench.metrics.paired import holm, mcnemar, paired_bootstrap, paired_interval
-from bench.records import Array
+from bench.metrics.by_image import DropBetweenSets, MeanOfSets, mean_by_image
+from bench.metrics.paired import FEW, holm, in_change, in_difference, linearised
+from bench.metrics.stats import UNBOUNDED_FROM
+from bench.records import Array, Outcome
 
 
-def outcomes(rng: np.random.Generator, n: int, conditions: int) -> Array:
-    """(n, 2 * conditions) zeros and ones: two checkpoints on the same images, the second a little worse."""
-    ease_N1 = 1.0 + 1.5 * rng.standard_normal((n, 1))
-    chances = 1 / (1 + np.exp(-(ease_N1 - np.repeat([0.0, 0.4], conditions))))
-    return (rng.random(chances.shape) < chances).astype(np.float64)
+def changes(lost: int, gained: int, n: int) -> Array:
+    return np.repeat([-1.0, 1.0, 0.0], [lost, gained, n - lost - gained])
 
 
-def relative_drop(means_RC: Array) -> Array:
-    return 1 - means_RC[:, 1:].mean(axis=1) / means_RC[:, 0]
+def parts(values_N: Array, **ends):
+    n = len(values_N)
+    return mean_by_image(Outcome(ids=np.arange(n), labels=np.zeros(n, int), columns={}), values_N, **ends)
 
 
-# -- McNemar's test -------------------------------------------------------------------------------------------
+# -- shares of images: McNemar's exact test, and what it does not reject ------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained"), [(0, 1), (5, 0), (3, 3), (10, 25), (25, 10), (250, 205), (499, 500), (0, 999), (700, 299)]
+    ("lost", "gained"), [(0, 1), (5, 0), (3, 3), (10, 25), (25, 10), (250, 205), (0, 999), (700, 299), (20_000, 19_000)]
 )
-def test_mcnemar_is_the_exact_binomial_test_when_few_pairs_differ(lost: int, gained: int) -> None:
+def test_of_images_right_or_wrong_p_is_mcnemars_exact_one(lost: int, gained: int) -> None:
     binomtest = pytest.importorskip("scipy.stats").binomtest
-    reference = pytest.importorskip("statsmodels.stats.contingency_tables").mcnemar
     expected = binomtest(lost, lost + gained).pvalue
-    assert mcnemar(lost, gained) == pytest.approx(expected, rel=1e-10, abs=0)
-    assert mcnemar(lost, gained) == pytest.approx(reference([[7, lost], [gained, 9]], exact=True).pvalue, rel=1e-10)
+    assert in_change(changes(lost, gained, 60_000), most=1.0).p() == pytest.approx(expected, rel=1e-6, abs=1e-300)
 
 
-@pytest.mark.parametrize(("lost", "gained"), [(500, 501), (450, 550), (1300, 1200), (20_000, 19_000)])
-def test_mcnemar_is_the_corrected_chi_square_test_when_many_differ(lost: int, gained: int) -> None:
-    reference = pytest.importorskip("statsmodels.stats.contingency_tables").mcnemar
-    expected = reference([[7, lost], [gained, 9]], exact=False, correction=True).pvalue
-    assert mcnemar(lost, gained) == pytest.approx(expected, rel=1e-10, abs=0)
+def test_where_nothing_changed_the_interval_is_that_of_no_event_either_way() -> None:
+    low, high = in_change(np.zeros(50), most=1.0).interval()
+    assert high == pytest.approx(1 - 0.025 ** (1 / 50), rel=1e-6)  # Clopper & Pearson's of 0 of 50
+    assert (low, in_change(np.zeros(50), most=1.0).p()) == (pytest.approx(-high), 1.0)
 
 
-def test_mcnemar_hardly_jumps_where_it_stops_being_exact() -> None:
-    binomtest = pytest.importorskip("scipy.stats").binomtest
-    pairs = paired.EXACT_BELOW
-    for lost in range(pairs // 2 - 50, pairs // 2):  # p from 0.0017 to 1
-        assert mcnemar(lost, pairs - lost) == pytest.approx(binomtest(lost, pairs).pvalue, rel=0.01)
-
-
-@pytest.mark.parametrize("equal", [0, 1, 40, 2000])
-def test_equal_flips_both_ways_are_no_evidence(equal: int) -> None:
-    assert mcnemar(equal, equal) == 1.0
-
-
-def test_mcnemar_refuses_negative_counts() -> None:
-    with pytest.raises(ValueError, match="counted from 0, not -1 lost and 3 gained"):
-        mcnemar(-1, 3)
-
-
-# -- the interval of a difference of two accuracies -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "n", "expected"),
-    [
-        (16, 6, 161, (-0.1195, -0.0032)),  # Cavo et al. 2012, as in the tests of the R package contingencytables
-        (4, 26, 48, (0.2548067, 0.6251933)),  # the example of ci.prop.ps in the R package statpsych
-    ],
-)
-def test_the_paired_interval_is_the_published_one(
-    lost: int, gained: int, n: int, expected: tuple[float, float]
-) -> None:
-    places = 7 if n == 48 else 4
-    assert tuple(round(bound, places) for bound in paired_interval(lost, gained, n)) == expected
-
-
-@pytest.mark.parametrize("n", [1, 2, 12, 600])
-def test_the_paired_interval_holds_the_difference_and_stays_in_range(n: int) -> None:
-    for lost in range(0, n + 1, max(1, n // 12)):
-        for gained in range(0, n - lost + 1, max(1, n // 12)):
-            for confidence in (0.01, 0.95):
-                low, high = paired_interval(lost, gained, n, confidence)
-                assert -1 <= low <= (gained - lost) / n <= high <= 1
-                mirrored = paired_interval(gained, lost, n, confidence)
-                assert mirrored == pytest.approx((-high, -low), abs=1e-15)
+def test_the_interval_of_changes_leaves_0_out_where_p_says_so_and_nowhere_else() -> None:
+    for lost in range(0, 16):
+        for gained in range(0, 6):
+            for n in (22, 300):
+                sure = in_change(changes(lost, gained, n), most=1.0)
+                low, high = sure.interval()
+                assert (low <= 0 <= high) == (sure.p() >= 0.05), (lost, gained, n)
+                assert low <= (gained - lost) / n <= high
 
 
 @pytest.mark.parametrize("chances", [(0.02, 0.02), (0.05, 0.01), (0.2, 0.1), (0.0125, 0.0025)])
-def test_the_paired_interval_covers_the_truth_nineteen_times_in_twenty(chances: tuple[float, float]) -> None:
-    n, truth = 200, chances[1] - chances[0]
-    counts = np.random.default_rng(0).multinomial(n, [*chances, 1 - sum(chances)], 4000)
-    bounds = np.array([paired_interval(int(lost), int(gained), n) for lost, gained, _ in counts])
-    assert 0.94 <= ((bounds[:, 0] <= truth) & (truth <= bounds[:, 1])).mean() <= 0.995  # more where few differ
+@pytest.mark.parametrize("n", [50, 200])
+def test_the_interval_of_changes_holds_the_truth_nineteen_times_in_twenty(chances: tuple[float, float], n: int) -> None:
+    truth, rng = chances[1] - chances[0], np.random.default_rng(0)
+    counts, times = np.unique(rng.multinomial(n, [*chances, 1 - sum(chances)], 4000), axis=0, return_counts=True)
+    held = [in_change(changes(int(c[0]), int(c[1]), n), most=1.0).p(truth) >= 0.05 for c in counts]
+    assert (times @ np.array(held)) / 4000 >= 0.94
 
 
-def test_pairing_sees_a_drop_that_two_separate_intervals_cannot() -> None:
-    low, high = paired_interval(lost=25, gained=5, n=2000)
-    assert high < 0
-    assert high - low < 0.3 * 2 * 1.96 * math.sqrt(2 * 0.75 * 0.25 / 2000)
+# -- other changes -------------------------------------------------------------------------------------------------
 
 
-def test_a_paired_interval_needs_images() -> None:
-    with pytest.raises(BenchError, match="at least one image that both saw"):
-        paired_interval(0, 0, 0)
+def heavy_tailed(rng: np.random.Generator, n: int) -> Array:
+    """Losses of two checkpoints that are equally good: some images cost one of them much."""
+    first, second = np.logaddexp(0, -4 * (1.5 + rng.standard_normal((2, n))))
+    return second - first
 
 
-@pytest.mark.parametrize(("lost", "gained"), [(-1, 2), (2, -1), (3, 2)])
-def test_a_paired_interval_refuses_impossible_counts(lost: int, gained: int) -> None:
-    with pytest.raises(ValueError, match="no discordant pairs of 4 images"):
-        paired_interval(lost, gained, 4)
+@pytest.mark.parametrize("kind", ["losses", "means", "shares", "skewed"])
+def test_interval_and_p_of_any_change_are_one_test(kind: str) -> None:
+    rng, near = np.random.default_rng(7), 0
+    for _ in range(40):
+        change = {
+            "losses": lambda: heavy_tailed(rng, 600) + 0.12,
+            "means": lambda: (rng.binomial(75, 0.8, 60) - rng.binomial(75, 0.77, 60)) / 75,
+            "shares": lambda: rng.choice([-1.0, 0.0, 1.0], 60, p=[0.2, 0.75, 0.05]),
+            "skewed": lambda: 0.1 - rng.exponential(0.08, 90).clip(max=1.0),
+        }[kind]()
+        sure = in_change(change, most=math.inf if kind == "losses" else 1.0)
+        low, high = sure.interval()
+        assert (low <= 0 <= high) == (sure.p() >= 0.05)
+        assert (sure.p(low), sure.p(high)) == (pytest.approx(0.05, rel=1e-5), pytest.approx(0.05, rel=1e-5))
+        near += 0.005 < sure.p() < 0.5
+    assert near > 5  # among them some that are not clear
 
 
-# -- the paired bootstrap -------------------------------------------------------------------------------------
+def test_equal_checkpoints_with_heavy_tailed_losses_seldom_differ() -> None:
+    rng = np.random.default_rng(8)
+    p_values = np.array([in_change(heavy_tailed(rng, 600), most=math.inf).p() for _ in range(300)])
+    assert (p_values < 0.05).mean() <= 0.05
+    assert (p_values < 0.3).mean() > 0.1
 
 
-@pytest.mark.parametrize("n", [30, 400])
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_the_bootstrap_interval_is_the_one_that_scipy_makes_of_the_same_resamples(n: int, confidence: float) -> None:
-    scipy_stats = pytest.importorskip("scipy.stats")
-    rng = np.random.default_rng(n)
-    values_NC = outcomes(rng, n, 2) + 0.1 * rng.random((n, 4))  # without ties, some of which rounding hides from scipy
-    bounds = paired_bootstrap(values_NC, relative_drop, seed=3, key="x", repeats=999, confidence=confidence)
-    means_RC = np.concatenate(list(paired._resampled(values_NC, 3, "x", 999)))
-
-    def statistic(*columns: Array, axis: int = -1) -> Array:
-        means = [column.mean(axis=axis) for column in columns]
-        return 1 - sum(means[1:]) / 3 / means[0]
-
-    drawn = scipy_stats._resampling.BootstrapResult(None, relative_drop(means_RC), None)
-    expected = scipy_stats.bootstrap(
-        tuple(values_NC.T),
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=0,
-        bootstrap_result=drawn,
-        confidence_level=confidence,
-        method="BCa",
-    ).confidence_interval
-    assert bounds == pytest.approx(tuple(expected), rel=1e-9)
+def test_turning_a_change_round_turns_the_interval() -> None:
+    change = np.random.default_rng(9).normal(0.01, 0.1, 80).clip(-1, 1)
+    low, high = in_change(change, most=1.0).interval()
+    assert in_change(-change, most=1.0).interval() == pytest.approx((-high, -low), rel=1e-9)
 
 
-def test_resamples_spread_as_the_clustered_standard_error_says() -> None:
-    values_NC = outcomes(np.random.default_rng(1), 500, 6)
-    weights = np.repeat([-1 / 6, 1 / 6], 6)
-    differences_N = values_NC @ weights
-    means_RC = np.concatenate(list(paired._resampled(differences_N[:, None], 0, "spread", 8000)))
-    assert means_RC.mean() == pytest.approx(differences_N.mean(), abs=4 * differences_N.std() / math.sqrt(500 * 8000))
-    assert means_RC.std() == pytest.approx(differences_N.std() / math.sqrt(500), rel=0.04)
+def test_where_few_images_changed_another_may_change_as_much_as_one_can() -> None:
+    few, some = (np.repeat([-0.02, 0.0], [count, 100 - count]) for count in (FEW - 1, FEW))
+    assert in_change(few, most=1.0).interval()[1] > 0.02
+    assert in_change(some, most=1.0).interval()[1] < 0
+    assert in_change(few, most=1.0, changed=FEW).interval()[1] < 0
 
 
-def test_weights_and_the_function_that_they_stand_for_give_one_interval() -> None:
-    values_NC = outcomes(np.random.default_rng(2), 300, 3)
-    weights = np.array([0.5, 0.3, 0.2, -0.5, -0.3, -0.2])
-    by_weights = paired_bootstrap(values_NC, weights, seed=0, key="mce")
-    by_function = paired_bootstrap(values_NC, lambda means_RC: means_RC @ weights, seed=0, key="mce")
-    assert by_weights == pytest.approx(by_function, abs=1e-12)
+def test_rounding_is_no_change() -> None:
+    assert in_change(np.array([1e-17, -2e-16, 0.0] * 10), most=1.0).p() == 1.0
 
 
-def test_the_bootstrap_covers_the_truth_where_images_recur() -> None:
-    truth = relative_drop(outcomes(np.random.default_rng(3), 500_000, 2).mean(axis=0, keepdims=True))[0]
-    covered = 0
-    for run in range(500):
-        bounds = paired_bootstrap(
-            outcomes(np.random.default_rng([4, run]), 150, 2), relative_drop, seed=run, key="coverage", repeats=500
-        )
-        covered += bounds is not None and bounds[0] <= truth <= bounds[1]
-    assert 455 <= covered <= 490  # 475 less 4 and plus 3 standard deviations of 4.9
+def test_values_without_an_end_need_many_images_and_some_that_changed() -> None:
+    enough = np.random.default_rng(10).standard_normal(UNBOUNDED_FROM)
+    assert in_change(enough, most=math.inf).p() > 0
+    with pytest.raises(BenchError, match="values without an end need at least 500 images for an interval, not 499"):
+        in_change(enough[1:], most=math.inf)
+    with pytest.raises(BenchError, match="at least 10 images that changed, not 3"):
+        in_change(np.repeat([1.0, 0.0], [3, UNBOUNDED_FROM]), most=math.inf)
 
 
-def test_the_bootstrap_of_paired_proportions_agrees_with_their_own_interval() -> None:
-    differences = np.repeat([-1.0, 1.0, 0.0], [180, 120, 4700])[:, None]
-    bounds = paired_bootstrap(differences, [1.0], seed=0, key="agrees", repeats=20_000)
-    assert bounds == pytest.approx(paired_interval(180, 120, 5000), abs=0.0003)  # a tenth of the standard error
-
-
-def test_a_bootstrap_repeats_itself_to_the_last_bit_and_other_keys_draw_anew() -> None:
-    values_NC = outcomes(np.random.default_rng(5), 200, 2)
-    state = np.random.get_state()[1].tolist()  # type: ignore[index]
-    first, again = (paired_bootstrap(values_NC, relative_drop, seed=1, key="a") for _ in range(2))
-    others = [paired_bootstrap(values_NC, relative_drop, seed=s, key=k) for s, k in [(1, "b"), (2, "a")]]
-    assert first == again
-    assert len({first, *others}) == 3
-    assert np.random.get_state()[1].tolist() == state  # type: ignore[index]
-
-
-def test_resamples_are_those_drawn_when_this_was_written() -> None:
-    values_NC = np.arange(5.0)[:, None]
-    means = np.concatenate(list(paired._resampled(values_NC, 0, "golden", 4)))
-    assert (means[:, 0] * 5).tolist() == [8.0, 11.0, 13.0, 11.0]
-
-
-def test_how_resamples_are_cut_into_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    values_NC = outcomes(np.random.default_rng(6), 101, 2)
-    whole = paired_bootstrap(values_NC, relative_drop, seed=0, key="blocks", repeats=150)
-    monkeypatch.setattr(paired, "_TILE", 700)
-    assert paired_bootstrap(values_NC, relative_drop, seed=0, key="blocks", repeats=150) == whole
-
-
-def test_sums_are_exact_in_any_order() -> None:
-    rng = np.random.default_rng(7)
-    values_NC = paired._summable(rng.standard_normal((1001, 1)) * 1e3)
-    for _ in range(5):
-        shuffled = rng.permutation(values_NC[:, 0])
-        assert shuffled.sum() == np.cumsum(shuffled)[-1] == math.fsum(shuffled)
-    ones = (rng.random((50, 3)) < 0.5).astype(np.float64)
-    assert (paired._summable(ones) == ones).all()
-
-
-def test_every_row_is_drawn_equally_often() -> None:
-    words = np.random.PCG64(0)
-    counts = sum(np.bincount(paired._rows(words, 7), minlength=7) for _ in range(10_000))
-    chisquare = pytest.importorskip("scipy.stats").chisquare
-    assert chisquare(counts).pvalue > 0.001
-
-
-def test_checkpoints_that_agree_on_every_image_have_no_bootstrap_interval() -> None:
-    correct_NC = outcomes(np.random.default_rng(8), 50, 3)[:, :3]
-    twice_NC = np.concatenate([correct_NC, correct_NC], axis=1)
-    weights = np.array([0.7, 0.2, 0.1])
-    assert paired_bootstrap(twice_NC, np.concatenate([weights, -weights]), seed=0, key="same") is None
-    assert paired_bootstrap(twice_NC, lambda means: means[:, 0] / means[:, 3], seed=0, key="same") is None
-
-
-def test_a_bootstrap_of_a_whole_data_set_is_bounded_in_memory() -> None:
-    correct_NC = np.random.default_rng(9).random((50_000, 30)) < 0.6
-    tracemalloc.start()
-    paired_bootstrap(correct_NC, relative_drop, seed=0, key="memory", repeats=100)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 120e6
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_a_bootstrap_needs_two_images(n: int) -> None:
-    with pytest.raises(BenchError, match=f"at least two images, not {n}: measure more"):
-        paired_bootstrap(np.ones((n, 2)), relative_drop, seed=0, key="few")
-
-
-@pytest.mark.parametrize("statistic", [[0.0, 1.0], relative_drop])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_bootstrap_refuses_values_that_are_not_finite(statistic: object, value: float) -> None:
-    with pytest.raises(BenchError, match="NaN or infinite: mend them"):
-        paired_bootstrap(np.array([[1.0, 0.0], [value, 1.0]]), statistic, seed=0, key="nan")  # type: ignore[arg-type]
+def test_a_change_must_be_finite(value: float) -> None:
+    with pytest.raises(BenchError, match="some are NaN or infinite: mend them"):
+        in_change(np.array([0.0, value]), most=1.0)
 
 
-def test_a_bootstrap_refuses_a_score_that_some_resamples_lack() -> None:
-    values_NC = np.zeros((6, 2))
-    values_NC[0] = 1.0
-    with pytest.raises(BenchError, match=r"not defined in \d+ of 2006 resamples of its images: it needs more images"):
-        paired_bootstrap(values_NC, relative_drop, seed=0, key="ratio")
+def test_a_change_needs_images() -> None:
+    with pytest.raises(BenchError, match="at least one image that both saw, not 0"):
+        in_change(np.zeros(0), most=1.0)
 
 
-def test_a_bootstrap_refuses_weights_for_other_columns() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        paired_bootstrap(np.ones((4, 3)), [1.0, 2.0], seed=0, key="weights")
+# -- scores that are no means, and of several sets ----------------------------------------------------------------
+
+
+def relative_drop(means_RC: Array) -> Array:
+    return 1 - means_RC[:, 1] / means_RC[:, 0]
+
+
+def test_a_score_is_linearised_as_the_delta_method_does() -> None:
+    values_N2 = (np.random.default_rng(11).random((200, 2)) < [0.9, 0.6]).astype(float)
+    clean, shifted = values_N2.mean(axis=0)
+    found_N, most = linearised(values_N2, relative_drop, (0.0, 1.0))
+    expected_N = 1 - shifted / clean - (values_N2[:, 1] - shifted / clean * values_N2[:, 0]) / clean
+    assert found_N == pytest.approx(expected_N, abs=1e-6)
+    assert found_N.mean() == pytest.approx(1 - shifted / clean)
+    assert most == pytest.approx(
+        max(abs(expected_N.min()), abs(expected_N.max())), rel=1e-6
+    )  # all four kinds are there
+
+
+def test_a_score_that_is_not_defined_near_the_means_is_refused() -> None:
+    with pytest.raises(BenchError, match="not defined near the means of these images"):
+        linearised(np.zeros((5, 2)), lambda means_RC: np.log(means_RC[:, 0]), (0.0, 1.0))
+
+
+def test_independent_sets_of_images_add_up_and_their_test_and_interval_are_one() -> None:
+    rng = np.random.default_rng(12)
+    sides = [MeanOfSets(sets=tuple(parts(rng.random(200) < p) for _ in range(3))) for p in (0.7, 0.62)]
+    sure = in_difference(*sides, "mean")
+    low, high = sure.interval()
+    assert sure.value == pytest.approx(sides[1].value - sides[0].value)
+    assert (sure.p(low), sure.p(high)) == (pytest.approx(0.05, rel=1e-5), pytest.approx(0.05, rel=1e-5))
+    alone = [
+        np.subtract(*in_difference(*both, "one").interval()[::-1])
+        for both in zip(*(s.sets for s in sides), strict=True)
+    ]
+    assert high - low == pytest.approx(math.hypot(*alone) / 3, rel=0.02)
+
+
+def test_the_difference_of_drops_between_sets_is_that_of_their_values() -> None:
+    rng = np.random.default_rng(13)
+    sides = [
+        DropBetweenSets(clean=parts(rng.random(300) < 0.9), shifted=parts(rng.random(200) < p)) for p in (0.7, 0.6)
+    ]
+    sure = in_difference(*sides, "drop")
+    assert sure.value == pytest.approx(sides[1].value - sides[0].value)
+    low, high = sure.interval()
+    assert (low <= 0 <= high) == (sure.p() >= 0.05)
+    assert in_difference(sides[0], sides[0], "drop").p() == 1.0
+
+
+def test_what_images_do_not_make_has_no_test() -> None:
+    with pytest.raises(BenchError, match="ece is made by no means over images"):
+        in_difference(None, None, "ece")
 
 
 # -- many tests -----------------------------------------------------------------------------------------------

@@ -34,9 +34,9 @@ def test_robust_accuracy_is_the_share_that_needs_more_than_eps():
     assert [robustness.robust_accuracy(one, eps=eps / 255).value for eps in (0.5, 1, 2, 4)] == [0.8, 0.6, 0.4, 0.2]
 
 
-def test_robust_accuracy_has_wilsons_interval():
+def test_robust_accuracy_has_the_interval_of_a_share():
     estimate = robustness.robust_accuracy(smallest([0, INF, INF, 0.1]), eps=0.05)
-    assert (estimate.ci_low, estimate.ci_high, estimate.n) == (*stats.wilson(3, 4), 4)
+    assert (estimate.ci_low, estimate.ci_high, estimate.n) == (*stats.share_interval(3, 4), 4)
 
 
 @pytest.mark.parametrize("k", [0.5, 1, 2, 3, 4, 5, 7, 8, 16, 31])

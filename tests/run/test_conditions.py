@@ -37,6 +37,7 @@ from bench.records import (
     Settings,
 )
 from bench.store import Store
+from bench.store.log import read_log
 from bench.suite import Score, Suite
 
 LIGHTS = Data(dataset="lights")
@@ -107,6 +108,16 @@ class OneRowLess:
         return {"correct": loader.labels[1:] == 0}
 
 
+class Lying:
+    """Faulty, in both interfaces: it calls right what it predicts wrong."""
+
+    def rows(self, module, images_NCHW, labels_N):
+        return {"prediction": (labels_N + 1) % 3, "correct": labels_N >= 0}
+
+    def run(self, module, loader, fit, seed, pace):
+        return {"prediction": (loader.labels + 1) % 3, "correct": loader.labels >= 0}
+
+
 class Fickle:
     """Faulty: every batch has another column."""
 
@@ -140,6 +151,8 @@ ENTRIES = (
     MeasureEntry(name="draw", version=1, interface="checkpoint", factory=f"{__name__}:Draw", seeded=True),
     MeasureEntry(name="short-batch", version=1, interface="batch", factory=f"{__name__}:OneRowLess"),
     MeasureEntry(name="short-loop", version=1, interface="checkpoint", factory=f"{__name__}:OneRowLess"),
+    MeasureEntry(name="lying-batch", version=1, interface="batch", factory=f"{__name__}:Lying"),
+    MeasureEntry(name="lying-loop", version=1, interface="checkpoint", factory=f"{__name__}:Lying"),
 )
 
 
@@ -403,6 +416,15 @@ def test_a_run_closes_the_crops_that_it_opened(run, tmp_path):
     learning = condition("nearest-mean", Data(dataset="lights", fit=("train",)))
     assert run(condition(), learning, cache=tmp_path / "crops").ok
     assert not still_open()
+
+
+@pytest.mark.parametrize("name", ["lying-batch", "lying-loop"])
+def test_rows_that_contradict_themselves_fail_their_own_cell_alone(run, name):
+    result = run(condition(name), condition())
+    [failure] = result.failures
+    assert "contradicts the predictions and labels in 12 of 12 rows" in failure.message
+    assert run.store.keys() == {run.cell(condition()).key}
+    assert run.cell(condition(name)).key not in read_log(run.store)
 
 
 @pytest.mark.parametrize("name", ["short-batch", "short-loop"])

@@ -22,6 +22,7 @@ from bench.progress import Silent
 from bench.records import ClassSpace, Data, Images, Measurement, Params, Perturbation
 from bench.run import probing
 from bench.run.feature_cache import FeatureCache, feature_sets
+from bench.run.workbench import remove_old_states
 from bench.store import Store
 from bench.suite import suites
 from bench.suite.transfer import Learning
@@ -131,7 +132,8 @@ def test_one_pass_over_the_images_serves_all_checkpoints(shades, tmp_path, monke
     monkeypatch.setattr(Pictures, "read", lambda self, index: read.append(index) or original(self, index))
     names = ("digits-resnet", "digits-resnet-sam", "digits-vit")
     assert run(suite_of("knn", data), tmp_path, *names).ok
-    assert len(read) == 180 + 2  # and one of each split, to see how large its images are
+    # Once to tell them from others of their size, and one of each split to see how large its images are.
+    assert len(read) == 180 + 180 + 2
 
 
 @pytest.mark.parametrize("change", ["crop", "token", "weights", "split", "test images"])
@@ -241,29 +243,163 @@ def test_the_least_recently_used_features_make_room(shades, tmp_path):
     assert {entry.dataset for entry in kept.entries()} == {"second"}
 
 
-def test_a_killed_run_leaves_no_whole_file_behind(tmp_path, warm):
-    script = (
-        "import os, signal\nfrom bench import api\nfrom bench.run import probing\n"
-        "original = probing.run_in_chunks\ncount = 0\n"
-        "def killed(*given, **more):\n"
-        "    global count\n    count += 1\n    rows = original(*given, **more)\n"
-        "    if count == 20: os.kill(os.getpid(), signal.SIGKILL)\n    return rows\n"
-        "probing.run_in_chunks = killed\n"
-        "from dataclasses import replace\n"
-        "from bench.checkpoints import checkpoints\n"
-        "from bench.records import Data\n"
-        "from bench.suite import suites\n"
-        "knn = suites.get('knn')\n"
-        "way = knn.covering.args[0]\n"
-        "scores = way.scores(Data(dataset='letters', fit=('train',)), 'top1', way.settings, prefix='letters')\n"
-        "suite = replace(knn, name='letters-knn', scores=tuple(scores), covering=None)\n"
-        "settings = api.configure(store='runs', cache='cache', workers=0, device='cpu', batch_size='64').settings\n"
-        "api.run([suite], [checkpoints.get('digits-resnet')], settings)"
+KILLED = """
+import os, signal
+from dataclasses import replace
+from bench import api
+from bench.checkpoints import checkpoints
+from bench.records import Data
+from bench.run import feature_cache, probing
+from bench.suite import suites
+
+feature_cache._SECONDS = 0.0  # a part a batch
+original, count = probing.run_in_chunks, 0
+
+def killed(*given, **more):
+    global count
+    count += 1
+    rows = original(*given, **more)
+    if count == {kill}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows
+
+probing.run_in_chunks = killed
+knn = suites.get("knn")
+way = knn.covering.args[0]
+scores = way.scores(Data(dataset="letters", fit=("train",)), "top1", way.settings, prefix="letters")
+suite = replace(knn, name="letters-knn", scores=tuple(scores), covering=None)
+settings = api.configure(store="{store}", cache="{cache}", workers=0, device="cpu", batch_size="64").settings
+assert api.run([suite], [checkpoints.get("digits-resnet")], settings).ok
+print(count)
+"""
+
+
+def features_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "features").iterdir()}
+
+
+def test_a_killed_extraction_goes_on_with_the_bytes_of_an_undisturbed_one(tmp_path, warm):
+    def extract(kill: int, cache: str):
+        return warm.fork(KILLED.format(kill=kill, store=f"runs-{cache}", cache=cache), cwd=tmp_path).wait()
+
+    undisturbed = extract(0, "whole")
+    assert undisturbed.status == 0, undisturbed.err
+    assert extract(20, "cache").status == -9  # 1,040 test images are 17 batches, 1,560 to learn from 25
+    left = [name.split("_")[:3] for name in features_of(tmp_path / "cache") if name.endswith(".features")]
+    assert left == [["letters", "test", "1040"]]
+    parts = sorted((tmp_path / "cache/features").glob("*.part"))
+    assert [path.name.rpartition("_b64_")[2] for path in parts] == ["0-64.part", "64-128.part"][: len(parts)]
+    again = extract(0, "cache")
+    assert again.status == 0, again.err
+    assert int(again.out.split()[-1]) == 25 - len(parts) < 25
+    assert features_of(tmp_path / "cache") == features_of(tmp_path / "whole")
+
+
+@pytest.fixture
+def stopped(shades, tmp_path, monkeypatch):
+    """An extraction in batches of 16 that ended with an error at the seventh of 120 images to learn from."""
+    monkeypatch.setattr("bench.run.feature_cache._SECONDS", 0.0)
+    data, original = usual(shades), probing.run_in_chunks
+
+    def ending(measure, model, images, *rest, **more):
+        ending.left -= 1
+        if ending.left < 0:
+            raise KeyboardInterrupt
+        return original(measure, model, images, *rest, **more)
+
+    ending.left = 4 + 6
+    with monkeypatch.context() as patched:
+        patched.setattr(probing, "run_in_chunks", ending)
+        with pytest.raises(KeyboardInterrupt):
+            run(suite_of("knn", data), tmp_path, batch_size="16")
+    return data
+
+
+def parts_in(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache/features").glob("*.part"), key=lambda path: int(path.stem.split("-")[-1]))
+
+
+def test_a_stopped_extraction_goes_on_and_says_so(stopped, tmp_path, passes, capsys):
+    assert len(parts_in(tmp_path)) == 6
+    kept = api.list_cache(api.configure(cache=str(tmp_path / "cache")).settings)
+    assert kept["crop"].tolist() == ["features", "features, in part"]
+
+    class Told(Silent):
+        notes, shown = [], 0
+
+        def note(self, text):
+            self.notes.append(text)
+
+        def advance(self, count, doing):
+            Told.shown += count
+
+    config = api.configure(
+        store=str(tmp_path / "runs"), cache=str(tmp_path / "cache"), workers=0, device="cpu", batch_size="16"
     )
-    ended = warm.fork(script, cwd=tmp_path).wait()
-    assert ended.status == -9, ended.err
-    whole = list((tmp_path / "cache" / "features").glob("*.features"))
-    assert [path.name.split("_")[:3] for path in whole] == [["letters", "test", "1040"]]
+    result = api.run([suite_of("knn", stopped)], [checkpoints.get(RESNET)], config.settings, Told())
+    assert result.ok
+    assert passes == [16, 8]
+    assert Told.shown == result.plan.images
+    assert any("features of 96 of 120 images are kept of a run that was stopped" in note for note in Told.notes)
+    assert not parts_in(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["cut short", "a flipped bit", "empty", "gone"])
+def test_damaged_parts_are_extracted_anew(stopped, tmp_path, passes, fault):
+    path = parts_in(tmp_path)[2]
+    content = path.read_bytes()
+    harm = {"cut short": content[:-50], "a flipped bit": content[:400] + bytes([content[400] ^ 4]) + content[401:]}
+    path.write_bytes(harm.get(fault, b""))
+    if fault == "gone":
+        path.unlink()
+    assert run(suite_of("knn", stopped), tmp_path, batch_size="16").ok
+    assert passes == [16, 16, 8]
+    whole = features_of(tmp_path / "cache")
+    apart = {"cache": str(tmp_path / "other"), "store": str(tmp_path / "others")}
+    assert run(suite_of("knn", stopped), tmp_path, batch_size="16", **apart).ok
+    assert whole == features_of(tmp_path / "other")
+
+
+def test_parts_in_other_batches_are_not_mixed(stopped, tmp_path, passes):
+    assert run(suite_of("knn", stopped), tmp_path, batch_size="32").ok
+    assert sum(passes) == 120
+    cache = FeatureCache(tmp_path / "cache", 10**9)
+    cache.write([], 32)
+    assert not parts_in(tmp_path)  # nobody needs them any more
+
+
+def test_parts_count_against_the_budget_and_are_cleared(stopped, tmp_path, passes):
+    cache = FeatureCache(tmp_path / "cache", 10_000)
+    assert sum(entry.bytes for entry in cache.entries()) == sum(map(len, features_of(tmp_path / "cache").values()))
+    cache.write([], 16)
+    assert sum(map(len, features_of(tmp_path / "cache").values())) <= 10_000
+    cache.clear()
+    assert not features_of(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["mine.features", "letters_test_12.features", "x.part", "{whole}_notes.part"])
+def test_files_of_others_among_the_features_are_left_alone(stopped, tmp_path, name):
+    [whole] = (tmp_path / "cache/features").glob("*_test_*")
+    foreign = whole.with_name(name.format(whole=whole.stem))
+    with foreign.open("wb") as file:
+        np.save(file, np.zeros(3))
+    other = whole.with_name(whole.name.replace("_test_", "_text_"))  # by its name ours, but no array
+    other.write_text("mine")
+    for cache in (FeatureCache(tmp_path / "cache", 0), FeatureCache(tmp_path / "cache", 10**9)):
+        cache.write([], 16)
+        cache.clear()
+    assert set(features_of(tmp_path / "cache")) == {foreign.name, other.name}
+
+
+def test_states_of_cells_are_removed_and_nothing_else(tmp_path):
+    for name in ("0" * 32, "notes"):
+        folder = tmp_path / "unfinished" / name
+        folder.mkdir(parents=True)
+        (folder / "fine-tune.pt").write_text("")
+        for path in (folder / "fine-tune.pt", folder):
+            os.utime(path, (0, 0))
+    remove_old_states(Store(tmp_path))
+    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["notes"]
 
 
 # -- nothing leaks from the test split -------------------------------------------------------------------------
@@ -427,7 +563,7 @@ def test_fewer_samples_than_shots_fail_those_shots_alone(shades, tmp_path):
 def test_features_that_are_not_finite_are_counted(shades, tmp_path):
     entry, broken = checkpoints.get(RESNET), tmp_path / "nan.safetensors"
     arrays = load_file(entry.weights)
-    arrays["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    arrays["layer1.0.conv1.weight"][0] = 3e38
     save_file(arrays, broken)
     checkpoints.register(replace(entry, name="nan", weights=str(broken), weights_digest=""))
     message = failure(suite_of("knn", usual(shades)), tmp_path, "nan")

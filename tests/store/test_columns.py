@@ -11,14 +11,16 @@ from bench.metrics.classification import top1
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
 from bench.store import DamagedCellError, Store
 from bench.store.columns import StoredColumns
+from bench.store.damage import examine
 
 N = 40_000
 RNG = np.random.default_rng(0)
 IDS, LABELS = np.array([f"{i}" for i in range(N)]), RNG.integers(0, 2, N)
+PREDICTIONS = RNG.integers(0, 2, N).astype(np.int32)
 COLUMNS = {
-    "prediction": RNG.integers(0, 2, N).astype(np.int32),
-    "correct": RNG.random(N) < 0.5,
-    "top_logits": RNG.normal(size=(N, 10)).astype(np.float32),
+    "prediction": PREDICTIONS,
+    "correct": PREDICTIONS == LABELS,
+    "top_logits": np.sort(RNG.normal(size=(N, 10)).astype(np.float32))[:, ::-1],
     "part/loss": RNG.random(N).astype(np.float32),
     "fooled_by": np.where(RNG.random(N) < 0.5, "pgd", "").astype(object),
 }
@@ -69,7 +71,7 @@ def test_a_damaged_column_is_named_when_it_is_asked_for(store, cell, name):
     outcome = store.read(cell.key)
     with pytest.raises(DamagedCellError, match="store rm --damaged"):
         outcome.columns[name]
-    assert [path for path, _ in store.damaged()] == [store._cell_path(cell.key)]
+    assert list(examine(store).damaged) == [store._cell_path(cell.key)]
 
 
 def test_a_score_needs_only_its_own_columns(store, cell):
@@ -95,4 +97,4 @@ def test_outcomes_from_before_columns_had_digests_are_read_whole(store, cell):
     outcome = store.read(cell.key)
     assert isinstance(outcome.columns, dict)
     assert np.array_equal(outcome.columns["correct"], COLUMNS["correct"])
-    assert store.damaged() == []
+    assert not examine(store).damaged

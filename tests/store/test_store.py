@@ -10,7 +10,9 @@ import pytest
 from bench.errors import RunError
 from bench.machine.files import replacing
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
-from bench.store import DamagedCellError, Merged, Store
+from bench.store import DamagedCellError, Store
+from bench.store.damage import examine
+from bench.store.merge import Merged, merge
 
 IDS = np.array(["a", "b", "c"])
 LABELS = np.array([0, 1, 0])
@@ -70,7 +72,7 @@ def test_the_footer_says_what_was_measured_and_nothing_of_when_or_who(store):
 def test_the_first_writer_wins(store):
     cell = make_cell()
     store.write(cell, IDS, LABELS, columns())
-    other = {**columns(), "correct": np.array([False, False, False])}
+    other = {**columns(), "prediction": np.array([1, 0, 1]), "correct": np.array([False, False, False])}
     assert not store.write(cell, IDS, LABELS, other)
     assert store.read(cell.key).columns["correct"].tolist() == [True, True, False]
 
@@ -141,7 +143,7 @@ def test_a_damaged_file_is_named_with_what_to_do(store, harm):
         renamed = store.root / "cells" / "00" / ("0" * 32 + ".parquet")
         renamed.parent.mkdir()
         path = path.rename(renamed)
-    [(found, reason)] = store.damaged()
+    [(found, reason)] = examine(store).damaged.items()
     assert found == path
     assert "store rm --damaged" in reason
 
@@ -176,10 +178,10 @@ def test_merging_copies_what_is_lacking_and_keeps_what_is_there(store, tmp_path)
     other.write(new, IDS, LABELS, columns())
     other.record_checkpoint("m" * 64, CHECKPOINT)
     other.log({"key": new.key})
-    assert store.merge(other) == Merged(copied=1, known=1)
+    assert merge(store, other) == Merged(copied=1, known=1)
     assert store.keys() == {shared.key, new.key}
     assert [entry.name for entry in store.checkpoints()] == ["one"]
-    assert store.merge(other) == Merged(copied=0, known=2)
+    assert merge(store, other) == Merged(copied=0, known=2)
     assert (store.root / "log.jsonl").read_text().count(new.key) == 1
 
 
@@ -190,7 +192,7 @@ def test_merging_refuses_a_damaged_cell(store, tmp_path):
     [path] = other.root.glob("cells/*/*.parquet")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DamagedCellError):
-        store.merge(other)
+        merge(store, other)
     assert not store.keys()
 
 
@@ -201,7 +203,7 @@ def test_merging_refuses_a_damaged_registry_entry(store, tmp_path):
     [path] = other.root.glob("checkpoints/*.json")
     path.write_text(path.read_text()[:-9])
     with pytest.raises(DamagedCellError):
-        store.merge(other)
+        merge(store, other)
     assert not store.checkpoints()
 
 

@@ -1,9 +1,12 @@
 """Predictions from elsewhere: matched by id, scored like our own, and never taken for them."""
 
 import json
+import signal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -152,6 +155,10 @@ WRONG = {
         rows(**{"prediction": PREDICTIONS, " prediction": PREDICTIONS}),
         "has the columns prediction twice; leave one of each",
     ),
+    "a column in two spellings": (
+        rows(**{"prediction": PREDICTIONS, "Prediction": PREDICTIONS}),
+        "has the columns prediction, Prediction twice; leave one of each",
+    ),
     "no prediction": (rows(guess=PREDICTIONS), "has the columns id, guess; wanted are id, and prediction"),
     "no rows": (rows(prediction=PREDICTIONS)[:0], "has no rows"),
     "too few logits": (rows(**{f"logit_{k}": LOGITS[:, k] for k in range(9)}), "9 columns of logits"),
@@ -177,6 +184,70 @@ def test_wrong_rows_are_one_sentence_and_store_nothing(folder, capsys, fault):
     assert wanted in said
     assert said.count("\n") == 1
     assert not list(folder.glob("runs/cells/*/*"))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("column", ["id", "prediction", "logit_3"])
+def test_a_column_that_stands_twice_in_a_file_is_refused(folder, capsys, name, column):
+    """pandas would read the second under another name."""
+    frame = rows(prediction=PREDICTIONS, **{f"logit_{k}": LOGITS[:, k] for k in range(10)})
+    frame = pd.concat([frame, frame[[column]]], axis=1)
+    if name.endswith(".csv"):
+        frame.to_csv(name, index=False)
+    else:
+        arrays = [pa.array(frame.iloc[:, place]) for place in range(frame.shape[1])]
+        pq.write_table(pa.Table.from_arrays(arrays, names=list(frame.columns)), name)
+    assert main(["import", name, "--suite", "digits", "--checkpoint", "mine"]) == 2
+    said = capsys.readouterr().err
+    assert column in said
+    assert said.count("\n") == 1
+    assert not list(folder.glob("runs/cells/*/*"))
+
+
+def test_rows_that_are_longer_than_the_heading_are_refused(folder, capsys):
+    """pandas would take their first value for a row's name, and each other value for that of the next column."""
+    lines = [f"{i},{prediction},{prediction}" for i, prediction in zip(SAMPLES.ids, PREDICTIONS, strict=True)]
+    (folder / "rows.csv").write_text("\n".join(["id,prediction", *lines]))
+    assert main(["import", "rows.csv", "--suite", "digits", "--checkpoint", "mine"]) == 2
+    assert "cannot be read as CSV or Parquet" in capsys.readouterr().err
+
+
+def test_columns_without_a_name_are_passed_over(folder):
+    rows(prediction=PREDICTIONS).assign(**{"": 0}).to_csv("rows.csv")  # with pandas' own index
+    assert main(["import", "rows.csv", "--suite", "digits", "--checkpoint", "mine"]) == 0
+
+
+KILLED = """
+import os, signal
+from bench.cli import main
+from bench.store import Store
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Store.{write} = killed
+main(["import", "rows.csv", "--suite", "digits", "--checkpoint", "mine"])
+"""
+
+
+@pytest.mark.parametrize("write", ["log", "record_checkpoint", "record_samples", "_create"])
+def test_an_import_that_was_killed_is_scored_once_it_is_done_again(folder, warm, write):
+    rows(prediction=PREDICTIONS).to_csv("rows.csv", index=False)
+    assert warm.fork(KILLED.format(write=write), cwd=folder).wait().status == -signal.SIGKILL
+    assert take(rows(prediction=PREDICTIONS)) == 0
+    assert [c.name for c in board().checkpoints] == ["mine"]
+    assert main(["store", "verify"]) == 0
+
+
+def test_what_an_older_import_left_without_a_checkpoint_is_told_and_scored_once_it_is_done_again(folder, capsys):
+    take(rows(prediction=PREDICTIONS))
+    [path] = folder.glob("runs/checkpoints/*.json")
+    path.unlink()
+    assert main(["store", "verify"]) == 1
+    assert "no checkpoint names" in capsys.readouterr().out
+    assert take(rows(prediction=PREDICTIONS)) == 0
+    assert set(values(board())) == {"top-1"}
+    assert main(["store", "verify"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ class ArraySamples:
 
     Args:
         path: the file; never unpickled.
+        published: digest of the images that it must have; these are then left out of its fingerprint.
 
     Raises:
-        RunError: the file is missing or damaged.
+        RunError: the file is missing or damaged, or has other images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, published: str = "") -> None:
         try:
             with np.load(path, allow_pickle=False) as file:
                 self.ids: Array = file["ids"]
@@ -31,6 +32,11 @@ class ArraySamples:
                 f"{path} is not a readable set of images, labels and ids ({error}); reinstall rtbench."
             ) from error
         self.sizes: Array = np.full(len(self.ids), self._images[0].nbytes, dtype=np.int64)
+        self.content = hashlib.blake2b(self._images.tobytes(), digest_size=16).hexdigest()
+        if published:
+            if self.content != published:
+                raise RunError(f"{path} has other images than the set that ships with rtbench; reinstall rtbench.")
+            self.content = ""
 
     def read(self, index: int) -> Array:
         """(h, w, 3) uint8; grey is repeated."""

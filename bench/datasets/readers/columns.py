@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.datasets.identity import UNCOMPRESSED
 from bench.datasets.spaces import timm_info
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
@@ -90,6 +91,11 @@ def lengths(column: pa.ChunkedArray, subject: str, first: int = 0) -> Array:
             "obtain the data again, with the images in it."
         )
     return sizes
+
+
+def any_uncompressed(column: pa.ChunkedArray) -> bool:
+    """Whether an image of a binary column is of a format whose files have one size whatever they show."""
+    return any(pc.any(pc.starts_with(column, pattern=mark)).as_py() for mark in UNCOMPRESSED)
 
 
 def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, subject: str) -> Array:

@@ -4,17 +4,20 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from bench.errors import BenchError, RunError
+from bench.datasets.readers.stamps import read_planned, stamp_of
+from bench.errors import BenchError
 from bench.records import Array, ClassSpace
 from bench.text import some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
 """Of image files; other files in a class folder are passed over."""
 _IGNORED = ("__MACOSX", "lost+found")
-_ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / the golden ratio: spreads file sizes over 64 bits
+Found: TypeAlias = tuple[int, int]
+"""Size and stamp of a file, as they were when its split was opened."""
 
 
 class FolderSamples:
@@ -25,44 +28,35 @@ class FolderSamples:
         ids: (n,) text.
         files: paths below `root`, one a sample; None where they are the ids.
         labels: (n,) indices into the class space.
-        sizes: (n,) bytes.
+        found: (n,) size and stamp of each file, as it is now.
     """
 
     def __init__(
-        self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], sizes: Iterable[int]
+        self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], found: Iterable[Found]
     ) -> None:
+        sizes, stamps = zip(*found, strict=True)
         self.root = root
         self.ids: Array = _shared(np.array(ids))
         self._files: Array | None = None if files is None else np.array(files)
         self.labels: Array = np.fromiter(labels, dtype=np.int64)
-        self.sizes: Array = np.fromiter(sizes, dtype=np.int64)
+        self.sizes: Array = np.array(sizes, dtype=np.int64)
+        self.stamps: Array = np.array(stamps, dtype=np.uint64)
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
         return self.root / str((self.ids if self._files is None else self._files)[index])
 
     def read(self, index: int) -> bytes:
-        """The file's bytes.
+        """The bytes of the file that was there when the split was opened.
 
         Raises:
-            RunError: it can no longer be read.
+            RunError: it has changed since, or can no longer be read.
         """
-        try:
-            return self.path(index).read_bytes()
-        except OSError as error:
-            raise RunError(
-                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
-            ) from None
+        return read_planned(self.path(index), int(self.stamps[index]))
 
     def stamp(self, index: int) -> int:
-        """A hash of the file's size and time of change."""
-        try:
-            status = self.path(index).stat()
-        except OSError as error:
-            raise RunError(
-                f"{self.path(index)} can't be read ({error.strerror}); was it moved during the run?"
-            ) from None
-        return (status.st_mtime_ns ^ status.st_size * _ODD) & 0xFFFFFFFFFFFFFFFF
+        """The stamp of the file that was there when the split was opened."""
+        return int(self.stamps[index])
 
 
 _id_arrays: dict[bytes, Array] = {}
@@ -104,9 +98,9 @@ def class_folders(
                 "the folder to evaluate without that class."
             )
         assert label is not None  # of _check_folders
-        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, size) for file, size in pictures]
-    ids, files, numbers, sizes = zip(*sorted(rows), strict=True)
-    return FolderSamples(root, ids, None if files == ids else files, numbers, sizes)
+        rows += [(f"{class_space.classes[label]}/{file}", f"{name}/{file}", label, found) for file, found in pictures]
+    ids, files, numbers, founds = zip(*sorted(rows), strict=True)
+    return FolderSamples(root, ids, None if files == ids else files, numbers, founds)
 
 
 def existing_folder(place: Path, subject: str) -> Path:
@@ -153,7 +147,12 @@ def _check_folders(
         )
 
 
-def _images(folder: Path) -> list[tuple[str, int]]:
-    """Name and size of each image file."""
+def _images(folder: Path) -> list[tuple[str, Found]]:
+    """Each image file by name."""
     with os.scandir(folder) as entries:
-        return [(e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
+        return [(e.name, found(e.stat())) for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
+
+
+def found(status: os.stat_result) -> Found:
+    """Size and stamp of a file."""
+    return status.st_size, stamp_of(status)

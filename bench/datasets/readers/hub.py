@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from xxhash import xxh3_64_intdigest
 
 from bench.datasets.readers.columns import IMAGE_COLUMNS, LABEL_COLUMNS, blobs, choose_column, label_indices, lengths
-from bench.datasets.readers.parquet import FileStatus, ParquetSamples, stamp_of, status_of
+from bench.datasets.readers.parquet import ParquetSamples
+from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
 from bench.machine.files import replacing, tidy
 from bench.machine.places import user_cache
@@ -70,20 +72,24 @@ class HubSamples:
         self._table = data.data
         self._image = image
         self._what = subject
-        self._files = [Path(file["filename"]) for file in data.cache_files]
-        self._status = _status(self._files)
+        self._files = {path: stamp_of(path.stat()) for path in (Path(file["filename"]) for file in data.cache_files)}
         self.labels: Array = label_indices(self._table.column(label), names, class_space, subject)
         self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
-        self.sizes: Array = self._sizes()
+        self.sizes: Array = np.zeros(len(self.labels), dtype=np.int64)
+        whole = xxh3_64_intdigest(repr([*self._files.values()]).encode())
+        self.stamps: Array = stamps_within(whole, np.arange(len(self.labels)))
+        self._measure()
 
-    def _sizes(self) -> Array:
+    def _measure(self) -> None:
+        """Sizes, and stamps of the image files of rows that hold no bytes."""
         column = blobs(self._column, self._what)
         if column.null_count == 0:
-            return lengths(column, self._what)
-        sizes: Array = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
-        for row in np.flatnonzero(pc.is_null(column).to_numpy()):
-            sizes[row] = self._path(int(row)).stat().st_size
-        return sizes
+            self.sizes = lengths(column, self._what)
+            return
+        self.sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+        for row in np.flatnonzero(pc.is_null(column).to_numpy()).tolist():
+            status = self._path(row).stat()
+            self.sizes[row], self.stamps[row] = status.st_size, stamp_of(status)
 
     @property
     def _column(self) -> pa.ChunkedArray:
@@ -101,17 +107,20 @@ class HubSamples:
         """The bytes of an image file.
 
         Raises:
-            RunError: it is no longer there.
+            RunError: it has changed since the split was opened, or is no longer there.
         """
         value = self._column[index].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
-        return self._path(index).read_bytes() if data is None else bytes(data)
+        if data is None:
+            return read_planned(self._path(index), int(self.stamps[index]))
+        data = bytes(data)
+        for path, stamp in self._files.items():  # mapped into memory: what is written to them is read at once
+            check_unchanged(path, stamp)
+        return data
 
     def stamp(self, index: int) -> int:
-        """A hash of size and time of change of the files, and the row."""
-        value = self._column[index]
-        kept_as_file = isinstance(value, pa.StructScalar) and not value["bytes"].is_valid
-        return stamp_of(status_of(self._path(index)) if kept_as_file else self._status, index)
+        """The stamp of the files that were there when the split was opened, and the row; or of the row's own file."""
+        return int(self.stamps[index])
 
 
 def open_stream(source: HubSource, class_space: ClassSpace, subject: str) -> ParquetSamples:
@@ -253,11 +262,3 @@ def _sentences(source: HubSource, subject: str) -> Iterator[None]:
 
 def _text(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def _status(files: list[Path]) -> FileStatus:
-    """Size and time of change of several files, as if they were one."""
-    statuses = [status_of(path) for path in files]
-    return FileStatus(
-        size=sum(status.size for status in statuses), changed=max((status.changed for status in statuses), default=0)
-    )

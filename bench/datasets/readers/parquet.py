@@ -1,6 +1,5 @@
 """Images and labels in Parquet files, as the hub stores data sets; a row group in memory at a time."""
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,14 @@ import pyarrow.parquet as pq
 from bench.datasets.readers.columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    any_uncompressed,
     blobs,
     choose_column,
     class_label_names,
     label_indices,
     lengths,
 )
+from bench.datasets.readers.stamps import check_unchanged, stamp_of, stamps_within
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
@@ -61,6 +62,9 @@ class ParquetSamples:
     ids: Array = field(init=False, repr=False)
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
+    stamps: Array = field(init=False, repr=False)
+    uncompressed: bool = field(init=False, repr=False)
+    """Whether there are images of a format whose files have one size whatever they show."""
     class_names: tuple[str, ...] | None = field(init=False, repr=False)
     """What the data calls its classes, where it does."""
 
@@ -72,6 +76,8 @@ class ParquetSamples:
         self.sizes = np.concatenate([file.sizes for file in files])
         self.ids = np.array([f"{self.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self._first_rows = np.cumsum([0, *(len(file.labels) for file in files)])
+        self.stamps = np.concatenate([stamps_within(file.stamp, np.arange(len(file.labels))) for file in files])
+        self.uncompressed = any(file.uncompressed for file in files)
         self._last = files[0]
 
     def read(self, index: int) -> bytes:
@@ -87,35 +93,12 @@ class ParquetSamples:
         return file.read(row)
 
     def stamp(self, index: int) -> int:
-        """A hash of the file's size and time of change, and the row."""
-        file, row = self._locate(index)
-        return stamp_of(file.status, row)
+        """The stamp of the file that was there when the split was opened, and the row."""
+        return int(self.stamps[index])
 
     def _locate(self, index: int) -> tuple["_File", int]:
         number = int(np.searchsorted(self._first_rows, index, side="right")) - 1
         return self._files[number], index - int(self._first_rows[number])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileStatus:
-    """What tells that a file is not the one that it was."""
-
-    size: int
-    """Bytes."""
-    changed: int
-    """Time of the last change in nanoseconds."""
-
-
-def stamp_of(status: FileStatus, position: int) -> int:
-    """64 bits that change with a file's status, for what stands at `position` in it."""
-    text = f"{status.size} {status.changed} {position}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-
-
-def status_of(path: Path) -> FileStatus:
-    """Size and time of the last change."""
-    status = path.stat()
-    return FileStatus(size=status.st_size, changed=status.st_mtime_ns)
 
 
 @dataclass(eq=False)
@@ -125,7 +108,8 @@ class _File:
     path: Path
     image_column: str
     class_names: tuple[str, ...] | None
-    status: FileStatus
+    stamp: int
+    uncompressed: bool
     labels: Array = field(repr=False)
     sizes: Array = field(repr=False)
     first_rows: Array = field(repr=False)
@@ -136,7 +120,9 @@ class _File:
     @classmethod
     def open(cls, path: Path, samples: ParquetSamples) -> "_File":
         subject = f"{path} ({samples.name})"
-        status = status_of(path)
+        with _faults(path):
+            stamp = stamp_of(path.stat())
+        uncompressed = False
         with _faults(path), pq.ParquetFile(path) as reader:
             schema = reader.schema_arrow
             image = choose_column(schema.names, samples.image_column, IMAGE_COLUMNS, "image", subject)
@@ -144,17 +130,20 @@ class _File:
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
             # A group at a time: the lengths are wanted, not gigabytes of images.
-            sizes = [
-                lengths(_images(reader, i, image, subject), subject, int(first_rows[i]))
-                for i in range(reader.num_row_groups)
-            ]
+            sizes = []
+            for i in range(reader.num_row_groups):
+                images = _images(reader, i, image, subject)
+                sizes.append(lengths(images, subject, int(first_rows[i])))
+                uncompressed = uncompressed or any_uncompressed(images)
             values = reader.read(columns=[label], use_threads=False)[label]
+        check_unchanged(path, stamp)
         names = class_label_names(schema.metadata, label)
         return cls(
             path=path,
             image_column=image,
             class_names=names,
-            status=status,
+            stamp=stamp,
+            uncompressed=uncompressed,
             labels=label_indices(values, names, samples.class_space, subject),
             sizes=np.concatenate([np.empty(0, dtype=np.int64), *sizes]),
             first_rows=first_rows,
@@ -167,14 +156,15 @@ class _File:
         number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
         if self._group[0] != number:
             with _faults(self.path):
-                self._group = (number, _images(self._opened(), number, self.image_column, str(self.path)))
+                group = _images(self._opened(), number, self.image_column, str(self.path))
+            check_unchanged(self.path, self.stamp)
+            self._group = (number, group)
         return bytes(self._group[1][row - int(self.first_rows[number])].as_py())
 
     def _opened(self) -> Any:
         if self._reader is None:
+            check_unchanged(self.path, self.stamp)  # before what Arrow says of other bytes
             self._reader = pq.ParquetFile(self.path)
-            if status_of(self.path) != self.status:
-                raise RunError(f"{self.path} has changed since this run began; run again.")
         return self._reader
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.datasets.readers.columns import label_indices
-from bench.datasets.readers.parquet import stamp_of, status_of
+from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.records import Array, ClassSpace
 
@@ -58,10 +58,11 @@ class ShardSamples:
     ids: Array = field(init=False, repr=False)
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
+    stamps: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._shards = shard_files(self.place, self.name)
-        self._statuses = [status_of(path) for path in self._shards]
+        self._stamps = [stamp_of(path.stat()) for path in self._shards]
         samples: dict[str, _Sample] = {}
         for number, path in enumerate(self._shards):
             for key, sample in _read_shard(path, number):
@@ -69,12 +70,17 @@ class ShardSamples:
                     earlier = self._shards[samples[key].shard]
                     raise BenchError(f"the key {key!r} is in {earlier} and in {path}; keys must be unique.")
                 samples[key] = sample
+            check_unchanged(path, self._stamps[number])
         if not samples:
             raise BenchError(f"{self.place} ({self.name}) holds no samples; KEY.jpg with KEY.cls were looked for.")
         self.ids = np.array(list(samples), dtype=np.str_)
         self.sizes = np.array([sample.size for sample in samples.values()], dtype=np.int64)
         self._numbers = np.array([sample.shard for sample in samples.values()], dtype=np.int64)
         self._offsets = np.array([sample.offset for sample in samples.values()], dtype=np.int64)
+        self.stamps = np.zeros(len(samples), dtype=np.uint64)
+        for number, stamp in enumerate(self._stamps):
+            rows = self._numbers == number
+            self.stamps[rows] = stamps_within(stamp, self._offsets[rows])
         self.labels = label_indices(self._label_values(samples), None, self.class_space, f"{self.place} ({self.name})")
 
     def _label_values(self, samples: dict[str, _Sample]) -> pa.ChunkedArray:
@@ -92,16 +98,12 @@ class ShardSamples:
             RunError: the shard has changed since it was opened.
         """
         number = int(self._numbers[index])
-        path = self._shards[number]
-        with path.open("rb") as file:
-            if status_of(path) != self._statuses[number]:
-                raise RunError(f"{path} has changed since this run began; run again.")
-            file.seek(int(self._offsets[index]))
-            return file.read(int(self.sizes[index]))
+        place = int(self._offsets[index]), int(self.sizes[index])
+        return read_planned(self._shards[number], self._stamps[number], *place)
 
     def stamp(self, index: int) -> int:
-        """A hash of the shard's size and time of change, and the image's place in it."""
-        return stamp_of(self._statuses[int(self._numbers[index])], int(self._offsets[index]))
+        """The stamp of the shard that was there when the split was opened, and the image's place in it."""
+        return int(self.stamps[index])
 
 
 def shard_files(place: Path, subject: str) -> list[Path]:

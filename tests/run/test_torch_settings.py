@@ -1,0 +1,106 @@
+"""What a notebook has set in torch for all of its process changes no bit, and is as it was afterwards."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench import api
+from bench.checkpoints import checkpoints
+from bench.machine.torch_defaults import torch_defaults
+from bench.measure.cells import resolve
+from bench.progress import Silent
+from bench.records import Condition, Data, Images, Measurement, Params, Perturbation
+from bench.run.local import execute
+from bench.run.plan import make_sweeps
+from bench.store import Store
+
+CORRUPTIONS = ("gaussian_noise", "elastic_transform")
+
+
+@contextlib.contextmanager
+def changed(setter: Callable[..., object], before: object, now: object) -> Iterator[None]:
+    setter(now)
+    try:
+        yield
+    finally:
+        setter(before)
+
+
+def float_of(dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    return changed(torch.set_default_dtype, torch.float32, dtype)
+
+
+SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
+    "float64": lambda: float_of(torch.float64),
+    "float16": lambda: float_of(torch.float16),
+    "device": lambda: changed(torch.set_default_device, None, "meta"),
+    "device of a block": lambda: torch.device("meta"),
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": lambda: changed(torch.use_deterministic_algorithms, False, True),
+    "products": lambda: changed(torch.set_float32_matmul_precision, "highest", "medium"),
+    "cudnn": lambda: changed(lambda on: setattr(torch.backends.cudnn, "benchmark", on), False, True),
+}
+
+
+def state() -> tuple[object, ...]:
+    return (
+        torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"),
+        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
+    )  # fmt: skip
+
+
+CLEAN = Condition(data=Data(dataset="digits"))
+CONDITIONS = (
+    CLEAN,
+    *(replace(CLEAN, images=Images(perturbation=Perturbation(corruption=name, severity=3))) for name in CORRUPTIONS),
+    replace(CLEAN, measure=Measurement(name="pgd", params=Params(norm="linf", grid="8/255", steps=2))),
+)
+
+
+def outcomes(folder) -> dict[str, dict[str, np.ndarray]]:
+    """Every column of every cell, by key."""
+    settings = api.configure(store=folder, cache="off", workers=0, device="cpu", limit=2).settings
+    planned = api.plan(api.select_suites(["digits"]), [checkpoints.get("digits-vit")], settings)
+    [cell] = planned.cells
+    cells = [resolve(cell.checkpoint, cell.model_digest, one, planned.library, settings) for one in CONDITIONS]
+    assert execute(make_sweeps(cells), settings, Silent(), planned.library) == []
+    return {cell.key: dict(Store(folder).read(cell.key).columns) for cell in cells}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return outcomes(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_outcomes_are_the_same_to_the_bit(plain, tmp_path, name):
+    with SETTINGS[name]():
+        before = state()
+        found = outcomes(tmp_path / "store")
+        assert state() == before
+    assert found.keys() == plain.keys()
+    for key, columns in found.items():
+        for column, values in columns.items():
+            assert np.array_equal(values, plain[key][column], equal_nan=values.dtype.kind == "f"), column
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_block_has_torchs_own_settings_and_gives_back_the_callers(name):
+    own = state()
+    with SETTINGS[name]():
+        before = state()
+        assert before != own
+        with torch_defaults():
+            assert state()[:6] == own[:6]
+            assert torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")
+            assert not torch.backends.cudnn.benchmark
+        assert state() == before
+    assert state() == own
