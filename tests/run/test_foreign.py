@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm  # noqa: F401 - takes seconds, which are no test's
 import torch
 
 from bench import api
@@ -22,6 +23,7 @@ from bench.measure.cells import versions
 from bench.metrics import Metric
 from bench.metrics.classification import TOP1
 from bench.records import Condition, Data, Estimate, Images, Measurement, Perturbation, Protocol, Settings
+from bench.run import local  # noqa: F401 - as timm
 from bench.run.rows import columns_of
 from bench.store import Store
 from bench.suite import Score, Suite
