@@ -23,10 +23,11 @@ from typing import Any
 
 from bench import metrics
 from bench.errors import BenchError
+from bench.foreign.sources import source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
 from bench.store import Store, StoredCell, StoreFileError
-from bench.suite import Score
+from bench.suite import Score, Suite
 
 _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
@@ -97,7 +98,7 @@ class Index:
             for group, named in zip(groups, names, strict=True)
         ]
         with _pool() as pool:
-            computed = list(pool.map(lambda group: self._compute(suite_version, group), missing))
+            computed = list(pool.map(self._compute, missing))
         estimates: list[list[Estimate | BenchError]] = []
         for named, fresh in zip(names, map(iter, computed), strict=True):
             estimates.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
@@ -106,15 +107,12 @@ class Index:
                     self._estimates[name] = json.dumps(_as_dict(result))
         return estimates
 
-    def _compute(self, suite_version: str, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
+    def _compute(self, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
         read = functools.cache(self._store.read)
         estimates: list[Estimate | BenchError] = []
         for score, keys in group:
             try:
-                estimate = score.metric.function(*map(read, keys))
-                if estimate.n < 1:
-                    raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-                estimates.append(estimate)
+                estimates.append(score.metric.estimate([read(key) for key in keys]))
             except StoreFileError:
                 raise
             except BenchError as error:
@@ -150,7 +148,7 @@ class Index:
     def _score_key(self, suite_version: str, metric: Metric, keys: Sequence[str]) -> str:
         # A changed metric is not taken for the old one while a suite is being written.
         if metric not in self._bodies:
-            self._bodies[metric] = _describe(metric.function)
+            self._bodies[metric] = f"{_describe(metric.function)}\0{source_of(metric.function)}"
         parts = [suite_version, metric.name, self._bodies[metric], *map(self._name, keys)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -171,6 +169,12 @@ class Index:
         # Another run holds it, or the disk is full: the rows are not needed.
         with contextlib.suppress(sqlite3.DatabaseError), self._db:
             self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", values)
+
+
+def metric_sources(suite: Suite) -> dict[str, str]:
+    """Of the suite's metrics that are not ours, by name: the source that their scores are computed by."""
+    sources = {score.metric.name: source_of(score.metric.function) for score in suite.scores}
+    return {name: source for name, source in sorted(sources.items()) if source}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

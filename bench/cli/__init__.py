@@ -1,16 +1,19 @@
 """The command line: parse, call `bench.api`, print. Imports wait until a command needs them."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bench import __version__
 from bench.cli import attack, compare, corrupt, curve, data, gate, housekeeping, imports, publish, report, run, tables
 from bench.cli.output import complain, drop_output
-from bench.errors import DISK_FULL, BenchError, RunError
+from bench.errors import DISK_FULL, BenchError, BenchWarning, RunError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -34,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 0
     try:
         try:
-            status = _carry_out(arguments, unknown)
+            with _warnings_in_a_line():
+                status = _carry_out(arguments, unknown)
         finally:
             sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
     except BrokenPipeError:  # `bench … | head`
@@ -63,6 +67,25 @@ def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"bench: interrupted{_RESUME.get(arguments.name, '')}.", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Show what a user should know as errors are shown, each once, whatever hides other warnings."""
+    shown: set[str] = set()
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, BenchWarning):
+            others(message, category, *where, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BenchWarning)
+        warnings.showwarning = show
+        yield
 
 
 _GROUPS = {

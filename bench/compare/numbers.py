@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from bench.board.index import metric_sources
 from bench.board.leaderboard import Board
 from bench.board.published_outcomes import Given, outcomes_of, read_outcomes
 from bench.board.tables import PublishedTable, long_table, metadata_of, read_published
@@ -43,6 +44,8 @@ class Numbers:
     """What images give of published headlines, where that is known: by suite and checkpoint."""
     unsealed: frozenset[str] = frozenset()
     """Suites whose published numbers carry no digest: they may have been edited."""
+    metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Source of the metrics that are not ours and made published numbers: by suite, then by name."""
     notes: tuple[str, ...] = ()
     """What a reader must know of the files."""
 
@@ -98,6 +101,10 @@ class Numbers:
             have = " and ".join(f"v{version}" for version in sorted(versions)) or "no version"
             raise CannotCompareError(
                 f"{self.place} has {suite.name} {have}, and this rtbench measures v{suite.version}; make it anew."
+            )
+        if self.metrics.get(suite.name) not in (None, metric_sources(suite)):
+            raise CannotCompareError(
+                f"{self.place} has scores of {suite.name} that other code of its metrics computed; make it anew."
             )
         known = {"score", "metric", *(name for score in suite.scores for name in score.columns())}
         estimates: dict[What, Estimate] = {}
@@ -168,6 +175,11 @@ def published(paths: Sequence[Path]) -> Numbers:
         fingerprints=fingerprints,
         outcomes=outcomes,
         unsealed=frozenset(unsealed),
+        metrics={
+            str(table.metadata["suite"]): table.metadata["metric_sources"]
+            for table in tables
+            if "metric_sources" in table.metadata
+        },
         notes=tuple(notes),
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench import __version__
+from bench.board.index import metric_sources
 from bench.board.leaderboard import IMPORTED, Board, data_of
 from bench.board.published_outcomes import file_digest, outcomes_file, outcomes_of
 from bench.board.tables import (
@@ -188,6 +189,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "versions": _distinct([entry["versions"] for entry in lines if "versions" in entry]),
         "fingerprints": _fingerprints(board),
         "source": source,
+        **({"metric_sources": sources} if (sources := metric_sources(board.suite)) else {}),
         "checkpoints": {
             names[checkpoint]: {
                 "model": checkpoint.model,

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from bench.corruptions.makers import corruption_of
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError, RunError, one_line
+from bench.foreign.faults import blamed
+from bench.foreign.state import undisturbed_by
 from bench.records import Array, ImageSet, Perturbation
 from bench.run.prepare import perturb
 
@@ -75,11 +77,11 @@ class _Maker(Dataset[Made]):
 
     def __getitem__(self, task: Task) -> Made:
         try:
-            return Made(task, self._make(task))
+            source = self.sources[task.images.dataset, task.images.split]
+            with blamed("making images failed"), undisturbed_by(type(source.samples).__module__):
+                return Made(task, self._make(task))
         except BenchError as error:
             return Made(task, _NO_IMAGES, str(error))
-        except Exception as error:
-            return Made(task, _NO_IMAGES, f"making images failed: {type(error).__name__}: {one_line(error)}")
 
     def _make(self, task: Task) -> torch.Tensor:
         source = self.sources[task.images.dataset, task.images.split]

@@ -12,7 +12,8 @@ from bench.config import load_config
 from bench.corruptions import corruptions
 from bench.corruptions.makers import reference_of
 from bench.datasets import Library, datasets
-from bench.errors import BenchError, one_line
+from bench.errors import BenchError
+from bench.foreign.faults import fault, is_interrupt
 from bench.records import Settings
 from bench.text import size
 
@@ -46,8 +47,10 @@ def _check(name: str, check: Callable[[], str]) -> Finding:
         return Finding(what=name, text=check())
     except BenchError as error:
         return Finding(what=name, text=str(error), ok=False)
-    except Exception as error:
-        return Finding(what=name, text=f"{type(error).__name__}: {one_line(error)}", ok=False)
+    except BaseException as error:  # code of a plug-in
+        if is_interrupt(error):
+            raise
+        return Finding(what=name, text=fault(error), ok=False)
 
 
 def _versions() -> str:
@@ -65,9 +68,11 @@ def _device(settings: Settings) -> str:
 
 
 def _plugins() -> str:
-    from bench.registry import GROUP, load_plugins
+    from bench.registry import GROUP, load_plugins, not_loaded
 
     load_plugins()
+    for plugin, reason in not_loaded.items():
+        raise BenchError(f"{plugin} did not load: {reason}")
     entries = importlib.metadata.entry_points(group=GROUP)
     owners = sorted({entry.dist.name for entry in entries if entry.dist})
     return f"{len(entries)} loaded, from {', '.join(owners)}"
