@@ -21,7 +21,7 @@ from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Settings
 from bench.run.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
-from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
+from bench.run.feed import Made, Task, tasks_of
 from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
 from bench.run.workbench import Failure, Part, SplitLoader, Workbench, check_rows, cost_of
@@ -97,9 +97,8 @@ class SweepRun:
         groups = sweep.by_images
         made = self.work.images(self.parts, self._tasks(groups))
         # Sets that another run finishes meanwhile never come out of `made`.
-        with deaths_of_workers():
-            for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
-                self._run_condition(images, groups.pop(images), batches, models)
+        for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
+            self._run_condition(images, groups.pop(images), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
@@ -189,7 +188,7 @@ class SweepRun:
         try:
             if measures.get(measurement.name).parallel:
                 together(lambda: None)  # the others have loaded the checkpoint
-            with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
+            with numerics(self.settings.device, cell.numerics.precision), peak:
                 ready = self._made_ready(cell, model)
                 rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
             check_rows(measurement.name, rows, cell.n)
