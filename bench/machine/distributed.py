@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from bench.errors import RunError, one_line
+from bench.errors import BenchError, RunError, one_line
 from bench.records import Array
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_DIGITS = 6
+"""Of a number of processes, at most."""
 _PATIENCE = datetime.timedelta(days=7)
 """How long a process waits for the others: the first may measure other cells meanwhile. One that dies ends all: its
 connections close, and torchrun stops the rest."""
@@ -163,5 +165,16 @@ def gather_rows(columns: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _number(variable: str, alone: int) -> int:
-    """A number of the environment; clusters set some of these without torchrun, so all must be there."""
-    return int(os.environ[variable]) if all(name in os.environ for name in _VARIABLES) else alone
+    """A number of the environment; clusters set some of these without torchrun, so all must be there.
+
+    Raises:
+        BenchError: it is no number.
+    """
+    if not all(name in os.environ for name in _VARIABLES):
+        return alone
+    text = os.environ[variable]
+    if not (text.isdecimal() and text.isascii() and len(text) <= _DIGITS):
+        raise BenchError(
+            f"the environment has {variable}={text!r}, and torchrun sets a number; unset it, or use torchrun."
+        )
+    return int(text)

@@ -1,7 +1,7 @@
 """Values from one process to another, over a connection; large arrays go in memory of their own.
 
-Such memory is a file without a name (memfd): /dev/shm, which containers keep to 64 MB, has no part in it, and nothing is
-left where a process is killed. Where the system has none, arrays go through the connection.
+Such memory is a file without a name (memfd): /dev/shm, which containers keep to 64 MB, has no part in it, and nothing
+is left where a process is killed. Where the system has none, arrays go through the connection.
 """
 
 import contextlib

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,13 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
 
 def test_no_more_is_done_ahead_than_may_wait() -> None:
     taken = []
-    results = in_processes(math.factorial, map(lambda n: taken.append(n) or n, range(20)), 4, doing="counts", ahead=3)  # type: ignore[func-returns-value]
+
+    def tasks() -> Iterator[int]:
+        for n in range(20):
+            taken.append(n)
+            yield n
+
+    results = in_processes(math.factorial, tasks(), 4, doing="counts", ahead=3)
     next(results)
     assert taken == [0, 1, 2]
     results.close()  # type: ignore[attr-defined]
