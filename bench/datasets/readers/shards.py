@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from bench.records import Array, ClassSpace
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
+_MOST_SHARDS, _MOST_BRACES = 100_000, 8
+"""That a pattern may stand for and have: a wrong digit must not take all memory."""
 
 
 @dataclass(eq=False)
@@ -116,7 +118,10 @@ def shard_files(place: Path, subject: str) -> list[Path]:
     if place.is_dir():
         paths = sorted(place.glob("*.tar")) or sorted(p for p in place.iterdir() if p.name.endswith(_PACKED))
     else:
-        paths = [path for text in _braces(str(place)) for path in _globbed(text)]
+        texts = list(itertools.islice(_braces(str(place)), _MOST_SHARDS + 1))
+        if len(texts) > _MOST_SHARDS:
+            raise BenchError(f"{place} stands for more than {_MOST_SHARDS:,} shards; name fewer for {subject}.")
+        paths = [path for text in texts for path in _globbed(text)]
     packed = [path for path in paths if path.name.endswith(_PACKED)]
     if packed:
         raise BenchError(f"{packed[0]} is a packed tar file, in which nothing can be found quickly; unpack it to .tar.")
@@ -129,16 +134,20 @@ def shard_files(place: Path, subject: str) -> list[Path]:
     return paths
 
 
-def _braces(text: str) -> list[str]:
-    """A text with `{000..063}` and `{a,b}` as the list of texts that it stands for."""
+def _braces(text: str) -> Iterator[str]:
+    """A text with `{000..063}` and `{a,b}` as the texts that it stands for, one after another."""
     match = re.search(r"\{([^{}]*)\}", text)
     if match is None:
-        return [text]
+        yield text
+        return
+    if text.count("{") > _MOST_BRACES:
+        raise BenchError(f"a pattern of shards must have at most {_MOST_BRACES} braces, not {text.count('{'):,}.")
     ends = _RANGE.fullmatch(match[1])
-    words = match[1].split(",")
+    words: Iterable[str] = match[1].split(",")
     if ends:
-        words = [str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1)]
-    return list(itertools.chain(*(_braces(text[: match.start()] + word + text[match.end() :]) for word in words)))
+        words = (str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1))
+    for word in words:
+        yield from _braces(text[: match.start()] + word + text[match.end() :])
 
 
 def _globbed(text: str) -> list[Path]:
