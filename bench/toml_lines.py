@@ -99,7 +99,9 @@ def _fault(keys: Keys, value: object) -> str:
     if value is _TOO_DEEP:
         return f"{keys[0]} holds tables in tables more than {_DEEPEST} deep; use fewer"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return f"{name} must be a whole number of at most 64 bits, as TOML has them, not one of {len(str(value))} digits"
+        return (
+            f"{name} must be a whole number of at most 64 bits, as TOML has them, not one of {len(str(value))} digits"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         return f"{name} must be a number with an end, not {value}"
     if any("\0" in text for text in (*keys, value) if isinstance(text, str)):
@@ -138,7 +140,7 @@ def _lines(text: str) -> Mapping[Keys, int]:
 
 
 _TOKEN = re.compile(
-    r'''"{3}(?:\\.|[^\\])*?"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]* | [\[\]{}] | \n''',
+    r""""{3}(?:\\.|[^\\])*?"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]* | [\[\]{}] | \n""",
     re.DOTALL | re.VERBOSE,
 )
 """What decides where a statement ends: strings, comments, brackets and line breaks."""
@@ -173,7 +175,9 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise BenchError(f"{path} is larger than {_MOST_BYTES // 2**20} MiB; a TOML file was wanted, or cut it in two.")
+            raise BenchError(
+                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; a TOML file was wanted, or cut it in two."
+            )
         # Windows editors put a byte order mark first, which TOML does not allow, and end lines in their way.
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
@@ -181,7 +185,9 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise BenchError(f"{path} must be text in UTF-8 ({error.reason}); save it as UTF-8.") from None
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path} can't be read ({getattr(error, 'strerror', None) or error}); a TOML file was wanted.") from None
+        raise BenchError(
+            f"{path} can't be read ({getattr(error, 'strerror', None) or error}); a TOML file was wanted."
+        ) from None
 
 
 def _syntax_error(message: str, text: str) -> tuple[str, int]:

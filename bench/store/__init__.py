@@ -342,11 +342,9 @@ class Store:
     def _create_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
         text = json.dumps(meta, sort_keys=True)
         table = table.replace_schema_metadata({META: text.encode()})
+        options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
         # Absolute: Arrow takes a relative path with a colon for a URI.
-        return self._create(
-            path,
-            lambda half: pq.write_table(table, half.absolute(), compression="zstd", write_page_checksum=True, store_schema=True),
-        )
+        return self._create(path, lambda half: pq.write_table(table, half.absolute(), **options))
 
     def _create(self, path: Path, write: Callable[[Path], object]) -> bool:
         """Write a file where there is none; False where there is one."""

@@ -35,7 +35,7 @@ def test_what_the_work_raises_passes_through(workers: int) -> None:
     [
         (os._exit, 9, "exit status 9"),
         (signal.raise_signal, signal.SIGKILL, "SIGKILL, mostly for want of memory"),
-        (signal.raise_signal, signal.SIGSEGV, "SIGSEGV"),
+        (signal.raise_signal, signal.SIGUSR1, "SIGUSR1"),
     ],
 )
 def test_the_death_of_a_process_is_one_sentence(work: Callable[[int], None], task: int, reason: str) -> None:
