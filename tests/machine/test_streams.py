@@ -12,7 +12,9 @@ try:
     status = main({command!r})
 except SystemExit as end:
     status = end.code
-open("status", "w").write(str(status))
+with open("status", "w") as file:
+    file.write(str(status))
+os._exit(0)
 """
 COMMANDS = [["list", "suites"], ["run", "--help"], ["--version"]]
 
@@ -60,7 +62,8 @@ def test_errors_that_nobody_can_read_keep_their_status(warm, tmp_path, before):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "shift-jis"])
 @pytest.mark.parametrize("command", [["list", "suites"], ["run", "--help"], ["run", "--suite", "–\u2003"]])
 def test_characters_that_a_stream_lacks_are_replaced(warm, tmp_path, encoding, command):
-    before = f"sys.stdout.reconfigure(encoding={encoding!r}); sys.stderr.reconfigure(encoding={encoding!r})"
+    to_file = "os.dup2(os.open('printed', os.O_CREAT | os.O_WRONLY), 1); os.dup2(1, 2)"
+    before = f"{to_file}; sys.stdout.reconfigure(encoding={encoding!r}); sys.stderr.reconfigure(encoding={encoding!r})"
     assert said(warm, tmp_path, command, before)[0] == (2 if command[-1] not in ("suites", "--help") else 0)
 
 
@@ -74,5 +77,5 @@ def test_tables_are_written_whatever_becomes_of_the_output(warm, tmp_path):
 def test_no_file_takes_the_place_of_a_closed_stream(warm, tmp_path):
     before = "[os.close(n) for n in (0, 1)]; sys.stdin = sys.stdout = None"
     after = "from bench.machine.streams import lasting_streams\nwith lasting_streams():\n    n = os.open('.', 0)\n"
-    ended = warm.fork(f"import os, sys\n{before}\n{after}\nassert n > 2, n", cwd=tmp_path).wait()
+    ended = warm.fork(f"import os, sys\n{before}\n{after}\nassert n > 2, n\nos._exit(0)", cwd=tmp_path).wait()
     assert ended.status == 0, ended.err
