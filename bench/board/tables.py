@@ -14,6 +14,7 @@ import pandas as pd
 from bench.board.leaderboard import Board, ScoredRow
 from bench.columns import CONDITION, HEAD, KEPT, TAIL, TYPES, in_order
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
+from bench.machine.files import ending
 from bench.records import Estimate, Scalar
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
@@ -104,7 +105,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         RunError: it cannot be read, or its metadata cannot.
     """
     try:
-        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(ending(path), dtype="string", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is not a readable CSV ({error}).") from error
     if _lacking(frame):

@@ -24,6 +24,7 @@ from bench.datasets.readers.hub import HubSamples, HubSource, open_stream
 from bench.datasets.readers.parquet import ParquetSamples, split_files
 from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, UnknownNameError
+from bench.machine.files import ending
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml
 
@@ -147,7 +148,7 @@ def _class_space(entry: Entry) -> ClassSpace:
     if wanted in class_spaces:
         return class_spaces.get(wanted)
     try:
-        text = _beside(entry, wanted).read_text(encoding="utf-8-sig")
+        text = ending(_beside(entry, wanted)).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         known = ", ".join(space.name for space in class_spaces)
         raise entry.error(

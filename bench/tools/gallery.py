@@ -12,6 +12,7 @@ from bench.corruptions.builtin import GROUPS
 from bench.errors import BenchError, RunError, one_line
 from bench.images.crop import crop_image
 from bench.images.decode import decode
+from bench.machine.files import ending
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
@@ -64,7 +65,7 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         PictureError: it is no picture, or smaller than they take.
     """
     try:
-        image_HWC = decode(path.read_bytes(), str(path))
+        image_HWC = decode(ending(path).read_bytes(), str(path))
     except IsADirectoryError as error:
         raise PictureError(f"{path} is a folder; name picture files, such as {path}/*.jpg.") from error
     except OSError as error:
