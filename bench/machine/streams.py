@@ -67,7 +67,7 @@ def _lasting(stream: TextIO | None, descriptor: int) -> tuple[TextIO, _Raw]:
     raw = _Raw(descriptor, "w", closefd=False)
     is_error, buffered = descriptor == 2, stream is None or _raw(stream) is not stream.buffer
     lasting = io.TextIOWrapper(
-        io.BufferedWriter(raw) if buffered else raw,  # type: ignore[type-var]  # as Python itself does
+        io.BufferedWriter(raw) if buffered else raw,  # the latter as Python itself does
         encoding=stream.encoding if stream else "utf-8",
         errors="backslashreplace" if is_error else "replace",
         line_buffering=is_error or raw.isatty(),
