@@ -47,21 +47,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(argv: Sequence[str]) -> int:
+    """Carry the command out so that a signal stops it in order."""
+    try:
+        main_process = is_main()
+    except BenchError as error:
+        _complain(error)
+        return error.exit_code
+    # Whoever takes part in another's cells is ended by torchrun, within calls that wait for the others.
+    with stoppable() if main_process else contextlib.nullcontext():
+        return _status(argv)
+
+
+def _status(argv: Sequence[str]) -> int:
     """Parse and call the command; what a user did wrong, and signals, become one sentence."""
     name = ""
     try:
-        # Whoever takes part in another's cells is ended by torchrun, within calls that wait for the others.
-        with stoppable() if is_main() else contextlib.nullcontext():
-            _check_text(argv)
-            arguments, unknown = parser().parse_known_args(argv)
-            name = arguments.name
-            if unknown:
-                raise BenchError(
-                    f"`{name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
-                    f"--checkpoint NAME; `{name} --help` lists what it takes."
-                )
-            _check_folder()
-            return _called(arguments)
+        _check_text(argv)
+        arguments, unknown = parser().parse_known_args(argv)
+        name = arguments.name
+        if unknown:
+            raise BenchError(
+                f"`{name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
+                f"--checkpoint NAME; `{name} --help` lists what it takes."
+            )
+        _check_folder()
+        return _called(arguments)
     except BenchError as error:
         _complain(error)
         return error.exit_code

@@ -27,7 +27,9 @@ _Result = TypeVar("_Result")
 _AHEAD = 2
 """Tasks a process that are under way or wait for it."""
 _GRACE = 1.0
-"""Seconds that an end takes at most to be known where it is known to come."""
+"""Seconds within which a signal that was sent to a whole group of processes has reached all of them."""
+_PATIENCE = 10.0
+"""Seconds within which a process that ends has ended, on a machine that is busy."""
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _WITHOUT_GUARD = 97
 """Exit status of a process that runs the user's script again, and would make processes itself."""
@@ -183,7 +185,7 @@ class _Pool:
 
     def _death(self, worker: _Worker) -> RunError:
         """Why a process is no more."""
-        worker.process.join(_GRACE)
+        worker.process.join(_PATIENCE)
         status = worker.process.exitcode
         if status is not None and -status in _STOPPING:
             time.sleep(_GRACE)  # sent to a whole group: this process's own signal comes before the sentence
@@ -206,7 +208,7 @@ class _Pool:
             if worker.tasks:
                 worker.process.kill()
         for worker in self._workers:
-            worker.process.join(_GRACE)
+            worker.process.join(_PATIENCE)
             if worker.process.exitcode is None:
                 worker.process.kill()
                 worker.process.join()

@@ -17,6 +17,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 10.0
 """Seconds from SIGTERM or SIGHUP to the end at most, within what a machine that shuts down gives. Ctrl-C can be pressed
 again."""
+_OVER = b"\0"
+"""Where the numbers of signals come, which begin at 1: nothing more comes."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -59,8 +61,9 @@ def stoppable() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
-        wakes.close()  # the thread reads the end
+        wakes.send(_OVER)  # to close it would not do: processes that were forked meanwhile hold it too
         watch.join()
+        wakes.close()
 
 
 class _Handler:
@@ -83,7 +86,7 @@ def _watch(woken: socket.socket, numbers: frozenset[int]) -> None:
                 came = woken.recv(64)
             except TimeoutError:
                 _end(first)
-            if not came:
+            if _OVER in came:
                 return
             for number in numbers.intersection(came):
                 if first:

@@ -18,17 +18,18 @@ def wait(seconds):
     time.sleep(seconds)
 
 {before}
-run._list = lambda _: list(in_processes(wait, [600, 600], 2, doing="waits")) and 0
+run._list = lambda _: {work}
 status = main(["list", "suites"])
 sys.stderr.flush()
 os._exit(status)
 """
+ALL = 'list(in_processes(wait, [600, 600], 2, doing="waits"))'
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-def begun(warm, folder: Path, before: str = ""):
+def begun(warm, folder: Path, before: str = "", work: str = ALL):
     """A process whose two workers are at work, and these."""
-    run = warm.fork(WAITS.format(before=before), cwd=folder)
+    run = warm.fork(WAITS.format(before=before, work=work), cwd=folder)
     deadline = time.monotonic() + 60
     while len(list(folder.glob("*.pid"))) < 2 and time.monotonic() < deadline and run.running:
         time.sleep(0.01)
@@ -94,6 +95,20 @@ def test_a_signal_that_is_ignored_stays_ignored(warm, tmp_path):
     run.kill(signal.SIGHUP)
     time.sleep(0.1)
     assert run.running
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.wait().status == 128 + signal.SIGTERM
+    assert_gone(workers)
+
+
+def test_a_pool_that_is_left_halfway_ends_too(warm, tmp_path):
+    """The signal comes while results are used, not while they are waited for: what frames hold is alive still."""
+    before = """
+def halfway():
+    results = in_processes(wait, [0, 600, 600], 2, doing="waits")
+    next(results)
+    time.sleep(600)
+"""
+    run, workers = begun(warm, tmp_path, before, "halfway()")
     os.kill(run.pid, signal.SIGTERM)
     assert run.wait().status == 128 + signal.SIGTERM
     assert_gone(workers)
