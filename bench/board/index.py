@@ -33,6 +33,7 @@ _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
 _MOST_THREADS = 8
 """More would only hold more outcomes in memory."""
+_IN_MEMORY = ":memory:"
 _MANY = 500
 """Scores from which on all are looked up at once; SQLite takes some hundreds of names in a query."""
 
@@ -186,11 +187,16 @@ def _connect(path: Path) -> sqlite3.Connection:
             with contextlib.suppress(OSError, sqlite3.DatabaseError):
                 path.unlink()
                 return _open(str(path))
-        return _open(":memory:")
+        return _open(_IN_MEMORY)
 
 
 def _open(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=10)
+    if path != _IN_MEMORY:
+        with contextlib.suppress(OSError):  # it is there, or cannot be, which SQLite says next
+            # SQLite alone would deny it to the group of a shared store, whatever the umask says.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+    # Other runs hold it for milliseconds. Where a lock server is missing, SQLite takes it for held, for ever.
+    db = sqlite3.connect(path, timeout=1)
     try:
         for table in _TABLES:
             db.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, text TEXT, crc INTEGER)")

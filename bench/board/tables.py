@@ -17,6 +17,7 @@ import pandas as pd
 from bench.board.leaderboard import Board, ScoredRow
 from bench.columns import CONDITION, HEAD, KEPT, TAIL, TYPES, in_order
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
+from bench.machine.files import ending
 from bench.records import Estimate, Scalar, digest
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
@@ -177,7 +178,7 @@ def read_published(path: Path, *, check: bool = True) -> PublishedTable:
         NotAsPublishedError: their digest is of another table.
     """
     try:
-        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(ending(path), dtype="string", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is not a readable CSV ({one_line(error)}).") from error
     metadata = _metadata(path)

@@ -76,7 +76,10 @@ def timm_config(arch: str) -> TimmConfig | None:
 
 
 def _place() -> Path:
-    return user_cache() / "timm" / f"{importlib.metadata.version('timm')}.json"
+    cache = user_cache()
+    if cache is None:
+        raise FileNotFoundError("this user has no home")
+    return cache / "timm" / f"{importlib.metadata.version('timm')}.json"
 
 
 def _known() -> dict[str, TimmConfig]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import by_reference, cell_options, new_command, registry_option, store_option, suites_options
-from bench.cli.output import complain, drop_output
+from bench.cli.output import complain
 from bench.cli.tables import chosen, wanted
 from bench.errors import BenchError, RunError
 from bench.machine.files import write
@@ -16,7 +16,7 @@ from bench.text import plain
 if TYPE_CHECKING:
     from bench.compare.gate import Report
 
-_NO_PASS = 3
+NO_PASS = 3
 """What cannot be told is no pass, and no regression; as `CannotCompareError` has it."""
 
 
@@ -64,12 +64,7 @@ def _gate(arguments: argparse.Namespace) -> int:
         raise BenchError(
             f"--against {arguments.against} is for one checkpoint, not {len(arguments.checkpoint)}; gate them in turn."
         )
-    from bench.compare.sides import CannotCompareError
-
-    try:
-        return _tell(_report(arguments), arguments)
-    except RunError as error:  # its exit status would say that something got worse
-        raise CannotCompareError(str(error)) from error
+    return _tell(_report(arguments), arguments)
 
 
 def _report(arguments: argparse.Namespace) -> "Report":
@@ -114,7 +109,7 @@ def _tell(report: "Report", arguments: argparse.Namespace) -> int:
     for fault in report.faults:
         complain(plain(fault))
     if report.rows:
-        statuses.append(_printed(as_text(report)))
+        print(as_text(report))
     return next((status for status in statuses if status), 0)
 
 
@@ -124,23 +119,10 @@ def _written(place: Path, text: str) -> int:
         write(place, text)
     except RunError as error:  # a full disk: nothing to be changed about the call
         complain(str(error))
-        return _NO_PASS
+        return NO_PASS
     except BenchError as error:
         complain(str(error))
         return error.exit_code
-    return 0
-
-
-def _printed(text: str) -> int:
-    """Print the table; the exit status that this alone would give. A reader that has seen enough is no fault."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        drop_output()
-    except OSError as error:
-        drop_output()
-        complain(f"the table cannot be printed ({error.strerror}); make room.")
-        return _NO_PASS
     return 0
 
 

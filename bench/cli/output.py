@@ -1,17 +1,11 @@
-"""Standard output and error, where nobody may be listening and the disk may be full."""
+"""What is said on standard error."""
 
 import contextlib
-import os
 import sys
 
 
-def complain(sentence: str) -> None:
-    """Say what is wrong; where nobody reads it, the exit status alone tells."""
+def complain(text: object) -> None:
+    """Say what is wrong, with no character that a terminal would obey; unheard, the exit status alone tells."""
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
     with contextlib.suppress(OSError):
-        print(f"bench: {sentence}", file=sys.stderr, flush=True)
-
-
-def drop_output() -> None:
-    """What still waits to be printed goes nowhere: Python would try again at its end, and complain."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"bench: {shown}", file=sys.stderr, flush=True)

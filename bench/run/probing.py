@@ -24,7 +24,7 @@ from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
 from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks, to_unit_range
 from bench.run.feature_cache import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
-from bench.run.feed import deaths_of_workers, tasks_of
+from bench.run.feed import tasks_of
 from bench.run.rows import columns_of
 from bench.run.steady import FEW, look_at_learning, look_at_model
 from bench.run.workbench import Part, Workbench, cost_of
@@ -138,20 +138,19 @@ class _Probing:
             if any(extraction.file.lacks(task.start, len(task.indices)) for extraction in open_)
         )
         try:
-            with deaths_of_workers():
-                for made in self.work.images({part.name: part}, tasks):
-                    start, count = made.task.start, len(made.task.indices)
-                    lacking = [extraction for extraction in open_ if extraction.file.lacks(start, count)]
-                    try:
-                        prepared = self.work.prepare(made, {extraction.model.size for extraction in lacking}, part)
-                    except BenchError as error:
-                        for extraction in open_:
-                            self._fault(extraction.features, str(error), done=extraction.done)
-                        return
-                    for extraction in lacking:
-                        self._show(extraction, open_, start, prepared[extraction.model.size])
-                    if not open_:
-                        return
+            for made in self.work.images({part.name: part}, tasks):
+                start, count = made.task.start, len(made.task.indices)
+                lacking = [extraction for extraction in open_ if extraction.file.lacks(start, count)]
+                try:
+                    prepared = self.work.prepare(made, {extraction.model.size for extraction in lacking}, part)
+                except BenchError as error:
+                    for extraction in open_:
+                        self._fault(extraction.features, str(error), done=extraction.done)
+                    return
+                for extraction in lacking:
+                    self._show(extraction, open_, start, prepared[extraction.model.size])
+                if not open_:
+                    return
         finally:
             for extraction in open_:
                 extraction.file.close()

@@ -38,7 +38,7 @@ from bench.run.device import (
     run_in_chunks,
     to_unit_range,
 )
-from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
+from bench.run.feed import Made, Task, tasks_of
 from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
 from bench.run.rows import columns_of
@@ -122,9 +122,8 @@ class SweepRun:
         groups = sweep.by_images
         made = self.work.images(self.parts, self._tasks(groups))
         # Sets that another run finishes meanwhile never come out of `made`.
-        with deaths_of_workers():
-            for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
-                self._run_condition(images, groups.pop(images), batches, models)
+        for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
+            self._run_condition(images, groups.pop(images), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
@@ -255,7 +254,7 @@ class SweepRun:
         try:
             if measures.get(measurement.name).parallel:
                 together(lambda: None)  # the others have loaded the checkpoint
-            with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
+            with numerics(self.settings.device, cell.numerics.precision), peak:
                 ready = self._made_ready(cell, model)
                 columns = self._measured(cell, self._own(cell, model), ready, pace)
             self.work.check_source(cell)

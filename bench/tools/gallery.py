@@ -13,6 +13,7 @@ from bench.errors import RunError
 from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
 from bench.images.decode import MOST_BYTES, decode, opened
+from bench.machine.files import ending
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
@@ -65,7 +66,7 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         PictureError: it is no picture, or smaller than they take.
     """
     try:
-        with path.open("rb") as file:
+        with ending(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         image_HWC = decode(data, str(path))
         with opened(data, str(path)) as picture:
