@@ -96,7 +96,7 @@ def _status(argv: Sequence[str]) -> int:
 
 def _trouble(argv: Sequence[str]) -> int:
     """The exit status of a fault that is not the call's. The gate's 1 says that something got worse."""
-    return gate.NO_PASS if argv[:1] == ["gate"] else RunError.exit_code
+    return gate.NO_PASS if list(argv[:1]) == ["gate"] else RunError.exit_code
 
 
 def _called(arguments: argparse.Namespace) -> int:
