@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, UnknownNameError, one_line
+from bench.errors import BenchError, UnknownNameError
 from bench.machine.hardware import resolve_device, resolve_precision
-from bench.machine.places import user_cache
+from bench.machine.places import user_cache, user_path
 from bench.records import Settings
 from bench.toml_lines import load_toml
 
@@ -17,6 +17,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ON_ERROR = ("skip", "stop")
 _MOST_WORKERS = 8
 """More processes than this wait for the disk or the models."""
+_DIGITS = 20
+"""Of a whole number in a text, at most."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "store": (str,),
@@ -63,43 +65,35 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     precision = _one_of("precision", values.get("precision", "auto"), PRECISIONS)
     cache = values.get("cache")
     settings = Settings(
-        store=Path(values.get("store", "runs")),
-        cache=None if cache == "off" else Path(cache) if cache else user_cache(),
+        store=user_path(values.get("store", "runs"), "store"),
+        cache=None if cache == "off" else user_path(cache, "cache") if cache is not None else user_cache(),
         cache_budget=_bytes(values.get("cache_budget_gb", 20)),
         device=device,
         precision=resolve_precision(precision, device),
         precision_asked=precision != "auto",
         batch_size=_batch_size(values.get("batch_size", "auto")),
-        workers=_at_least("workers", values.get("workers", min(_MOST_WORKERS, os.cpu_count() or 1)), 0),
-        seed=_at_least("seed", values.get("seed", 0), 0),
-        limit=_at_least("limit", values["limit"], 1) if "limit" in values else None,
+        workers=_within("workers", values.get("workers", min(_MOST_WORKERS, os.cpu_count() or 1)), 0, 1024),
+        seed=_within("seed", values.get("seed", 0), 0),
+        limit=_within("limit", values["limit"], 1) if "limit" in values else None,
         on_error=_one_of("on_error", values.get("on_error", "skip"), ON_ERROR),  # type: ignore[arg-type]
-        places={name: _place(name, place) for name, place in values["data"].items()},
+        places={name: user_path(place, f"the place of {name!r}") for name, place in values["data"].items()},
     )
     registry = values.get("registry")
-    return Config(settings=settings, registry=Path(registry) if registry else None)
-
-
-def _place(name: str, text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # ~ of nobody
-        raise BenchError(f"the place of {name}, {text!r}, is no path ({one_line(error)}); correct it.") from None
+    return Config(settings=settings, registry=None if registry is None else user_path(registry, "registry"))
 
 
 def _read_file() -> dict[str, Any]:
     named = os.environ.get("BENCH_CONFIG")
-    path = Path(named) if named else Path("bench.toml")
+    path = user_path(named, "BENCH_CONFIG") if named else Path("bench.toml")
     if not named and not path.exists():
         return {}
     table, locate = load_toml(path)
     for key, value in table.items():
-        where = f"{path}, line {locate(key)}"
         if key not in _TYPES:
-            raise BenchError(f"{where}: {UnknownNameError('setting', key, _TYPES)}")
+            raise BenchError(f"{path}, line {locate(key)}: {UnknownNameError('setting', key, _TYPES)}")
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             wanted = " or ".join(kind.__name__ for kind in _TYPES[key])
-            raise BenchError(f"{where}: {key} must be {wanted}, not {value!r}.")
+            raise BenchError(f"{path}, line {locate(key)}: {key} must be {wanted}, not {value!r}.")
     for name, place in table.get("data", {}).items():
         if not isinstance(place, str):
             raise BenchError(
@@ -117,14 +111,16 @@ def _bytes(gigabytes: float) -> int:
 def _batch_size(value: int | str) -> int | None:
     if value == "auto":
         return None
-    if isinstance(value, str) and not value.isdecimal():
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= _DIGITS):
         raise BenchError(f"batch size must be a whole number of at least 1, or auto, not {value!r}.")
-    return _at_least("batch_size", int(value), 1)
+    return _within("batch_size", int(value), 1, 2**20)
 
 
-def _at_least(name: str, value: int, least: int) -> int:
+def _within(name: str, value: int, least: int, most: int = 2**63 - 1) -> int:
     if value < least:
         raise BenchError(f"{name.replace('_', ' ')} must be at least {least}, not {value}.")
+    if value > most:
+        raise BenchError(f"{name.replace('_', ' ')} must be at most {most:,}, not {value:,}.")
     return value
 
 

@@ -44,6 +44,10 @@ class UnknownNameError(BenchError):
         super().__init__(f"no {kind} {name!r}. {hint}" + (f" See: {see}" if see else ""))
 
 
+class BenchWarning(UserWarning):
+    """What a user should know and what stops nothing; the command line shows it as one line."""
+
+
 def one_line(error: BaseException) -> str:
     """The first line of an exception's text, or its type where it has none."""
     text = str(error).strip()

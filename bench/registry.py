@@ -7,13 +7,17 @@ measures and corruptions come in the same way.
 
 import importlib
 import importlib.metadata
+import multiprocessing
 import pkgutil
 import sys
-from collections.abc import Iterator
-from types import ModuleType
-from typing import Generic, Protocol, TypeVar
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
-from bench.errors import BenchError, UnknownNameError, one_line
+from bench.errors import BenchError, BenchWarning, UnknownNameError
+from bench.foreign.faults import fault, is_interrupt
+from bench.foreign.sources import add_plugin
+from bench.foreign.state import undisturbed
 from bench.names import check_name
 
 GROUP = "bench.plugins"
@@ -45,6 +49,7 @@ class Registry(Generic[T]):
         self.slashes = slashes
         self._items: dict[str, T] = {}
         self._origin: dict[str, str] = {}
+        _registries.append(self)
 
     def register(self, item: T, origin: str | None = None) -> T:
         """Add `item` under its name and return it.
@@ -65,6 +70,8 @@ class Registry(Generic[T]):
             )
         self._items[item.name] = item
         self._origin[item.name] = origin
+        if origin in sys.modules:
+            add_plugin(origin)
         return item
 
     def get(self, name: str) -> T:
@@ -75,7 +82,10 @@ class Registry(Generic[T]):
         """
         load_plugins()
         if name not in self._items:
-            raise UnknownNameError(self.kind, name, self._items, see=f"bench list {self.kind}s")
+            missing = "".join(f" T{label[1:]} did not load, and may have it." for label in not_loaded)
+            raise UnknownNameError(
+                self.kind, name, self._items, see=f"bench list {self.kind}s{missing and '.'}{missing}"
+            )
         return self._items[name]
 
     def origin(self, name: str) -> str:
@@ -92,17 +102,21 @@ class Registry(Generic[T]):
         return name in self._items
 
 
-_loaded: dict[str, ModuleType] = {}
+_registries: list[Registry[Any]] = []
+_loaded = False
 _loading = False
+
+not_loaded: dict[str, str] = {}
+"""Plug-ins that failed to import, as `the plug-in 'lights' of rtbench-lights`, to the reason. They bring nothing."""
 
 
 def load_plugins() -> None:
-    """Import every plug-in once.
+    """Import every plug-in once. One that fails is named in a warning, and stops nothing but what depends on it.
 
     Raises:
-        BenchError: none is installed, or one of them fails to import; it is named with its reason.
+        BenchError: none is installed, or what is ours fails to import.
     """
-    global _loading
+    global _loading, _loaded
     if _loading or _loaded:
         return
     _loading = True  # a plug-in may look something up while it is being imported
@@ -112,10 +126,8 @@ def load_plugins() -> None:
             raise BenchError("rtbench is not installed here, so nothing is registered: run `pip install .` first.")
         # Ours first: a stranger's plug-in may look up what the project registers.
         for entry in sorted(plugins, key=lambda e: (not _is_ours(e), e.name, e.value)):
-            _loaded[entry.value] = _import_plugin(entry)
-    except BaseException:
-        _loaded.clear()
-        raise
+            _load(entry)
+        _loaded = True
     finally:
         _loading = False
 
@@ -124,18 +136,39 @@ def _is_ours(entry: importlib.metadata.EntryPoint) -> bool:
     return entry.dist is not None and entry.dist.name == OWN_DISTRIBUTION
 
 
-def _import_plugin(entry: importlib.metadata.EntryPoint) -> ModuleType:
+def _load(entry: importlib.metadata.EntryPoint) -> None:
     package = entry.dist.name if entry.dist else "an unknown distribution"
-    name = entry.value
+    label, name = f"the plug-in {entry.name!r} of {package}", entry.value
+    before = {id(registry): set(registry._items) for registry in _registries}
     try:
-        module = importlib.import_module(name)
-        for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            name = f"{entry.value}.{info.name}"
-            importlib.import_module(name)
-    except Exception as error:
-        ours = isinstance(error, BenchError)  # says itself what to do
-        reason = str(error) if ours else f"{type(error).__name__}: {one_line(error)}. Mend or uninstall it."
-        raise BenchError(
-            f"the plug-in {entry.name!r} of {package} (module {name}) failed to import: {reason}"
-        ) from error
-    return module
+        with undisturbed():
+            module = importlib.import_module(name)
+            for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+                name = f"{entry.value}.{info.name}"
+                importlib.import_module(name)
+    except BaseException as error:  # sys.exit() in it would end every command without a word
+        if is_interrupt(error):
+            raise
+        says = isinstance(error, BenchError)  # itself what to do
+        reason = str(error) if says else f"{fault(error)}. Mend or uninstall it."
+        if _is_ours(entry):
+            raise BenchError(f"{label} (module {name}) failed to import: {reason}") from error
+        _forget(entry.value, before)
+        not_loaded[label] = reason
+        if multiprocessing.parent_process() is None:  # which has said so
+            warnings.warn(
+                f"{label} (module {name}) failed to import, and what it brings is not here: {reason}",
+                BenchWarning,
+                stacklevel=2,
+            )
+    else:
+        add_plugin(entry.value)
+
+
+def _forget(plugin: str, before: Mapping[int, set[str]]) -> None:
+    """Take back what a half-imported plug-in registered; what others did, which it may import, stays."""
+    top = plugin.partition(".")[0]
+    for registry in _registries:
+        for name in registry._items.keys() - before.get(id(registry), set()):
+            if registry._origin[name].partition(".")[0] == top:
+                del registry._items[name], registry._origin[name]

@@ -1,6 +1,8 @@
 """TOML files that users write: read whole, and every complaint can name its line."""
 
 import functools
+import itertools
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,13 @@ Locate: TypeAlias = Callable[..., int]
 
 DATASETS = "datasets"
 """The table of a registry file that holds data sets; every other one is a checkpoint."""
+
+
+_MOST_BYTES = 2**21
+"""Of a file: some ten thousand checkpoints."""
+_DEEPEST = 16
+"""Tables and arrays within each other."""
+_TOO_DEEP = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,42 @@ def load_toml(path: Path) -> tuple[dict[str, Any], Locate]:
     except tomllib.TOMLDecodeError as error:
         reason, line = _syntax_error(str(error), text)
         raise BenchError(f"{path}, line {line}: not valid TOML: {reason}; correct it there.") from None
+    except (ValueError, RecursionError):  # tomllib's own, of what no limit of it forbids
+        raise BenchError(f"{path}: a number of thousands of digits, or brackets in brackets; shorten them.") from None
+    for keys, value in _values(table):
+        if fault := _fault(keys, value):
+            raise BenchError(f"{path}, line {locate(text, *keys)}: {fault}.")
     return table, functools.partial(locate, text)
+
+
+def _values(table: Mapping[str, Any]) -> Iterator[tuple[Keys, object]]:
+    """Every value by where it stands, tables and arrays too; what stands in an array by where that stands."""
+    waiting: list[tuple[Keys, object, int]] = [((), table, 0)]
+    while waiting:
+        keys, value, depth = waiting.pop()
+        yield keys, value
+        if depth > _DEEPEST:
+            yield keys, _TOO_DEEP
+        elif isinstance(value, dict):
+            waiting += [((*keys, name), inner, depth + 1) for name, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(keys, inner, depth + 1) for inner in value]
+
+
+def _fault(keys: Keys, value: object) -> str:
+    """What no setting, checkpoint or data set can have, or nothing."""
+    name = ".".join(keys)
+    if value is _TOO_DEEP:
+        return f"{keys[0]} holds tables in tables more than {_DEEPEST} deep; use fewer"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return (
+            f"{name} must be a whole number of at most 64 bits, as TOML has them, not one of {len(str(value))} digits"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name} must be a number with an end, not {value}"
+    if any("\0" in text for text in (*keys, value) if isinstance(text, str)):
+        return f"{name!r} holds a NUL, which no name or path can"
+    return ""
 
 
 def locate(text: str, *keys: str) -> int:
@@ -95,39 +139,55 @@ def _lines(text: str) -> Mapping[Keys, int]:
     return lines
 
 
+_TOKEN = re.compile(
+    r""""{3}(?:\\.|[^\\])*?"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]* | [\[\]{}] | \n""",
+    re.DOTALL | re.VERBOSE,
+)
+"""What decides where a statement ends: strings, comments, brackets and line breaks."""
+
+
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Headers and `key = value`s with the line that each begins on; a value may span lines."""
-    begun, first = "", 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not begun:
-            first = number
-        begun += line + "\n"
-        try:
-            parsed = tomllib.loads(begun)
-        except tomllib.TOMLDecodeError:
-            continue  # a string or an array goes on
-        if parsed:
-            yield first, begun
-        begun = ""
+    """Headers and `key = value`s of a valid text with the line that each begins on; a value may span lines."""
+    begin, line, first, depth = 0, 1, 1, 0
+    for token in itertools.chain(_TOKEN.finditer(text), [None]):
+        what = "\n" if token is None else token[0]
+        depth += (what in ("[", "{")) - (what in ("]", "}"))
+        line += what.count("\n")
+        if what == "\n" and depth == 0:
+            end = len(text) if token is None else token.end()
+            statement = text[begin:end].strip()
+            if statement and not statement.startswith("#"):
+                yield first, statement
+            begin, first = end, line
 
 
 def _keys(table: Mapping[str, Any], above: Keys) -> Iterator[Keys]:
     for name, value in table.items():
         yield (*above, name)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and len(above) < _DEEPEST:
             yield from _keys(value, (*above, name))
 
 
 def _read_text(path: Path) -> str:
     try:
-        # Windows editors put a byte order mark first, which TOML does not allow.
-        return path.read_text(encoding="utf-8-sig")
+        if path.exists() and not (path.is_file() or path.is_dir()):  # what may never end: /dev/zero, a pipe
+            raise BenchError(f"{path} is not a file; a TOML file was wanted.")
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise BenchError(
+                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; a TOML file was wanted, or cut it in two."
+            )
+        # Windows editors put a byte order mark first, which TOML does not allow, and end lines in their way.
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise BenchError(f"there is no file {path}; check the path.") from None
     except UnicodeDecodeError as error:
-        raise BenchError(f"{path} must be text in UTF-8 ({error}); save it as UTF-8.") from None
-    except OSError as error:
-        raise BenchError(f"{path} can't be read ({error.strerror}); a TOML file was wanted.") from None
+        raise BenchError(f"{path} must be text in UTF-8 ({error.reason}); save it as UTF-8.") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"{path} can't be read ({getattr(error, 'strerror', None) or error}); a TOML file was wanted."
+        ) from None
 
 
 def _syntax_error(message: str, text: str) -> tuple[str, int]:

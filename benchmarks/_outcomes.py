@@ -1,5 +1,7 @@
 """Made-up outcomes in a store, as a run would leave them: for scripts and tests that need no model."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.measure.cells import versions
@@ -19,18 +21,20 @@ def write_outcome(
     seed: int = 0,
     limit: int | None = None,
     fingerprint: str = "made up",
+    learnt: Sequence[tuple[str, int]] = (),
 ) -> Cell:
     """Store which images a checkpoint has right under a condition; where it is wrong it says the next class.
 
     Args:
         store: where to.
         name: of the checkpoint.
-        condition: of the measure `classify`.
+        condition: of a measure that says which images are right.
         correct_N: (n,) bool.
         model: digest of its model; the name's unless given.
         seed: of the draws, where there are any.
         limit: as of a run.
         fingerprint: of the data.
+        learnt: of each split that was learnt from, its fingerprint and how many images it had.
     """
     checkpoint = Checkpoint(name=name, class_space=SPACE, family="other", sam="none")
     n = len(correct_N)
@@ -38,8 +42,9 @@ def write_outcome(
         checkpoint=checkpoint,
         condition=condition,
         model_digest=model or digest(name),
-        fingerprints=(fingerprint,),
+        fingerprints=(fingerprint, *(seen for seen, _ in learnt)),
         n=n,
+        fit_n=tuple(images for _, images in learnt),
         versions=versions(condition),
         seed=None if condition.images.perturbation is None else seed,
         limit=limit,

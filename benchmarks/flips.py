@@ -100,7 +100,7 @@ def predictions(model: Model, batches: Iterable[tuple[Array, torch.Tensor]], n: 
         labels = torch.zeros(len(images), dtype=torch.int64)
         with torch.inference_mode():
             rows = run_in_chunks(Classify(), model, images, labels, "cpu", fixed=True)
-        found[indices] = rows["prediction"].numpy()
+        found[indices] = rows["prediction"]
     return found
 
 

@@ -23,7 +23,7 @@ LAYERS = """
 bench
 columns errors progress
 records text toml_lines
-names
+names foreign
 registry reference
 machine
 rng

@@ -540,5 +540,5 @@ def test_on_error_stop_does_not_begin_where_a_checkpoint_is_missing(warm, tmp_pa
     mine = ("--registry", str(tmp_path / "mine.toml"), "--checkpoint", "gone")
     ended = warm.run((*SMALL, *mine, "--on-error", "stop"), store=tmp_path / "runs")
     assert ended.status == 1
-    assert "gone.safetensors" in ended.sentence
+    assert "gone.safetensors" in ended.err.splitlines()[-1]
     assert not cells(tmp_path / "runs")

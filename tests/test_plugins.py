@@ -1,4 +1,4 @@
-"""A stranger's package adds to rtbench without a line changed in it; one that is broken stops loudly."""
+"""A stranger's package adds to rtbench without a line changed in it; one that is broken is named, and stops nothing."""
 
 import json
 import os
@@ -26,6 +26,15 @@ def refused(bench):
     """A function that runs a command that must stop with one sentence, and returns the sentence."""
 
     return lambda *arguments, path: sentence(bench(*arguments, path=path))
+
+
+def warned_of(done):
+    """The one warning of a command that did what it was to do."""
+    assert done.returncode == 0, done.stderr
+    assert "digits" in done.stdout
+    [line] = done.stderr.splitlines()
+    assert line.startswith("bench: warning: ")
+    return line
 
 
 def sentence(done):
@@ -80,41 +89,92 @@ def test_a_data_set_without_its_place_says_what_to_write(refused, lights_site):
         ("raise RuntimeError('no flux')", "RuntimeError: no flux"),
         ("import a_module_that_is_not_there", "No module named 'a_module_that_is_not_there'"),
         ("def broken(:", "SyntaxError"),
+        ("import sys\nsys.exit(0)", "it calls sys.exit(0)"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
         ("from bench.datasets import datasets\ndatasets.get('digit')", "Did you mean 'digits'"),
     ],
 )
-def test_a_plugin_that_fails_to_import_is_named_with_its_reason(refused, install, text, reason):
+def test_a_plugin_that_fails_to_import_is_named_and_stops_nothing(bench, install, text, reason):
     site = install("rtbench-broken", {"flaky": "flaky_module"}, {"flaky_module.py": text})
-    line = refused("list", "suites", path=[site])
+    line = warned_of(bench("list", "suites", path=[site]))
     for part in ("'flaky'", "rtbench-broken", "flaky_module", reason):
         assert part in line
 
 
-def test_a_module_that_fails_inside_a_plugins_package_is_named_too(refused, install):
+def test_a_module_that_fails_inside_a_plugins_package_is_named_too(bench, install):
     site = install("rtbench-broken", {"flaky": "parts"}, {"parts/__init__.py": "", "parts/bad.py": "1 / 0"})
-    line = refused("list", "datasets", path=[site])
+    line = warned_of(bench("list", "datasets", path=[site]))
     assert "'flaky'" in line
     assert "ZeroDivisionError" in line
 
 
+def test_what_a_half_imported_plugin_brought_goes_and_the_others_stay(bench, install):
+    sites = [
+        install("rtbench-a", {"a": "half"}, {"half/__init__.py": "", "half/b.py": SUITE.format(name="half"),
+                                             "half/c.py": "import good_suite\nraise SystemExit(0)"}),
+        install("rtbench-z", {"z": "good_suite"}, {"good_suite.py": SUITE.format(name="good")}),
+    ]  # fmt: skip
+    done = bench("list", "suites", "--json", path=sites)
+    warned_of(done)
+    names = {row["name"] for row in json.loads(done.stdout)}
+    assert "good" in names
+    assert "half" not in names
+    missing = bench("run", "--suite", "half", path=sites)
+    assert missing.returncode == 2
+    assert "The plug-in 'a' of rtbench-a did not load, and may have it" in missing.stderr
+
+
+def test_a_plugin_that_ends_the_program_ends_no_gate(bench, install, tmp_path):
+    site = install("rtbench-rude", {"rude": "rude_exit"}, {"rude_exit.py": "import sys\nsys.exit(0)"})
+    (tmp_path / "old.csv").write_text("no table\n")
+    done = bench("gate", "old.csv", path=[site])
+    assert done.returncode != 0
+    assert "'rude' of rtbench-rude" in done.stderr
+    assert "old.csv" in done.stderr
+
+
+STATE = """
+import os, random, sys, warnings
+import numpy, torch
+os.chdir("/")
+os.environ["RUDE"] = "1"
+numpy.random.seed(1), random.seed(1), torch.manual_seed(1)
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+numpy.seterr(all="raise")
+warnings.simplefilter("ignore")
+sys.stdout = sys.stderr
+"""
+
+
+def test_what_a_plugin_changes_of_the_process_when_it_is_imported_is_put_back(bench, lights_site, install, tmp_path):
+    site = install("rtbench-rude", {"rude": "rude_state"}, {"rude_state.py": STATE})
+    run = ("run", "--limit", 20, "--suite", "digits", "--checkpoint", "digits-mixer", "--workers", 0, "--cache", "off")
+    rude, plain = bench(*run, "--store", "a", path=[site]), bench(*run, "--store", "b")
+    assert rude.returncode == plain.returncode == 0, rude.stderr
+    assert rude.stdout.replace("CSV: a", "CSV: b") == plain.stdout
+    assert (tmp_path / "a" / "cells").is_dir()
+
+
 def test_an_entry_point_that_leads_nowhere_is_named(cold_bench, install):
-    line = sentence(cold_bench("list", "suites", path=[install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})]))
-    assert "'flaky' of rtbench-broken" in line
+    site = install("rtbench-broken", {"flaky": "nowhere_at_all"}, {})
+    assert "'flaky' of rtbench-broken" in warned_of(cold_bench("list", "suites", path=[site]))
 
 
-def test_a_name_taken_twice_names_both_modules(refused, install):
+def test_a_name_taken_twice_names_both_modules(bench, install):
     site = install("rtbench-rude", {"rude": "rude_suite"}, {"rude_suite.py": SUITE.format(name="digits-c")})
-    line = refused("list", "suites", path=[site])
+    line = warned_of(bench("list", "suites", path=[site]))
     for part in ("'digits-c'", "rtbench_suites.digits_c", "rude_suite"):
         assert part in line
 
 
-def test_two_plugins_that_take_one_name_are_both_named(refused, install):
+def test_two_plugins_that_take_one_name_are_both_named(bench, install):
     sites = [
         install(f"rtbench-{who}", {who: f"{who}_suite"}, {f"{who}_suite.py": SUITE.format(name="same")})
         for who in ("one", "two")
     ]
-    line = refused("run", path=sites)
+    line = warned_of(bench("list", "suites", path=sites))
     for part in ("'same'", "one_suite", "two_suite"):
         assert part in line
 

@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,46 @@ def test_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes('name = "café"'.encode("latin-1"))
     with pytest.raises(BenchError, match="must be text in UTF-8"):
         load_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]\nx = 1" + "0" * 30, "line 2: a.x must be a whole number of at most 64 bits"),
+        ("x = 1" + "0" * 9000, "a number of thousands of digits"),
+        ("x = 1\ny = 1e999", "line 2: y must be a number with an end, not inf"),
+        ("x = [1.0, nan]", "line 1: x must be a number with an end, not nan"),
+        ("[a]\nb = { c = [{ d = -inf }] }", "line 2: a.b.c.d must be a number"),
+        ('[a]\nb = "x\\u0000y"', "line 2: .* holds a NUL"),
+        ('["a\\u0000"]\nb = 1', "line 1: .* holds a NUL"),
+        ("x = " + "[" * 100 + "]" * 100, "line 1: x holds tables in tables more than 16 deep"),
+        ("x = " + "[" * 10**5 + "]" * 10**5, "brackets in brackets"),
+        (".".join("a" * 50) + " = 1", "line 1: a holds tables in tables more than 16 deep"),
+        ("# " + "x" * 2**21, "larger than 2 MiB"),
+        (b"x = '\xff'", "must be text in UTF-8"),
+        (b"x = '\x00'", "not valid TOML"),
+        (b"\xff\xfex\x00=\x001\x00", "must be text in UTF-8"),
+    ],
+)
+def test_what_no_setting_can_be_is_one_sentence(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BenchError, match=message):
+        load_toml(path)
+
+
+@pytest.mark.parametrize("place", [".", "/dev/zero", "/dev/null/x", "a" * 300])
+def test_what_is_no_file_is_not_read(place: str) -> None:
+    with pytest.raises(BenchError, match="TOML file|check the path"):
+        load_toml(Path(place))
+
+
+def test_lines_of_a_long_file_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is parsed in all must not grow with the square of the length; counted, not timed."""
+    parsed: list[int] = []
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: parsed.append(len(text)) or loads(text))
+    rows = "".join(f'  "name {i}", # [{{\n' for i in range(2000))
+    text = f"[a]\nclasses = [\n{rows}]\n" + "".join(f"[t{i}]\nx = {{ y = {i} }}\n" for i in range(2000))
+    assert locate(text, "t1999", "x", "y") == 4 + 2000 + 2 * 1999 + 1
+    assert sum(parsed) <= len(text)

@@ -9,6 +9,7 @@ from bench.board.leaderboard import NothingStoredError, Want
 from bench.errors import BenchError, RunError
 from bench.run.choice import select_suites
 from bench.store import Store
+from bench.store.reading import listed
 from bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _store_of(baseline: Sequence[Path]) -> Path | None:
     Raises:
         BenchError: it is neither.
         CannotCompareError: it is a folder without outcomes.
+        UnreadableError: it cannot be read.
     """
     from bench.compare.sides import CannotCompareError
 
@@ -102,7 +104,7 @@ def _store_of(baseline: Sequence[Path]) -> Path | None:
             raise BenchError(f"there is no {path}; the baseline is a published CSV or a store of outcomes.")
         if path.is_dir() and len(baseline) > 1:
             raise BenchError(f"{path} is a folder; the baseline is one store of outcomes, or CSV files alone.")
-    if baseline[0].is_dir() and not (baseline[0] / "cells").is_dir():
+    if baseline[0].is_dir() and "cells" not in listed(baseline[0]):
         raise CannotCompareError(
             f"{baseline[0]} holds no outcomes; the baseline is a store that has some, or CSV files."
         )

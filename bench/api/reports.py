@@ -10,7 +10,7 @@ from bench.api.scores import boards as stored_boards
 from bench.board.leaderboard import Board
 from bench.datasets import Library
 from bench.errors import BenchError
-from bench.machine.files import write
+from bench.machine.files import writing
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def write_tables(result: RunResult, selection: Sequence[str] = ()) -> Path:
     store = Store(result.plan.settings.store)
     folder = store.root / "tables"
     for board in stored_boards([board.suite for board in result.boards], store, want=result.want):
-        for name, text in table_files(board, store, selection).items():
-            write(folder / name, text)
+        for name, file in table_files(board, store, selection).items():
+            _write(folder / name, file)
     return folder
 
 
@@ -103,11 +103,16 @@ def publish(
     sections = {board.suite.name: board_text(board, "md") for board in headed}
     made = publication(folder, headed, store, sections=sections, selection=selection, source=source)
     refused = bool(made.changes) and not update
-    fresh = {} if refused else {name: text for name, text in made.files.items() if _read(folder / name) != text}
-    for name, text in fresh.items():
-        write(folder / name, text)
+    fresh = {} if refused else {name: file for name, file in made.files.items() if _read(folder / name) != file}
+    for name, file in fresh.items():
+        _write(folder / name, file)
     return Published(files=tuple(made.files), written=tuple(fresh), changes=made.changes, refused=refused)
 
 
-def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _write(path: Path, file: bytes) -> None:
+    with writing(path) as half:
+        half.write_bytes(file)

@@ -30,6 +30,8 @@ _TARGETS = 9
 """Of apgd-t and fab-t, where there are as many other classes."""
 _FEWEST_FOR_TARGETED = 4
 """Classes that the targeted DLR loss needs: it divides by a difference that takes the fourth logit in."""
+_FEWEST = 2
+"""Classes between which there is something to attack."""
 _FLAGS = {
     "randomized defense": "randomised",
     "dynamic defense": "dynamic",
@@ -79,13 +81,12 @@ class _Model:
         self.passes += 1
         self._tried = min(self._most or len(images_NCHW), len(images_NCHW))
         if self._tried == len(images_NCHW):
-            logits_NK: Tensor = self.module(images_NCHW)
-            return logits_NK.float()
+            return _differentiable(self.module(images_NCHW).float(), images_NCHW)
         # Run again for its gradient, so that no more than one piece's activations are held at a time.
         pieces = [
             checkpoint(self.module, piece, use_reentrant=False) for piece in torch.split(images_NCHW, self._tried)
         ]
-        return torch.cat(pieces).float()
+        return _differentiable(torch.cat(pieces).float(), images_NCHW)
 
     def until_it_fits(self, attempt: Callable[[], Tensor]) -> Tensor:
         """What `attempt` gives; where memory runs out, again with half as many images at once in the model."""
@@ -125,6 +126,7 @@ def autoattack(
     model, images_NCHW = _Model(module, most), images_NCHW.contiguous()  # AutoAttack cannot view channels-last
     with torch.no_grad():
         logits_NK = model.until_it_fits(lambda: model(images_NCHW))
+    tied_N = _tied(logits_NK)
     right_N = logits_NK.argmax(1) == labels_N
     result = BlockResult(
         predictions=logits_NK.argmax(1).tolist(),
@@ -140,6 +142,12 @@ def autoattack(
     for number, name in enumerate(adversary.attacks_to_run):
         left_N = right_N & torch.tensor([not by for by in result.fooled_by], device=right_N.device)
         if not left_N.any():
+            break
+        if logits_NK.shape[1] < _FEWEST:
+            result.flags += ["one class"]
+            break
+        if name == "square" and tied_N[left_N].all():  # it takes them for fooled, and then has none to begin with
+            result.flags += ["tied logits"]
             break
         # The first sees the whole block, so that AutoAttack checks the model on it as it does when called by itself.
         shown_M = (left_N if number else torch.ones_like(left_N)).nonzero()[:, 0]
@@ -172,6 +180,10 @@ def square(
         seed: of the run.
     """
     model, images_NCHW = _Model(module), images_NCHW.contiguous()
+    with torch.no_grad():
+        tied_N = _tied(model.until_it_fits(lambda: model(images_NCHW)))
+    if tied_N.all():  # it takes them for fooled, and then has none to begin with
+        return torch.zeros_like(tied_N)
     with _own_randomness(images_NCHW.device), torch.no_grad():
         perturbed_NCHW = model.until_it_fits(
             lambda: SquareAttack(
@@ -179,6 +191,21 @@ def square(
             ).perturb(images_NCHW, labels_N)
         )
     return _fools(model, images_NCHW, perturbed_NCHW, labels_N, ball_of(norm), eps)[0]
+
+
+def _tied(logits_NK: Tensor) -> Tensor:
+    """(N,) bool: whether no logit is the largest alone."""
+    if logits_NK.shape[1] < 2:
+        return torch.ones(len(logits_NK), dtype=torch.bool, device=logits_NK.device)
+    first_N, second_N = logits_NK.topk(2, dim=1).values.unbind(1)
+    return first_N == second_N
+
+
+def _differentiable(logits_NK: Tensor, images_NCHW: Tensor) -> Tensor:
+    """Logits with a gradient of zero where a model cuts them off from the image: AutoAttack asks for one."""
+    if not images_NCHW.requires_grad or logits_NK.requires_grad:
+        return logits_NK
+    return logits_NK + 0 * images_NCHW.flatten(1).sum(1, keepdim=True)
 
 
 def _standard(

@@ -382,21 +382,16 @@ class Engine:
 
 
 def _gradient(module: nn.Module, loss: Loss, images_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, the loss, and its gradient.
-
-    Raises:
-        RunError: there is no gradient.
-    """
+    """Logits, the loss, and its gradient: zero where the logits are cut off from the image, which the signs tell."""
     with torch.enable_grad():
         images_NCHW = images_NCHW.detach().requires_grad_()
         logits_NK = module(images_NCHW).float()
         loss_N = loss(logits_NK, labels_N)
-        if not loss_N.requires_grad:
-            raise RunError(
-                "the checkpoint gives no gradients (its logits are cut off from the image), and this attack goes by "
-                "them: let the module's forward be differentiable."
-            )
-        (gradient_NCHW,) = torch.autograd.grad(loss_N.sum(), images_NCHW)
+        gradient_NCHW = None
+        if loss_N.requires_grad:
+            (gradient_NCHW,) = torch.autograd.grad(loss_N.sum(), images_NCHW, allow_unused=True)
+    if gradient_NCHW is None:
+        gradient_NCHW = torch.zeros_like(images_NCHW)
     return logits_NK.detach(), loss_N.detach(), gradient_NCHW
 
 

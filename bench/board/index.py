@@ -23,15 +23,17 @@ from typing import Any
 
 from bench import metrics
 from bench.errors import BenchError
+from bench.foreign.sources import source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
 from bench.store import Store, StoredCell, StoreFileError
-from bench.suite import Score
+from bench.suite import Score, Suite
 
 _TABLES = ("footers", "estimates")
 """Each maps a key to a JSON text and its checksum."""
 _MOST_THREADS = 8
 """More would only hold more outcomes in memory."""
+_IN_MEMORY = ":memory:"
 _MANY = 500
 """Scores from which on all are looked up at once; SQLite takes some hundreds of names in a query."""
 
@@ -97,7 +99,7 @@ class Index:
             for group, named in zip(groups, names, strict=True)
         ]
         with _pool() as pool:
-            computed = list(pool.map(lambda group: self._compute(suite_version, group), missing))
+            computed = list(pool.map(self._compute, missing))
         estimates: list[list[Estimate | BenchError]] = []
         for named, fresh in zip(names, map(iter, computed), strict=True):
             estimates.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
@@ -106,15 +108,12 @@ class Index:
                     self._estimates[name] = json.dumps(_as_dict(result))
         return estimates
 
-    def _compute(self, suite_version: str, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
+    def _compute(self, group: Sequence[tuple[Score, Sequence[str]]]) -> list[Estimate | BenchError]:
         read = functools.cache(self._store.read)
         estimates: list[Estimate | BenchError] = []
         for score, keys in group:
             try:
-                estimate = score.metric.function(*map(read, keys))
-                if estimate.n < 1:
-                    raise BenchError(f"{score.metric.name} of {suite_version} came from no sample; that is no score.")
-                estimates.append(estimate)
+                estimates.append(score.metric.estimate([read(key) for key in keys]))
             except StoreFileError:
                 raise
             except BenchError as error:
@@ -150,7 +149,7 @@ class Index:
     def _score_key(self, suite_version: str, metric: Metric, keys: Sequence[str]) -> str:
         # A changed metric is not taken for the old one while a suite is being written.
         if metric not in self._bodies:
-            self._bodies[metric] = _describe(metric.function)
+            self._bodies[metric] = f"{_describe(metric.function)}\0{source_of(metric.function)}"
         parts = [suite_version, metric.name, self._bodies[metric], *map(self._name, keys)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -173,6 +172,12 @@ class Index:
             self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", values)
 
 
+def metric_sources(suite: Suite) -> dict[str, str]:
+    """Of the suite's metrics that are not ours, by name: the source that their scores are computed by."""
+    sources = {score.metric.name: source_of(score.metric.function) for score in suite.scores}
+    return {name: source for name, source in sorted(sources.items()) if source}
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         return _open(str(path))
@@ -182,11 +187,16 @@ def _connect(path: Path) -> sqlite3.Connection:
             with contextlib.suppress(OSError, sqlite3.DatabaseError):
                 path.unlink()
                 return _open(str(path))
-        return _open(":memory:")
+        return _open(_IN_MEMORY)
 
 
 def _open(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=10)
+    if path != _IN_MEMORY:
+        with contextlib.suppress(OSError):  # it is there, or cannot be, which SQLite says next
+            # SQLite alone would deny it to the group of a shared store, whatever the umask says.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+    # Other runs hold it for milliseconds. Where a lock server is missing, SQLite takes it for held, for ever.
+    db = sqlite3.connect(path, timeout=1)
     try:
         for table in _TABLES:
             db.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, text TEXT, crc INTEGER)")

@@ -1,20 +1,24 @@
 """Boards as tables: the long one (a row a score) and the wide leaderboard, and the files they are written to.
 
 What is written as CSV reads back equal. A published table leaves out the columns that say the same in every row: its
-metadata, a JSON file beside it, has them.
+metadata, a JSON file beside it, has them, and a digest of what both say.
 """
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bench.board.leaderboard import Board, ScoredRow
 from bench.columns import CONDITION, HEAD, KEPT, TAIL, TYPES, in_order
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
-from bench.records import Estimate, Scalar
+from bench.machine.files import ending
+from bench.records import Estimate, Scalar, digest
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
 from bench.suite import Score, Suite
@@ -96,49 +100,150 @@ def metadata_of(table: Path) -> Path:
     return table.with_name(f"{table.stem}.meta.json")
 
 
+def board_of(table: Path) -> Path:
+    """Where a published table's leaderboard stands, a row a checkpoint.
+
+    >>> board_of(Path("results/digits.csv")).name
+    'digits.board.csv'
+    """
+    return table.with_name(f"{table.stem}.board.csv")
+
+
+_SEALS = {"digest", "board", "outcomes"}
+"""What only metadata with a digest have: where it alone is gone, they were edited."""
+
+
+class NotAsPublishedError(RunError):
+    """A published table that does not say what its digest is of: it was edited, or only some files were replaced."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedTable:
+    """A table that was read, with what stands beside it."""
+
+    path: Path
+    frame: pd.DataFrame
+    """Long table."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Empty where the table stands alone."""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether a digest was published of it, so that an edit is seen."""
+        return bool(_SEALS & self.metadata.keys())
+
+
+def sealed(metadata: Mapping[str, Any], frame: pd.DataFrame, board: str) -> dict[str, Any]:
+    """The metadata of a table with digests of the table, of themselves, and of the leaderboard beside it.
+
+    Args:
+        metadata: JSON-able, with `columns`: what the table's file leaves out.
+        frame: long table, whole.
+        board: the leaderboard's file.
+    """
+    known = {**metadata, "board": _text_digest(board)}
+    return {**known, "digest": _digest(known, frame)}
+
+
+def _digest(metadata: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    """Of what a reader is told, and not of bytes: other line ends, or quotes, make no other table."""
+    return digest([to_csv(frame[in_order(frame.columns)]), {k: v for k, v in metadata.items() if k != "digest"}])
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256("\n".join(text.splitlines()).encode()).hexdigest()
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """A long table as `to_csv` wrote it; what it leaves out is taken from the metadata beside it.
 
     Raises:
         BenchError: the file is not one, or its metadata are not beside it.
         RunError: it cannot be read, or its metadata cannot.
+        NotAsPublishedError: their digest is of another table.
+    """
+    return read_published(path).frame
+
+
+def read_published(path: Path, *, check: bool = True) -> PublishedTable:
+    """A long table as `to_csv` wrote it, with its metadata where these are beside it.
+
+    Args:
+        path: of the CSV.
+        check: whether it must be what the digest among its metadata is of.
+
+    Raises:
+        BenchError: the file is not one, or its metadata are not beside it.
+        RunError: it cannot be read, or its metadata cannot.
+        NotAsPublishedError: their digest is of another table.
     """
     try:
-        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(ending(path), dtype="string", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is not a readable CSV ({error}).") from error
-    if _lacking(frame):
-        frame = _completed(frame, path)
+        raise RunError(f"{path} is not a readable CSV ({one_line(error)}).") from error
+    metadata = _metadata(path)
+    if metadata is None and _lacking(frame) and set(KEPT) <= set(frame.columns):
+        raise BenchError(
+            f"{path} leaves out the columns that say the same in every row, and {metadata_of(path).name}, which has "
+            "them, is not beside it; put both into one folder."
+        )
+    frame = _completed(frame, metadata or {})
     for name in _lacking(frame):
         raise BenchError(f"{path} has no column {name!r}; `bench table --format csv` writes one that reads back.")
     try:
-        return _typed(frame)
-    except (ValueError, TypeError) as error:
+        table = PublishedTable(path=path, frame=_typed(frame), metadata=metadata or {})
+    except (ValueError, TypeError, OverflowError) as error:
         raise BenchError(f"{path} has text where a number belongs ({one_line(error)}); make it anew.") from error
+    if check and table.sealed:
+        _check(table)
+    return table
+
+
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """What stands beside a table; None where nothing does."""
+    beside = metadata_of(path)
+    if not beside.exists():
+        return None
+    try:
+        metadata = json.loads(beside.read_text(encoding="utf-8"), parse_constant=_no_number)
+        if not isinstance(metadata.get("columns", {}), dict):
+            raise ValueError("its columns are no table")
+        return dict(metadata)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise RunError(f"{beside} is damaged ({one_line(error)}); publish the table anew.") from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _lacking(frame: pd.DataFrame) -> list[str]:
     return [name for name in (*HEAD, *CONDITION, *TAIL) if name not in frame.columns]
 
 
-def _completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The table with the columns that its metadata have, where there are metadata."""
-    beside = metadata_of(path)
-    if not beside.exists():
-        if set(KEPT) <= set(frame.columns):
-            raise BenchError(
-                f"{path} leaves out the columns that say the same in every row, and {beside.name}, which has them, is "
-                "not beside it; put both into one folder."
-            )
-        return frame
-    try:
-        said = json.loads(beside.read_text(encoding="utf-8")).get("columns", {})
-        left_out = {str(name): value for name, value in said.items() if name not in frame.columns}
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{beside} is damaged ({one_line(error)}); publish the table anew.") from error
-    for name, value in left_out.items():
-        frame[name] = pd.Series(pd.NA if value is None else str(value), index=frame.index, dtype="string")
+def _completed(frame: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with the columns that its metadata have, in order."""
+    for name, value in metadata.get("columns", {}).items():
+        if name not in frame.columns:
+            frame[name] = pd.Series(pd.NA if value is None else str(value), index=frame.index, dtype="string")
     return frame[in_order(frame.columns)]
+
+
+def _check(table: PublishedTable) -> None:
+    """Make sure that a table is what was published, and the leaderboard beside it too, if it is there."""
+    board, changed = board_of(table.path), []
+    if _digest(table.metadata, table.frame) != table.metadata.get("digest"):
+        changed.append(table.path)
+    try:
+        if board.exists() and _text_digest(board.read_text("utf-8", "replace")) != table.metadata.get("board"):
+            changed.append(board)
+    except OSError as error:
+        raise RunError(f"{board} cannot be read: {error.strerror}.") from error
+    if changed:
+        raise NotAsPublishedError(
+            f"{' and '.join(map(str, changed))} and {metadata_of(table.path).name} do not belong together: one was "
+            "edited, or not all were replaced; `bench publish --update` makes them anew."
+        )
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:

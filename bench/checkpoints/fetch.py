@@ -22,7 +22,7 @@ from typing import BinaryIO, NoReturn, TypeAlias
 from bench.checkpoints.weights import is_web_page, weights_digest
 from bench.errors import AbsentError, BenchError, RunError, one_line
 from bench.machine.files import replacing, tidy
-from bench.machine.places import user_cache
+from bench.machine.places import needed_cache
 from bench.records import Checkpoint
 from bench.text import size
 
@@ -121,7 +121,7 @@ def checked_digest(checkpoint: Checkpoint) -> str:
 
 def weights_folder() -> Path:
     """Where fetched weights and their digests are kept."""
-    return user_cache() / "weights"
+    return needed_cache() / "weights"
 
 
 def _kept(address: str) -> Path:

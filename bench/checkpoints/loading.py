@@ -7,6 +7,7 @@ torch: plans are made without it.
 import contextlib
 import functools
 import importlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,6 +17,9 @@ from bench.checkpoints.fetch import check_digest, checked_digest, locate
 from bench.checkpoints.npz import is_flax, to_timm
 from bench.checkpoints.weights import forget_digests, read_weights
 from bench.errors import BenchError, UnknownNameError, one_line
+from bench.foreign.faults import blamed, fault, is_interrupt
+from bench.foreign.sources import remember, source_of
+from bench.foreign.state import undisturbed_by
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Checkpoint, digest
 from bench.text import some
@@ -36,6 +40,7 @@ def model_digest(checkpoint: Checkpoint) -> str:
 
 
 def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
+    source = source_of(*builder_of(checkpoint), now=True)
     return digest(
         {
             "weights": weights,
@@ -49,8 +54,21 @@ def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
             "interpolation": checkpoint.interpolation,
             "mean": [float(m) for m in checkpoint.mean],
             "std": [float(s) for s in checkpoint.std],
+            **({"source": source} if source else {}),  # of a builder that is not ours
         }
     )
+
+
+def builder_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The name of the code, other than timm's, that makes a checkpoint's module: empty where there is none."""
+    if checkpoint.builder:
+        return (checkpoint.builder,)
+    if "timm" not in sys.modules:  # so nobody taught it an architecture yet
+        return ()
+    from timm.models import is_model, model_entrypoint
+
+    made = model_entrypoint(checkpoint.arch).__module__ if is_model(checkpoint.arch) else "timm"
+    return () if made.partition(".")[0] == "timm" else (made,)
 
 
 @torch_defaults()
@@ -142,16 +160,10 @@ def _build(checkpoint: Checkpoint) -> "nn.Module":
 
     make, arguments = _builder(checkpoint) if checkpoint.builder else _timm(checkpoint)
     source = checkpoint.builder or f"timm architecture {checkpoint.arch!r}"
-    try:
-        with torch.random.fork_rng(devices=[]):  # first values come from torch's global generator: put it back
-            model = make(**arguments)
-    except BenchError:
-        raise
-    except Exception as error:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments}: {one_line(error)}. "
-            "Correct arch_args."
-        ) from error
+    says = f"checkpoint {checkpoint.name!r}: {source} can't be built with {arguments} (correct arch_args)"
+    with blamed(says, BenchError), undisturbed_by(*builder_of(checkpoint)), torch.random.fork_rng(devices=[]):
+        # First values come from torch's global generator: it is put back.
+        model = make(**arguments)
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"checkpoint {checkpoint.name!r}: {source} must return a torch module, "
@@ -178,13 +190,12 @@ def _check_new(model: "nn.Module", checkpoint: Checkpoint) -> None:
 
 def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
     module, _, function = checkpoint.builder.partition(":")
-    try:
+    builder = (
+        f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r}, which must be `package.module:function`,"
+    )
+    with blamed(f"{builder} can't be imported", BenchError), undisturbed_by(module):
         make = getattr(importlib.import_module(module), function)
-    except Exception as error:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: builder {checkpoint.builder!r} can't be imported "
-            f"({type(error).__name__}: {one_line(error)}); it must be `package.module:function`."
-        ) from error
+        remember(module)
     return make, dict(checkpoint.arch_args)
 
 
@@ -313,7 +324,9 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
         return
     try:
         set_input_size((size, size))
-    except Exception as error:
+    except BaseException as error:  # as it may be a builder's
+        if is_interrupt(error):
+            raise
         raise _not_its_own_size(checkpoint) from error
 
 
@@ -333,15 +346,18 @@ def _try_out(module: "nn.Module", size: int, checkpoint: Checkpoint) -> int:
 
     image_NCHW = torch.full((1, 3, size, size), 0.5, device=next(module.buffers()).device)
     try:
-        with torch.no_grad(), _unfused(), FlopCounterMode(display=False) as counter:
+        theirs = undisturbed_by(*builder_of(checkpoint))
+        with torch.no_grad(), theirs, _unfused(), FlopCounterMode(display=False) as counter:
             logits_NK = module(image_NCHW)
     except torch.OutOfMemoryError:
         raise  # says nothing against the checkpoint
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         if size != checkpoint.input_size:
             raise _not_its_own_size(checkpoint) from error
         raise BenchError(
-            f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({one_line(error)}); "
+            f"checkpoint {checkpoint.name!r} does not run on images of {size}x{size} ({fault(error)}); "
             f"its entry says input_size {checkpoint.input_size}: run it at that size, or correct the entry."
         ) from error
     wanted = (1, len(checkpoint.class_space.classes))

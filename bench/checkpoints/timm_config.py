@@ -8,7 +8,7 @@ Importing timm takes seconds, and every command reads a user's entries: what tim
 import contextlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -76,7 +76,10 @@ def timm_config(arch: str) -> TimmConfig | None:
 
 
 def _place() -> Path:
-    return user_cache() / "timm" / f"{importlib.metadata.version('timm')}.json"
+    cache = user_cache()
+    if cache is None:
+        raise FileNotFoundError("this user has no home")
+    return cache / "timm" / f"{importlib.metadata.version('timm')}.json"
 
 
 def _known() -> dict[str, TimmConfig]:
@@ -92,7 +95,7 @@ def _known() -> dict[str, TimmConfig]:
 
 def _ask(arch: str) -> TimmConfig | None:
     import timm
-    from timm.data import resolve_data_config
+    import timm.data.config
 
     import bench.checkpoints.zoo.architectures  # noqa: F401 - timm then knows the shipped ones too
 
@@ -103,9 +106,9 @@ def _ask(arch: str) -> TimmConfig | None:
     if config is None:
         return None
     # As timm's validate.py asks, by default for the size that it tests at; and for that of training.
-    tested, trained = (
-        resolve_data_config(pretrained_cfg=config.to_dict(), use_test_size=test) for test in (True, False)
-    )
+    resolve: Callable[..., dict[str, Any]] = timm.data.config.resolve_data_config
+    values: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
+    tested, trained = (resolve(pretrained_cfg=values, use_test_size=test) for test in (True, False))
     return TimmConfig(
         name=".".join(filter(None, (config.architecture or arch.split(".")[0], config.tag))),
         height=tested["input_size"][1],

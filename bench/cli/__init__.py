@@ -4,16 +4,21 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bench import __version__
 from bench.cli import attack, compare, corrupt, curve, data, gate, housekeeping, imports, publish, report, run, tables
-from bench.errors import DISK_FULL, BenchError, RunError
+from bench.cli.output import complain
+from bench.errors import DISK_FULL, BenchError, BenchWarning, RunError, one_line
+from bench.machine.distributed import is_main
+from bench.machine.signals import Stopped, stoppable
+from bench.machine.streams import lasting_streams
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 _RESUME = {
     "bench run": "; finished cells are stored, and the same command goes on from there",
     "bench data make-c": "; finished files are kept, and the same command goes on from there",
@@ -25,49 +30,119 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 where everything asked for is done, 1 where some of it failed, 2 where the call must change, 3 where
-        two sides cannot be compared, 130 after Ctrl-C.
+        two sides cannot be compared, 130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP.
     """
     # Read when torch is first imported. OpenMP's threads would spin while they wait, and take the cores from
     # the processes that make images: on two busy cores the digits suite took 33 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    arguments, unknown = parser().parse_known_args(argv)
-    try:
+    words = sys.argv[1:] if argv is None else argv
+    ended: SystemExit | None = None
+    with lasting_streams() as output:
         try:
-            return _carry_out(arguments, unknown)
-        finally:
-            sys.stdout.flush()  # here, where a full disk can still be said, and not while Python shuts down
-    except BrokenPipeError:  # `bench … | head`
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        _drop_output()
-        print(f"bench: the output cannot be written ({error.strerror}); make room.", file=sys.stderr)
-        return RunError.exit_code
+            with _warnings_in_a_line():
+                status = _carry_out(words)
+        except SystemExit as end:  # argparse's: --help, and what it does not understand
+            ended, status = end, int(end.code or 0)
+    if output.fault:
+        complain(f"the output cannot be written ({output.fault}); make room, or send it elsewhere.")
+        status = status or _trouble(words)
+    if ended:
+        raise SystemExit(status)
+    return status
 
 
-def _carry_out(arguments: argparse.Namespace, unknown: Sequence[str]) -> int:
-    """Call the command; what a user did wrong, and Ctrl-C, become one sentence."""
+def _carry_out(argv: Sequence[str]) -> int:
+    """Carry the command out so that a signal stops it in order."""
     try:
+        main_process = is_main()
+    except BenchError as error:
+        complain(error)
+        return error.exit_code
+    # Whoever takes part in another's cells is ended by torchrun, within calls that wait for the others.
+    with stoppable() if main_process else contextlib.nullcontext():
+        return _status(argv)
+
+
+def _status(argv: Sequence[str]) -> int:
+    """Parse and call the command; what a user did wrong, and signals, become one sentence."""
+    name = ""
+    try:
+        _check_text(argv)
+        arguments, unknown = parser().parse_known_args(argv)
+        name = arguments.name
         if unknown:
             raise BenchError(
-                f"`{arguments.name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
-                f"--checkpoint NAME; `{arguments.name} --help` lists what it takes."
+                f"`{name}` does not take {' '.join(unknown)}; suites go by --suite NAME, checkpoints by "
+                f"--checkpoint NAME; `{name} --help` lists what it takes."
             )
-        return int(arguments.command(arguments))
+        _check_folder()
+        return _called(arguments)
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"bench: interrupted{_RESUME.get(arguments.name, '')}.", file=sys.stderr)
-        return INTERRUPTED
+        complain(error)
+        return _trouble(argv) if isinstance(error, RunError) else error.exit_code
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        advice = "make room" if error.errno in DISK_FULL else "see to it that it can be read and written there"
+        complain(f"{place}{error.strerror or one_line(error)}; {advice}.")
+        return _trouble(argv)
+    except MemoryError:
+        complain("out of memory; free some, or ask for less at once (--workers, --batch-size, --limit).")
+        return _trouble(argv)
+    except KeyboardInterrupt as stop:
+        stop = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
+        complain(f"{stop}{_RESUME.get(name, '')}.")
+        return stop.status
 
 
-def _drop_output() -> None:
-    """What still waits to be printed goes nowhere: Python would try again at its end, and complain."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _trouble(argv: Sequence[str]) -> int:
+    """The exit status of a fault that is not the call's. The gate's 1 says that something got worse."""
+    return gate.NO_PASS if list(argv[:1]) == ["gate"] else RunError.exit_code
+
+
+def _called(arguments: argparse.Namespace) -> int:
+    try:
+        return int(arguments.command(arguments))
+    except SystemExit as end:  # no code of ours does so, and whoever calls must not take it for success
+        raise RunError(
+            f"`{arguments.name}` was ended by code that it ran (sys.exit({end.code!r})), of a plug-in or a model."
+        ) from end
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BenchError(f"{word!r} is not text in UTF-8; rename what it names.") from None
+        if "\0" in word:
+            raise BenchError(f"{word!r} holds a NUL, which no name or path can.")
+
+
+def _check_folder() -> None:
+    """Relative paths mean nothing in a folder that has been removed."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise BenchError(f"the working directory cannot be used ({error.strerror}); change to another one.") from error
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Show what a user should know as errors are shown, each once, whatever hides other warnings."""
+    shown: set[str] = set()
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, BenchWarning):
+            others(message, category, *where, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BenchWarning)
+        warnings.showwarning = show
+        yield
 
 
 _GROUPS = {

@@ -3,17 +3,21 @@
 import argparse
 import math
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import by_reference, cell_options, new_command, registry_option, store_option, suites_options
+from bench.cli.output import complain
 from bench.cli.tables import chosen, wanted
-from bench.errors import BenchError
+from bench.errors import BenchError, RunError
 from bench.machine.files import write
+from bench.text import plain
 
 if TYPE_CHECKING:
     from bench.compare.gate import Report
+
+NO_PASS = 3
+"""What cannot be told is no pass, and no regression; as `CannotCompareError` has it."""
 
 
 def add_gate(commands: Any) -> None:
@@ -86,21 +90,40 @@ def _report(arguments: argparse.Namespace) -> "Report":
 
 
 def _tell(report: "Report", arguments: argparse.Namespace) -> int:
-    """Print the report and write it where it is wanted."""
+    """Write the report where it is wanted, and print it.
+
+    Returns:
+        The report's status; where that is 0 and something cannot be written, the fault's: it is no pass, and a full
+        disk is no regression.
+    """
     from bench.compare.gate_texts import as_json, as_junit, as_markdown, as_text
 
-    if report.rows:
-        print(as_text(report))
-    for fault in report.faults:
-        print(f"bench: {fault}", file=sys.stderr)
+    statuses = [report.exit_status]
     if arguments.junit is not None:
-        write(arguments.junit, as_junit(report))
+        statuses.append(_written(arguments.junit, as_junit(report)))
     if arguments.json is not None:
-        write(arguments.json, as_json(report) + "\n")
+        statuses.append(_written(arguments.json, as_json(report) + "\n"))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _append(Path(summary), as_markdown(report))
-    return report.exit_status
+    for fault in report.faults:
+        complain(plain(fault))
+    if report.rows:
+        print(as_text(report))
+    return next((status for status in statuses if status), 0)
+
+
+def _written(place: Path, text: str) -> int:
+    """Write a file; the exit status that this alone would give."""
+    try:
+        write(place, text)
+    except RunError as error:  # a full disk: nothing to be changed about the call
+        complain(str(error))
+        return NO_PASS
+    except BenchError as error:
+        complain(str(error))
+        return error.exit_code
+    return 0
 
 
 def _append(summary: Path, text: str) -> None:
@@ -109,4 +132,4 @@ def _append(summary: Path, text: str) -> None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        print(f"bench: {summary} cannot be written ({error.strerror}); the summary is left out.", file=sys.stderr)
+        complain(f"{summary} cannot be written ({error.strerror}); the summary is left out.")

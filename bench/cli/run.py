@@ -190,10 +190,11 @@ def _run(arguments: argparse.Namespace) -> int:
     measured = len(result.plan.missing) - len(result.failures)
     stored = len(result.plan.stored)
     print(f"{_count(measured, 'cell')} measured, {stored:,} were stored in {settings.store}", file=sys.stderr)
+    written = api.write_tables(result, selection_of(arguments)) if result.boards else None  # before all that may fail
     for board in result.boards:
         print_board(board)
-    if result.boards:
-        print(f"\nCSV: {api.write_tables(result, selection_of(arguments))}/")
+    if written:
+        print(f"\nCSV: {written}/")
     return _report_failures(result)
 
 

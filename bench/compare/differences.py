@@ -3,6 +3,7 @@
 Both sides are boards of one suite, of one store or of two: a pair in a leaderboard, or a gate's baseline and candidate.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,9 +14,12 @@ from bench.errors import BenchError
 from bench.metrics.by_image import ByImage, DropBetweenSets, MeanOfSets, Parts, aligned
 from bench.metrics.paired import holm, in_difference
 from bench.metrics.stats import Confidence, OfSum
-from bench.records import Estimate
+from bench.records import Array, Estimate, Outcome
 from bench.store import StoreFileError
 from bench.suite import Score
+
+_ALIKE = 1e-6
+"""That a score and what images give of it may differ by, for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +76,7 @@ def differences(before: Side, after: Side, scores: Iterable[Score]) -> list[Diff
 def _difference(before: Side, after: Side, score: Score) -> Difference | None:
     sides = [side.outcomes(score) for side in (before, after)]
     try:
-        estimates = [score.metric.function(*outcomes) for outcomes in sides]
+        estimates = [score.metric.estimate(outcomes) for outcomes in sides]
     except StoreFileError:
         raise
     except BenchError:  # as in the leaderboard, which notes it
@@ -86,11 +90,33 @@ def _difference(before: Side, after: Side, score: Score) -> Difference | None:
         ci_high=None,
         p=None,
     )
-    return _tested(difference, score.metric.parts(sides[0]), score.metric.parts(sides[1]))
+    try:
+        first, second = (_that_make(*each, score) for each in zip(estimates, sides, strict=True))
+    except BenchError as error:
+        return replace(difference, untested=str(error))
+    return with_paired_test(difference, first, second)
 
 
-def _tested(difference: Difference, first: ByImage | None, second: ByImage | None) -> Difference:
-    """Add the interval and p of what the same images give, where they give anything.
+def _that_make(estimate: Estimate, outcomes: Sequence[Outcome], score: Score) -> ByImage | None:
+    """What each image gives of a score.
+
+    Raises:
+        BenchError: it does not make the score, so that nothing of the difference follows from it.
+    """
+    parts = score.metric.parts(outcomes)
+    made = math.nan if parts is None else parts.value
+    if not math.isnan(made) and not math.isclose(made, estimate.value, rel_tol=_ALIKE, abs_tol=_ALIKE):
+        raise BenchError(f"what images give of {score.metric.name} makes {made:g}, not {estimate.value:g}")
+    return parts
+
+
+def with_paired_test(difference: Difference, first: ByImage | None, second: ByImage | None) -> Difference:
+    """The difference with the interval and p of what the same images give, where they give anything.
+
+    Args:
+        difference: of two values.
+        first: what the images give of the one.
+        second: what they give of the other.
 
     Raises:
         CannotCompareError: the images are not the same.
@@ -137,9 +163,14 @@ def _flips(first: ByImage | None, second: ByImage | None) -> tuple[int, int] | t
     if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
         return None, None
     values_NC, others_NC = aligned(first, second, "")
-    if not np.isin([values_NC, others_NC], (0.0, 1.0)).all():
+    if not (binary(values_NC) and binary(others_NC)):
         return None, None
     return int((values_NC > others_NC).sum()), int((values_NC < others_NC).sum())
+
+
+def binary(values_NC: Array) -> bool:
+    """Whether all values are 0 or 1: an image is right or wrong."""
+    return bool(np.isin(values_NC, (0.0, 1.0)).all())
 
 
 def adjusted(rows: Sequence[Difference]) -> list[Difference]:

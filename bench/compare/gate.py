@@ -1,21 +1,25 @@
 """The gate: whether a candidate's headline scores got worse than a baseline's, or cannot be compared with them.
 
-A score got worse where the drop is significant (one-sided, by Holm over all rows) and larger than the suite's
-tolerance. What cannot be compared is never a pass.
+A score got worse where it is sure that its drop is larger than the suite's tolerance (one-sided, by Holm over all
+rows). What cannot be compared is never a pass.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from bench.compare.differences import Difference, adjusted, differences
+from bench.board.leaderboard import data_of
+from bench.board.published_outcomes import as_given
+from bench.board.tables import DIGITS
+from bench.compare.differences import Difference, adjusted, binary, differences, with_paired_test
+from bench.compare.drop import beyond, detectable
 from bench.compare.flips import Flip, flips
 from bench.compare.numbers import Numbers, what_of
 from bench.compare.sides import CannotCompareError, Side, terms_beyond
 from bench.errors import BenchError
+from bench.metrics.by_image import ByImage, Parts
 from bench.metrics.classification import TOP1
+from bench.metrics.stats import share_interval
 from bench.suite import Score, Suite
 from bench.suite.words import apart_in_words
 from bench.text import some
@@ -49,7 +53,10 @@ class Row:
     tolerance: float
     """In the score's unit; a fraction mostly."""
     difference: Difference | None = None
-    """p is that of a drop, one-sided; None where the sides cannot be compared."""
+    """p is that the drop is at most the tolerance, one-sided; None where the sides cannot be compared."""
+    detectable: float | None = None
+    """The smallest true drop that would have been found with a chance of 80%, in the score's unit; None where it is
+    not known."""
     verdict: Verdict = "cannot compare"
     reason: str = ""
     """Why they cannot be compared."""
@@ -103,8 +110,9 @@ def judge(
         after: the candidate; stored.
         suites: what is judged; what either side lacks of them cannot be compared.
         pairs: names of a checkpoint in the baseline and in the candidate.
-        alpha: the chance of a false alarm over all rows, at most (Holm 1979).
-        tolerance: largest drop that passes, a fraction; None takes each suite's own.
+        alpha: the chance of a false alarm over all rows, at most (Holm 1979): that a gate fails though no true drop is
+            larger than the tolerance.
+        tolerance: largest true drop that is no false alarm, a fraction; None takes each suite's own.
         notes: what is not judged.
     """
     pairs = list(pairs)
@@ -128,7 +136,7 @@ def judge(
         alpha=alpha,
         rows=tuple(_explained(before, after, row) for row in _decided(rows, alpha)),
         faults=() if rows else (_nothing(before, pairs),),
-        notes=tuple(notes),
+        notes=(*before.notes, *notes),
     )
 
 
@@ -141,7 +149,7 @@ def _nothing(before: Numbers, pairs: Sequence[tuple[str, str]]) -> str:
 def _compared(before: Numbers, after: Numbers, row: Row) -> Row:
     """The row with its difference, or with the reason why there is none."""
     try:
-        return replace(row, difference=_difference(before, after, row))
+        return replace(row, difference=beyond(_difference(before, after, row), row.tolerance))
     except BenchError as error:  # a damaged cell, images that are not the same: whatever it is, it is no pass
         return replace(row, reason=str(error))
 
@@ -149,15 +157,15 @@ def _compared(before: Numbers, after: Numbers, row: Row) -> Row:
 def _difference(before: Numbers, after: Numbers, row: Row) -> Difference:
     old, new = before.side(row.suite, row.against), after.side(row.suite, row.checkpoint)
     if old is None or new is None:
-        return _by_value(before, after, row, new)
+        return _from_published(before, after, row, new)
     headline = old.board.suite.headline
     compared = differences(old, new, [headline])
     if not compared:
         raise CannotCompareError(f"{row.suite.name}, {headline.column}, is not defined for {row.checkpoint}.")
-    return _one_sided(compared[0])
+    return compared[0]
 
 
-def _by_value(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Difference:
+def _from_published(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Difference:
     """Compare published numbers: those of the baseline, and the candidate's as they would be published."""
     headline = new.board.suite.headline if new is not None else row.suite.headline
     if new is not None and what_of(headline) not in after.scores(row.suite, row.checkpoint):
@@ -178,22 +186,58 @@ def _by_value(before: Numbers, after: Numbers, row: Row, new: Side | None) -> Di
             "the same data; measure both on one copy."
         )
     name = row.suite.name
-    return _two_samples(
-        Difference(suite=name, score=headline, before=first, after=second, ci_low=None, ci_high=None, p=None)
+    by_value = Difference(suite=name, score=headline, before=first, after=second, ci_low=None, ci_high=None, p=None)
+    given = before.outcomes.get((name, row.against))
+    if new is None:
+        return by_value
+    parts = headline.metric.parts(new.outcomes(headline))
+    if given is not None and parts is not None:
+        return _by_published_outcomes(by_value, as_given(parts, given), parts, before.place)
+    return _with_own_interval(by_value, parts) if name in before.unsealed else by_value
+
+
+def _by_published_outcomes(by_value: Difference, first: ByImage, second: ByImage, place: str) -> Difference:
+    """Compare image by image, as if both sides were stored."""
+    if abs(first.value - by_value.before.value) > 10**-DIGITS:
+        raise CannotCompareError(
+            f"{place} has {by_value.before.value:.{DIGITS}f} for {by_value.suite}, and the outcomes beside it make "
+            f"{first.value:.{DIGITS}f}; publish both anew."
+        )
+    before, after = (
+        replace(estimate, value=parts.value) for estimate, parts in ((by_value.before, first), (by_value.after, second))
     )
+    return with_paired_test(replace(by_value, before=before, after=after), first, second)
+
+
+def _with_own_interval(by_value: Difference, parts: ByImage | None) -> Difference:
+    """The difference with the baseline's interval made anew of value and n, where the score is a share of images.
+
+    Without a digest the published one may have been edited, and a wide one hides every drop.
+    """
+    single = len(by_value.score.conditions) == 1  # a mean over several is no share, though all it shows be 0 and 1
+    if not single or not isinstance(parts, Parts) or parts.score is not None or not binary(parts.values_NC):
+        return by_value
+    before = by_value.before
+    right = round(before.value * before.n)
+    if not 0 <= right <= before.n or abs(right / before.n - before.value) > 10**-DIGITS:
+        raise CannotCompareError(
+            f"the published {before.value:.{DIGITS}f} of {by_value.suite} is no share of {before.n:,} images; make it "
+            "anew."
+        )
+    low, high = share_interval(right, before.n)
+    return replace(by_value, before=replace(before, ci_low=low, ci_high=high))
 
 
 def _check_data(before: Numbers, new: Side, suite: Suite) -> None:
     """Make sure that the candidate saw the data of the published numbers, as far as these say which."""
     prints = before.fingerprints.get(suite.name, {})
     for (model, condition), cell in new.board.cells.items():
-        data = f"{condition.image_set.dataset}/{condition.image_set.split}"
-        seen = cell.identity["fingerprints"][0]
-        if model == new.checkpoint.model and prints.get(data, seen) != seen:
-            raise CannotCompareError(
-                f"{data} has other contents in {new.store.root} than when {before.place} was published; measure both "
-                "on one copy."
-            )
+        for data in data_of(condition, cell) if model == new.checkpoint.model else ():
+            if prints.get(data.name, data.fingerprint) != data.fingerprint:
+                raise CannotCompareError(
+                    f"{data.name} has other contents in {new.store.root} than when {before.place} was published; "
+                    "measure both on one copy."
+                )
 
 
 def _apart(protocol: str, other: str) -> str:
@@ -201,54 +245,25 @@ def _apart(protocol: str, other: str) -> str:
     return terms_beyond(protocol, other) or "all samples and nothing more"
 
 
-def _one_sided(difference: Difference) -> Difference:
-    """The difference with the p-value of a drop alone: half the two-sided one where it got worse, else 1."""
-    if difference.p is None:  # the report says so, and why
-        return _two_samples(difference)
-    return replace(difference, p=difference.p / 2 if difference.worse > 0 else 1.0)
-
-
-def _two_samples(difference: Difference) -> Difference:
-    """The difference of two scores of which only intervals are known, as if they came from different images.
-
-    Each bound is as far away as the bounds of both are together, sqrt(a² + b²) (Newcombe 1998, method 10, for two
-    accuracies; Zou & Donner 2008, doi:10.1002/sim.3095, for any two), and p is that of its distance from 0, one-sided.
-    Images that both saw make it wider than it need be.
-
-    Raises:
-        CannotCompareError: a score has no interval.
-    """
-    first, second = difference.before, difference.after
-    if first.ci_low is None or first.ci_high is None or second.ci_low is None or second.ci_high is None:
-        raise CannotCompareError(
-            f"{difference.suite}, {difference.score.column}, has no interval that a test could go by; give a store "
-            "of outcomes as the baseline."
-        )
-    down = math.hypot(first.ci_high - first.value, second.value - second.ci_low)
-    up = math.hypot(first.value - first.ci_low, second.ci_high - second.value)
-    against = up if difference.score.metric.higher_is_better else down
-    p = 1.0
-    if difference.worse > 0:
-        z = difference.worse / against * NormalDist().inv_cdf(0.975) if against else math.inf
-        p = math.erfc(z / math.sqrt(2)) / 2
-    return replace(difference, ci_low=difference.value - down, ci_high=difference.value + up, p=p, how="two samples")
-
-
 def _decided(rows: Sequence[Row], alpha: float) -> list[Row]:
     """The rows with their verdicts, once Holm's adjustment has seen all of them."""
-    decided = iter(adjusted([row.difference for row in rows if row.difference]))
-    return [_with_verdict(row, next(decided), alpha) if row.difference else row for row in rows]
+    decided = adjusted([row.difference for row in rows if row.difference])
+    following = iter(decided)
+    # Holm asks the surest row for no more than this; the others for less.
+    at_most = alpha / max(1, len(decided))
+    return [_with_verdict(row, next(following), alpha, at_most) if row.difference else row for row in rows]
 
 
-def _with_verdict(row: Row, difference: Difference, alpha: float) -> Row:
-    verdict: Verdict = "GOT WORSE"
+def _with_verdict(row: Row, difference: Difference, alpha: float, at_most: float) -> Row:
+    verdict: Verdict = "not significant"
     if difference.worse <= 0:
         verdict = "no worse"
     elif difference.worse <= row.tolerance + 1e-9:  # rounding must not fail a drop as large as the tolerance
         verdict = "within tolerance"
-    elif difference.p_adjusted is None or difference.p_adjusted > alpha:
-        verdict = "not significant"
-    return replace(row, difference=difference, verdict=verdict)
+    elif difference.p_adjusted is not None and difference.p_adjusted <= alpha:
+        verdict = "GOT WORSE"
+    seen = detectable(difference, row.tolerance, at_most)
+    return replace(row, difference=difference, detectable=seen, verdict=verdict)
 
 
 # -- what got worse, and where --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a gate found, as text, as Markdown, as JUnit XML and as JSON."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +9,14 @@ from xml.etree import ElementTree as ET
 
 from bench import __version__
 from bench.compare.differences import Difference
+from bench.compare.drop import POWER, UNPAIRED
 from bench.compare.gate import Report, Row
 from bench.compare.texts import interval, p_value, signed
 from bench.records import Estimate
-from bench.text import markdown, render, render_markdown
+from bench.text import markdown, plain, render, render_markdown
 
-FORMAT = 1
-"""Of the JSON; bumped when a key changes its meaning or goes."""
-_STATUS = {0: "nothing got worse", 1: "something got worse", 3: "cannot compare"}
+FORMAT = 2
+"""Of the JSON; bumped when a key changes its meaning or goes. Since 2 p is that the drop is at most the tolerance."""
 _HEADINGS = (
     "suite", "checkpoint", "score", "before", "after", "difference", "95% interval", "p", "tolerance", "n", "test",
     "verdict",
@@ -30,7 +31,7 @@ def as_text(report: Report) -> str:
     """The table, what could not be compared, what got worse and where, and the verdict in one line."""
     table = render(_HEADINGS, [_cells(row) for row in report.rows]) if report.rows else ""
     details = ["\n".join([_title(row), *(f"  {line}" for line in _details(row))]) for row in _worse(report)]
-    lines = "\n".join([*_reasons(report), *_unpaired(report), *report.faults, *report.notes])
+    lines = "\n".join(_said(report))
     return "\n\n".join(part for part in (table, *details, lines, f"{_about(report)}\n{verdict(report)}") if part)
 
 
@@ -41,8 +42,7 @@ def as_markdown(report: Report) -> str:
         "\n".join([f"**{markdown(_title(row))}**", "", *(f"- {markdown(line)}" for line in _details(row))])
         for row in _worse(report)
     ]
-    said = (*_reasons(report), *_unpaired(report), *report.faults, *report.notes)
-    lines = "\n".join(f"- {markdown(line)}" for line in said)
+    lines = "\n".join(f"- {markdown(line)}" for line in _said(report))
     head = f"### bench gate: {markdown(verdict(report))}"
     return "\n\n".join(part for part in (head, table, *details, lines, markdown(_about(report))) if part) + "\n"
 
@@ -74,11 +74,11 @@ def as_junit(report: Report) -> str:
 
 def as_json(report: Report) -> str:
     """Every number, in the scores' own units: fractions, not percent."""
-    return json.dumps(
+    text = json.dumps(
         {
             "format": FORMAT,
             "rtbench": __version__,
-            "status": _STATUS[report.exit_status],
+            "status": _status(report),
             "exit_status": report.exit_status,
             "baseline": report.baseline,
             "candidate": report.candidate,
@@ -91,6 +91,7 @@ def as_json(report: Report) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair, which JSON has as an escape
 
 
 def verdict(report: Report) -> str:
@@ -99,27 +100,38 @@ def verdict(report: Report) -> str:
     compared = len(report.rows) - unknown
     if report.faults:
         return "cannot compare, which is no pass"
-    text = f"{worse} of {compared} scores got worse" if worse else f"nothing got worse; scores compared: {compared}"
+    blind = _unpaired(report)
+    if worse:
+        text = f"{worse} of {compared} scores got worse"
+    elif blind:
+        text = f"no significant drop; scores compared: {compared}; {_unseen(max(blind, key=_least_seen))}"
+    else:
+        text = f"nothing got worse; scores compared: {compared}"
     return f"{text}; cannot compare {unknown}, which is no pass" if unknown else text
+
+
+def _status(report: Report) -> str:
+    """The exit status in words."""
+    passed = "no significant drop" if _unpaired(report) else "nothing got worse"
+    return {0: passed, 1: "something got worse"}.get(report.exit_status, "cannot compare")
 
 
 def _about(report: Report) -> str:
     """What was compared with what, and by which rule."""
     tests = sum(row.difference is not None for row in report.rows)
-    return (
-        f"{report.candidate} against {report.baseline}. GOT WORSE: a drop larger than the tolerance, and p at most "
-        f"{report.alpha:g}; p is one-sided, that of a drop, and adjusted by Holm (rows: {tests})."
+    return plain(
+        f"{report.candidate} against {report.baseline}. GOT WORSE: p at most {report.alpha:g}; p is that the true drop "
+        f"is at most the tolerance, one-sided, and adjusted by Holm (rows: {tests})."
     )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     difference, scale = row.difference, _scale(row)
+    head = (row.suite.name, _named(row), row.score.column)
     if difference is None:
-        return (row.suite.name, _named(row), row.score.column, *["–"] * (len(_HEADINGS) - 4), row.verdict)
+        return (*head, *["–"] * (len(_HEADINGS) - 4), row.verdict)
     return (
-        row.suite.name,
-        _named(row),
-        row.score.column,
+        *head,
         f"{scale * difference.before.value:.2f}",
         f"{scale * difference.after.value:.2f}",
         signed(difference.value, scale, _DIGITS),
@@ -136,22 +148,27 @@ def _title(row: Row) -> str:
     """What got worse, in a line."""
     difference, scale = row.difference, _scale(row)
     if difference is None:
-        return f"{row.suite.name}, {_named(row)}"
+        return plain(f"{row.suite.name}, {_named(row)}")
     change = signed(difference.value, scale, _DIGITS) + (" points" if scale == 100 else "")
-    return (
+    return plain(
         f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * difference.before.value:.2f} → "
         f"{scale * difference.after.value:.2f} ({change}, p {p_value(difference.p_adjusted, _P_DIGITS)} by Holm)"
     )
 
 
 def _details(row: Row) -> Iterator[str]:
-    """The worst conditions and some of the images that flipped."""
+    """The worst conditions and some of the images that flipped, a line each."""
     for change in row.worst:
         fall = 100 * (change.after - change.before)
-        yield f"{change.condition}: {100 * change.before:.1f} → {100 * change.after:.1f} ({fall:+.1f} points)"
+        yield plain(f"{change.condition}: {100 * change.before:.1f} → {100 * change.after:.1f} ({fall:+.1f} points)")
     for flip in row.flips:
         where = f", lost in {flip.lost} of {flip.conditions} conditions" if flip.conditions > 1 else ""
-        yield f"image {flip.id} ({flip.label}): {flip.before} → {flip.after}{where}"
+        yield plain(f"image {flip.id} ({flip.label}): {flip.before} → {flip.after}{where}")
+
+
+def _said(report: Report) -> list[str]:
+    """What is to be known beside the table, a line each."""
+    return list(map(plain, (*_reasons(report), *_blind(report), *report.faults, *report.notes)))
 
 
 def _reasons(report: Report) -> list[str]:
@@ -166,13 +183,31 @@ def _reasons(report: Report) -> list[str]:
     ]
 
 
-def _unpaired(report: Report) -> list[str]:
-    """Which stored scores could not be tested image by image, and why."""
-    untested = [(row, row.difference.untested) for row in report.rows if row.difference and row.difference.untested]
-    return [
-        f"{row.suite.name}, {_named(row)}: tested as two separate samples, which see less than a paired test: {why}"
-        for row, why in untested
-    ]
+def _blind(report: Report) -> list[str]:
+    """Which scores could not be tested image by image, and what that hides."""
+    lines = []
+    for row in _unpaired(report):
+        why = row.difference.untested.rstrip(".") if row.difference else ""
+        lines.append(
+            f"{row.suite.name}, {_named(row)}: tested as two separate samples{f' ({why})' if why else ''}; "
+            f"{_unseen(row)}"
+        )
+    return lines
+
+
+def _unseen(row: Row) -> str:
+    """What would have stayed hidden."""
+    unit = "points" if _scale(row) == 100 else row.score.metric.unit
+    return f"a drop under {_least_seen(row):.2g} {unit} could not have been seen (at a power of {POWER:.0%})"
+
+
+def _least_seen(row: Row) -> float:
+    return _scale(row) * (row.detectable or 0.0)
+
+
+def _unpaired(report: Report) -> list[Row]:
+    """What was compared by value alone."""
+    return [row for row in report.rows if row.difference is not None and row.difference.how == UNPAIRED]
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -188,6 +223,7 @@ def _row(row: Row) -> dict[str, Any]:
         "verdict": row.verdict.lower(),
         "reason": row.reason,
         "tolerance": row.tolerance,
+        "detectable": _finite(row.detectable),
         **(_numbers(row.difference) if row.difference else {}),
         "worst_conditions": [{"condition": c.condition, "before": c.before, "after": c.after} for c in row.worst],
         "flipped": [
@@ -202,8 +238,8 @@ def _numbers(difference: Difference) -> dict[str, Any]:
         "before": _estimate(difference.before),
         "after": _estimate(difference.after),
         "difference": difference.value,
-        "ci_low": difference.ci_low,
-        "ci_high": difference.ci_high,
+        "ci_low": _finite(difference.ci_low),
+        "ci_high": _finite(difference.ci_high),
         "p": difference.p,
         "p_adjusted": difference.p_adjusted,
         "lost": difference.lost,
@@ -214,7 +250,17 @@ def _numbers(difference: Difference) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    return {"value": estimate.value, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high, "n": estimate.n}
+    return {
+        "value": estimate.value,
+        "ci_low": _finite(estimate.ci_low),
+        "ci_high": _finite(estimate.ci_high),
+        "n": estimate.n,
+    }
+
+
+def _finite(number: float | None) -> float | None:
+    """A number as JSON has it; an interval without an end there has none."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _worse(report: Report) -> list[Row]:

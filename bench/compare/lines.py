@@ -119,7 +119,7 @@ def _accuracies(board: Board, store: Store, clean: Score, shifted: Score) -> dic
         cells = [board.cells.get((checkpoint.model, condition)) for condition in clean.conditions]
         outcomes = [store.read(cell.key) for cell in cells if cell is not None]
         if len(outcomes) == len(cells):
-            accuracies[checkpoint] = Accuracies(clean=clean.metric.function(*outcomes), shifted=estimate)
+            accuracies[checkpoint] = Accuracies(clean=clean.metric.estimate(outcomes), shifted=estimate)
     return accuracies
 
 

@@ -1,6 +1,5 @@
 """What one side of a gate says: scores from published tables, or from stored outcomes."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +8,10 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from bench.board.index import metric_sources
 from bench.board.leaderboard import Board
-from bench.board.tables import long_table, metadata_of, read_csv
+from bench.board.published_outcomes import Given, outcomes_of, read_outcomes
+from bench.board.tables import PublishedTable, long_table, metadata_of, read_published
 from bench.compare.sides import CannotCompareError, Side
 from bench.errors import one_line
 from bench.records import Estimate, Scalar
@@ -39,6 +40,14 @@ class Numbers:
     store: Store | None = None
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of the data behind published numbers, where these are known: by suite, then by `dataset/split`."""
+    outcomes: Mapping[tuple[str, str], Sequence[Given]] = field(default_factory=dict)
+    """What images give of published headlines, where that is known: by suite and checkpoint."""
+    unsealed: frozenset[str] = frozenset()
+    """Suites whose published numbers carry no digest: they may have been edited."""
+    metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Source of the metrics that are not ours and made published numbers: by suite, then by name."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the files."""
 
     @property
     def names(self) -> set[str]:
@@ -93,6 +102,10 @@ class Numbers:
             raise CannotCompareError(
                 f"{self.place} has {suite.name} {have}, and this rtbench measures v{suite.version}; make it anew."
             )
+        if self.metrics.get(suite.name) not in (None, metric_sources(suite)):
+            raise CannotCompareError(
+                f"{self.place} has scores of {suite.name} that other code of its metrics computed; make it anew."
+            )
         known = {"score", "metric", *(name for score in suite.scores for name in score.columns())}
         estimates: dict[What, Estimate] = {}
         for row in rows.to_dict("records"):
@@ -132,27 +145,54 @@ def published(paths: Sequence[Path]) -> Numbers:
 
     Raises:
         BenchError: a file is not such a table, or the metadata that it needs are not beside it.
-        RunError: these are damaged.
+        RunError: these are damaged, or of another table.
         CannotCompareError: what `bench publish` wrote beside it is damaged.
     """
-    frames = [read_csv(path) for path in paths]
+    tables = [read_published(path) for path in paths]
+    fingerprints: dict[str, dict[str, str]] = {}
+    outcomes: dict[tuple[str, str], Sequence[Given]] = {}
+    unsealed: set[str] = set()
+    notes = []
+    for table in tables:
+        names = sorted(set(table.frame["suite"].dropna()))
+        if not table.sealed:
+            unsealed |= set(names)
+            notes.append(
+                f"{table.path} carries no digest: whether it was edited, or learnt from other data, cannot be seen; "
+                "`bench publish` writes one."
+            )
+        if table.metadata:
+            suite, prints = _fingerprints(table)
+            fingerprints.setdefault(suite, {}).update(prints)
+        given = read_outcomes(table)
+        if given is None and "outcomes" in table.metadata:
+            beside = outcomes_of(table.path).name
+            notes.append(f"{beside}, which shows far smaller drops, is not beside {table.path}; copy it too.")
+        outcomes |= {(name, checkpoint): sets for name in names for checkpoint, sets in (given or {}).items()}
     return Numbers(
         place=", ".join(map(str, paths)),
-        frame=pd.concat(frames, ignore_index=True),
-        fingerprints=dict(filter(None, map(_fingerprints, paths))),
+        frame=pd.concat([table.frame for table in tables], ignore_index=True),
+        fingerprints=fingerprints,
+        outcomes=outcomes,
+        unsealed=frozenset(unsealed),
+        metrics={
+            str(table.metadata["suite"]): table.metadata["metric_sources"]
+            for table in tables
+            if "metric_sources" in table.metadata
+        },
+        notes=tuple(notes),
     )
 
 
-def _fingerprints(table: Path) -> tuple[str, Mapping[str, str]] | None:
-    """The suite of a table and the fingerprints of its data, if they stand in a file beside it."""
-    path = metadata_of(table)
-    if not path.exists():
-        return None
+def _fingerprints(table: PublishedTable) -> tuple[str, dict[str, str]]:
+    """The suite of a table and the fingerprints of its data."""
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = table.metadata
         return str(meta["suite"]), {str(data): str(value) for data, value in meta["fingerprints"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CannotCompareError(f"{path} is damaged ({one_line(error)}); publish the table anew.") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise CannotCompareError(
+            f"{metadata_of(table.path)} is damaged ({one_line(error)}); publish the table anew."
+        ) from error
 
 
 def stored(boards: Sequence[Board], store: Store) -> Numbers:

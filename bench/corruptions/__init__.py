@@ -34,7 +34,7 @@ class Corruption:
     """Part of every cell's key: bumped whenever a picture changes."""
     load: Callable[[], CorruptFunction]
     seeded: bool = True
-    """Whether its pictures depend on the seed."""
+    """Whether its pictures depend on the seed; where they do not, its draws are those of seed 0."""
     batched: bool = True
     """Whether it takes whole batches, on whatever device and in threads; if not, runs make it in worker processes."""
     smallest: int = 1
@@ -83,6 +83,7 @@ def corrupt(
 def _corrupt_pieces(
     corruption: Corruption, images_NCHW: torch.Tensor, severity: int, seed: int, ids: list[str]
 ) -> torch.Tensor:
+    import numpy as np
     import torch
 
     from bench.machine.threads import in_threads, pieces
@@ -92,14 +93,14 @@ def _corrupt_pieces(
     corrupted = torch.empty_like(images_NCHW)
 
     def corrupt_piece(piece: slice) -> None:
-        images = images_NCHW[piece]
-        draws = Draws(keys(seed, condition, ids[piece], images_NCHW.device))
-        made = function(images, severity, draws)
-        if made.dtype != torch.uint8 or made.shape != images.shape:
-            raise ValueError(
-                f"corruption {corruption.name!r} must give uint8 {tuple(images.shape)}, "
-                f"not {made.dtype} {tuple(made.shape)}"
-            )
+        images = images_NCHW[piece].clone()  # which it may work on in place
+        draws = Draws(keys(seed if corruption.seeded else 0, condition, ids[piece], images_NCHW.device))
+        with np.errstate():  # of this thread, in which others follow
+            made = function(images, severity, draws)
+        shape = tuple(images_NCHW[piece].shape)
+        if not isinstance(made, torch.Tensor) or made.dtype != torch.uint8 or tuple(made.shape) != shape:
+            kind = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
+            raise ValueError(f"corruption {corruption.name!r} must give uint8 {shape}, not {kind}")
         corrupted[piece] = made
 
     n, values = len(ids), max(1, math.prod(images_NCHW.shape[1:]))

@@ -11,8 +11,11 @@ import numpy as np
 
 from bench.datasets.identity import fingerprint as fingerprint
 from bench.datasets.readers.passed_over import PassedOver
-from bench.errors import AbsentError, BenchError, one_line
-from bench.records import Array, ClassSpace
+from bench.errors import AbsentError, BenchError
+from bench.foreign.faults import blamed, is_interrupt
+from bench.foreign.sources import modules_of, source_of
+from bench.foreign.state import undisturbed_by
+from bench.records import Array, ClassSpace, digest
 from bench.registry import Registry
 from bench.text import some
 
@@ -167,23 +170,18 @@ class Library:
         dataset = datasets.get(name)
         if split not in dataset.splits:
             raise BenchError(f"data set {name!r} has no split {split!r}; it has {', '.join(dataset.splits)}.")
-        try:
+        with (
+            blamed(f"data set {name!r}, split {split!r}, cannot be opened", BenchError),
+            undisturbed_by(*modules_of(dataset.open)),
+        ):
             samples = dataset.open(split, self.places.get(name))
             _check(dataset, split, samples)
             self._tell_of_passed_over(name, samples)
-            return OpenedSplit(
-                dataset=dataset,
-                split=split,
-                samples=samples,
-                stamps=_stamps(samples),
-                fingerprint=fingerprint(samples, lambda text: self._note(f"{name}: {text}")),
-            )
-        except BenchError:
-            raise
-        except Exception as error:  # code of a plug-in
-            raise BenchError(
-                f"data set {name!r}, split {split!r}, cannot be opened: {type(error).__name__}: {one_line(error)}."
-            ) from error
+            seen = fingerprint(samples, lambda text: self._note(f"{name}: {text}"))
+            stamps = _stamps(samples)
+        source = source_of(datasets.origin(name), dataset.open)  # what a plug-in's reader gives is its code's as well
+        seen = digest([seen, source]) if source else seen
+        return OpenedSplit(dataset=dataset, split=split, samples=samples, stamps=stamps, fingerprint=seen)
 
     def _tell_of_passed_over(self, name: str, samples: Samples) -> None:
         passed: PassedOver | None = getattr(samples, "passed_over", None)
@@ -202,7 +200,9 @@ def _stamps(samples: Samples) -> Array | None:
         return stamps
     try:
         return np.array([samples.stamp(index) for index in range(len(samples.ids))], dtype=np.uint64)
-    except Exception:  # code of a plug-in; what can't be read is reported when it is measured
+    except BaseException as error:  # code of a plug-in; what can't be read is reported when it is measured
+        if is_interrupt(error):
+            raise
         return None
 
 

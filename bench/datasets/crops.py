@@ -1,13 +1,14 @@
 """Crops of a split: from the cache where they stand there, else decoded, cropped and kept."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.datasets import Samples
-from bench.errors import BenchError, RunError, one_line
+from bench.errors import BenchError, RunError
+from bench.foreign.faults import blamed
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import check_bytes, decode
@@ -64,7 +65,7 @@ class CropSource:
     def _stamp(self, index: int) -> int:
         if self.stamps is not None:
             return int(self.stamps[index])
-        with _faults(self.samples, index):
+        with _reading(self.samples, index):
             return self.samples.stamp(index)
 
     def original_shape(self, index: int) -> tuple[int, int]:
@@ -83,11 +84,11 @@ class CropSource:
         """The sample as it is, (h, w, 3) uint8.
 
         Raises:
-            RunError: it does not decode, or is another one than was planned.
+            RunError: it cannot be read, does not decode, is no picture, or is another one than was planned.
         """
         stamp = self._stamp(index)
         data = stored(self.samples, index)
-        with _faults(self.samples, index):
+        with _reading(self.samples, index):
             changed = self.samples.stamp(index) != stamp
         if changed:
             raise RunError(f"{self.samples.ids[index]} has changed since this run began; run again.")
@@ -114,7 +115,7 @@ def stored(samples: Samples, index: int) -> Array | bytes:
         RunError: it cannot be read, is neither, or has more than `MOST_BYTES`.
     """
     check_bytes(int(samples.sizes[index]), str(samples.ids[index]))
-    with _faults(samples, index):
+    with _reading(samples, index):
         data = samples.read(index)
     if isinstance(data, bytes):
         return data
@@ -127,13 +128,6 @@ def stored(samples: Samples, index: int) -> Array | bytes:
     return pixels
 
 
-@contextlib.contextmanager
-def _faults(samples: Samples, index: int) -> Iterator[None]:
-    """Turns whatever a reader raises, which may be a plug-in's, into one sentence that names the sample."""
-    try:
-        yield
-    except BenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise RunError(f"{samples.ids[index]} cannot be read ({reason}); obtain it again.") from error
+def _reading(samples: Samples, index: int) -> contextlib.AbstractContextManager[None]:
+    """Whatever a reader raises, which may be a plug-in's, names the sample."""
+    return blamed(f"{samples.ids[index]} cannot be read; obtain it again")

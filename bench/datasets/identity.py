@@ -93,10 +93,11 @@ def _read(samples: Readable, index: int) -> Array | bytes | None:
 
 def _content(samples: Readable, plain: str, note: Callable[[str], None]) -> str:
     """A digest of all images, 32 hexadecimal digits."""
-    path = user_cache() / "contents" / f"{plain[:32]}.npz"
+    cache = user_cache()
+    path = cache / "contents" / f"{plain[:32]}.npz" if cache else None
     stamps: Array | None = getattr(samples, "stamps", None)  # plug-ins need not have any that can be relied on
     digests = np.zeros((len(samples.ids), _DIGEST_BYTES), dtype=np.uint8)
-    unknown = np.arange(len(digests)) if stamps is None else _recall(path, stamps, digests)
+    unknown = np.arange(len(digests)) if stamps is None or path is None else _recall(path, stamps, digests)
     if len(unknown) > _MANY:
         note(f"reading {len(unknown):,} images once, as their sizes do not tell whether they are the same")
     whole = True
@@ -104,7 +105,7 @@ def _content(samples: Readable, plain: str, note: Callable[[str], None]) -> str:
         data = _read(samples, index)
         whole = whole and data is not None
         digests[index] = np.frombuffer(_digest(data), dtype=np.uint8)
-    if stamps is not None and len(unknown) and whole:
+    if stamps is not None and path is not None and len(unknown) and whole:
         with contextlib.suppress(OSError), replacing(path) as half, half.open("wb") as file:
             np.savez(file, stamps=stamps, digests=digests)
     return hashlib.blake2b(digests.tobytes(), digest_size=_DIGEST_BYTES).hexdigest()

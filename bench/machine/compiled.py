@@ -3,6 +3,7 @@
 A kernel works on one image after another, so neither the batch nor the number of threads can change a number.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -21,11 +22,26 @@ def compiled(function: _F) -> _F:
     config: Any = numba.config
     before = config.CACHE_DIR
     # Beside its module, numba's files would outlive the package: pip removes what it installed, and no more.
-    config.CACHE_DIR = before or str(user_cache() / "numba")  # the user's, if NUMBA_CACHE_DIR is set
+    folder = user_cache()
+    config.CACHE_DIR = before or str(folder and folder / "numba")  # the user's, if NUMBA_CACHE_DIR is set
     njit: Any = numba.njit
     try:
-        return cast(_F, njit(nogil=True, error_model="numpy", cache=True)(function))
+        if not (before or folder):
+            raise RuntimeError("no home")
+        dispatcher = njit(nogil=True, error_model="numpy", cache=True)(function)
+        dispatcher._cache.save_overload = _if_there_is_room(dispatcher._cache.save_overload)
+        return cast(_F, dispatcher)
     except (RuntimeError, OSError):  # the folder cannot be written: compile anew in each process
         return cast(_F, njit(nogil=True, error_model="numpy")(function))
     finally:
         config.CACHE_DIR = before
+
+
+def _if_there_is_room(save: Callable[..., None]) -> Callable[..., None]:
+    """Numba compiles, then keeps: a full disk must not cost what has been compiled."""
+
+    def _save(*what: object) -> None:
+        with contextlib.suppress(OSError):
+            save(*what)
+
+    return _save

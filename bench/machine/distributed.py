@@ -1,6 +1,7 @@
 """Several processes that measure one cell together, as `torchrun` starts them; alone where it did not.
 
-What they are is read from the environment, without torch, so that a run knows at once whether it is the one that plans.
+What they are is read from the environment, without torch or numpy, so that a command knows at once whether it is the
+one that plans.
 Every function that waits for the others must be called by all of them, in the same order.
 """
 
@@ -10,16 +11,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
-from bench.errors import RunError, one_line
-from bench.records import Array
+from bench.errors import BenchError, RunError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.records import Array
+
 _T = TypeVar("_T")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_DIGITS = 6
+"""Of a number of processes, at most."""
 _PATIENCE = datetime.timedelta(days=7)
 """How long a process waits for the others: the first may measure other cells meanwhile. One that dies ends all: its
 connections close, and torchrun stops the rest."""
@@ -61,11 +63,24 @@ def joined(device: str) -> Iterator[str]:
         # What is agreed on in words and numbers goes over the CPU, gradients over NCCL.
         device, backend = f"cuda:{_number('LOCAL_RANK', 0)}", "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    with _among_others():
+        dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _among_others() -> Iterator[None]:
+    """Turn what torch raises where another process is gone into one sentence."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise RunError(
+            f"another process of this run cannot be reached ({one_line(error)}); what it wrote before says why. "
+            "Finished cells are stored, and the same command goes on from there."
+        ) from error
 
 
 def broadcast(value: _T) -> _T:
@@ -75,7 +90,8 @@ def broadcast(value: _T) -> _T:
     import torch.distributed as dist
 
     values = [value]
-    dist.broadcast_object_list(values, src=0)
+    with _among_others():
+        dist.broadcast_object_list(values, src=0)
     return values[0]
 
 
@@ -102,7 +118,8 @@ def together(work: Callable[[], _T]) -> _T:
     except Exception as error:
         fault = error
     failed = torch.tensor(int(fault is not None))
-    dist.all_reduce(failed, dist.ReduceOp.MAX)
+    with _among_others():
+        dist.all_reduce(failed, dist.ReduceOp.MAX)
     if failed:
         messages = gather("" if fault is None else one_line(fault))
         if fault is not None:
@@ -119,7 +136,8 @@ def gather(value: _T) -> list[_T]:
     import torch.distributed as dist
 
     values: list[_T] = [value] * world_size()
-    dist.all_gather_object(values, value)
+    with _among_others():
+        dist.all_gather_object(values, value)
     return values
 
 
@@ -132,17 +150,20 @@ def sum_(tensors: Sequence["Tensor"]) -> None:
 
     # One message for all: hundreds of small ones would each wait for the network.
     flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat)
+    with _among_others():
+        dist.all_reduce(flat)
     for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.detach().copy_(part.view_as(tensor))
 
 
-def own_rows(count: int) -> Array:
+def own_rows(count: int) -> "Array":
     """(m,) int64: the rows of `count` that this process takes. A stride, so that none is padded or seen twice."""
+    import numpy as np
+
     return np.arange(rank(), count, world_size())
 
 
-def gather_rows(columns: Mapping[str, Array]) -> dict[str, Array]:
+def gather_rows(columns: Mapping[str, "Array"]) -> dict[str, "Array"]:
     """Join what the processes have for their `own_rows`.
 
     Args:
@@ -151,6 +172,8 @@ def gather_rows(columns: Mapping[str, Array]) -> dict[str, Array]:
     Returns:
         Name to an array (n, …), in the order of all rows.
     """
+    import numpy as np
+
     parts = gather(dict(columns))
     first = next((part for part in parts if part), {})
     joined = {}
@@ -163,5 +186,16 @@ def gather_rows(columns: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _number(variable: str, alone: int) -> int:
-    """A number of the environment; clusters set some of these without torchrun, so all must be there."""
-    return int(os.environ[variable]) if all(name in os.environ for name in _VARIABLES) else alone
+    """A number of the environment; clusters set some of these without torchrun, so all must be there.
+
+    Raises:
+        BenchError: it is no number.
+    """
+    if not all(name in os.environ for name in _VARIABLES):
+        return alone
+    text = os.environ[variable]
+    if not (text.isdecimal() and text.isascii() and len(text) <= _DIGITS):
+        raise BenchError(
+            f"the environment has {variable}={text!r}, and torchrun sets a number; unset it, or use torchrun."
+        )
+    return int(text)

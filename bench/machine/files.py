@@ -6,11 +6,13 @@ The name tells which process writes it, so that `tidy` can remove what a killed 
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
 import re
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -69,6 +71,17 @@ def tidy(folder: Path) -> None:
                 dead = name and name["here"] == _here() and not _is_alive(int(name["process"]))
                 if dead or ((name or _OLD_NAME.fullmatch(half.name)) and _is_silent(half)):
                     half.unlink()
+
+
+def ending(path: Path) -> Path:
+    """A file that is to be read whole, unless it is a device: /dev/zero never ends. A pipe does.
+
+    Raises:
+        OSError: it is one, or cannot be looked at.
+    """
+    if stat.S_ISCHR(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "a device, and not a file", str(path))
+    return path
 
 
 @contextlib.contextmanager

@@ -66,6 +66,11 @@ def fill_images(function: Callable[[Array], Array], images_NHWC: Array, out_NHWC
     in_threads(fill, pieces(len(images_NHWC), _IMAGES))
 
 
+def one_thread() -> None:
+    """Keep torch to one thread, in a process that is one of many."""
+    torch.set_num_threads(1)
+
+
 _here = threading.local()
 
 

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.attacks import ENGINE_VERSION, Attack, attacks
-from bench.errors import BenchError, one_line
+from bench.errors import BenchError
+from bench.foreign.faults import blamed
+from bench.foreign.sources import remember
+from bench.foreign.state import undisturbed_by
 from bench.records import Array, Params
 from bench.registry import Registry
 
@@ -188,6 +191,9 @@ class MeasureEntry:
     passes: Callable[[Params], int] = lambda params: 0
     """Of a checkpoint measure: what an image costs at most, in forward passes, for forecasts; 0 where nobody knows."""
     about: str = ""
+    code: Callable[..., object] | None = None
+    """What its rows come from beside the factory's class, such as an attack's rule: the source of both belongs to the
+    key, see `bench.foreign.sources`."""
 
     def make(self, params: Params) -> Any:
         """The measure itself (a BatchMeasure, a CheckpointMeasure or a FeatureMeasure).
@@ -196,13 +202,10 @@ class MeasureEntry:
             BenchError: it takes no such parameters, or its code does not import.
         """
         module, _, attribute = self.factory.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)(**self.given, **params)
-        except BenchError:
-            raise
-        except Exception as error:  # code of a plug-in
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise BenchError(f"measure {self.name!r} cannot be made with {dict(params)}: {reason}.") from error
+        with blamed(f"measure {self.name!r} cannot be made with {dict(params)}", BenchError), undisturbed_by(module):
+            imported = importlib.import_module(module)
+            remember(module)
+            return getattr(imported, attribute)(**self.given, **params)
 
 
 measures: Registry[MeasureEntry] = Registry("measure")
@@ -227,6 +230,7 @@ def register_attack(attack: Attack) -> Attack:
             exact=True,
             passes=functools.partial(_passes, attack),
             about=attack.about,
+            code=attack.load,
         ),
         origin=origin,
     )

@@ -1,10 +1,15 @@
 """What a cell's key is: everything that decides the outcome of a checkpoint under a condition."""
 
+from collections.abc import Iterable
+
 from bench import images
+from bench.checkpoints.loading import builder_of
+from bench.corruptions import corruptions
 from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError
+from bench.foreign.sources import source_of
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Params, Scalar, Settings
 
@@ -60,8 +65,13 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     )
 
 
-def versions(condition: Condition) -> Params:
-    """Versions of the code that makes an outcome under a condition, as it is today."""
+def versions(condition: Condition, *, now: bool = False) -> Params:
+    """Versions of the code that makes an outcome under a condition; of what is not ours, digests of its source too.
+
+    Args:
+        condition: under which it is made.
+        now: whether the source is read again; see `bench.foreign.sources.source_of`.
+    """
     measure = measures.get(condition.measure.name)
     named: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
     if measure.engine:
@@ -69,7 +79,34 @@ def versions(condition: Condition) -> Params:
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
         named["corruption"] = corruption_of(perturbation).version
-    return Params(named)
+    sources = {f"{kind}_source": source_of(*parts, now=now) for kind, (_, parts) in _code_of(condition).items()}
+    return Params({**named, **{kind: source for kind, source in sources.items() if source}})
+
+
+def check_sources(conditions: Iterable[Condition], checkpoints: Iterable[Checkpoint]) -> None:
+    """Make sure that the code which this process imported is that which stands in its files.
+
+    Raises:
+        BenchError: a file changed since: what the old code gives would be stored as the new one's.
+    """
+    every = {part: code for condition in conditions for part, code in _code_of(condition).values()}
+    every |= {f"checkpoint {checkpoint.name!r}": builder_of(checkpoint) for checkpoint in checkpoints}
+    for part, code in every.items():
+        if source_of(*code, now=True) != source_of(*code):
+            raise BenchError(f"the source of {part} changed after this process had read it; start it anew.")
+
+
+def _code_of(condition: Condition) -> dict[str, tuple[str, tuple[object, ...]]]:
+    """What the measure and the corruption of a condition are called in messages, and what their code is."""
+    measure = measures.get(condition.measure.name)
+    defined = (measures.origin(measure.name), measure.factory, measure.code)
+    code: dict[str, tuple[str, tuple[object, ...]]] = {"measure": (f"measure {measure.name!r}", defined)}
+    perturbation = condition.image_set.perturbation
+    if perturbation is not None:
+        corruption = corruption_of(perturbation)
+        own = () if perturbation.reference else (corruptions.origin(corruption.name),)
+        code["corruption"] = (f"corruption {corruption.name!r}", (*own, corruption.load))
+    return code
 
 
 def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:

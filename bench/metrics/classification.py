@@ -286,7 +286,7 @@ def mean_of_sets(*outcomes: Outcome, groups: Sequence[tuple[Metric, int]]) -> Es
     >>> mean_of_sets(outcome, other, groups=[(TOP1, 1), (TOP1, 1)]).value
     0.5
     """
-    scores = [metric.function(*theirs) for metric, theirs in _by_set(outcomes, groups)]
+    scores = [metric.estimate(theirs) for metric, theirs in _by_set(outcomes, groups)]
     mean, n = float(np.mean([score.value for score in scores])), sum(score.n for score in scores)
     bounds = [(score.ci_low, score.ci_high, score.value) for score in scores]
     away = [(value - low, high - value) for low, high, value in bounds if low is not None and high is not None]

@@ -44,6 +44,47 @@ def in_difference(first: ByImage | None, second: ByImage | None, score: str) -> 
     raise BenchError(f"{score} is made by no means over images")
 
 
+def paired_drop_p(lost: int, gained: int, n: int, tolerance: float) -> float:
+    """P-value, one-sided, that the accuracy on the same images truly fell by at most a tolerance; in [0, 1].
+
+    Under the hypothesis an image is lost with probability q + tolerance and gained with probability q, whose maximum
+    likelihood estimate given both counts is the root of a quadratic (Nam 1997; Tango 1998). p is the chance that
+    lost - gained is as large then, computed exactly (but for 1e-15) and not by the normal law: an estimated p-value
+    (Storer & Kim 1990). A true drop of exactly the tolerance gives p of at most alpha with a chance of at most alpha,
+    for every n, q and alpha that was tried (`benchmarks/gate.py`).
+
+    Args:
+        lost: images that only the first has right.
+        gained: images that only the second has right.
+        n: all images, at least 1.
+        tolerance: a fraction, in [0, 1).
+
+    Raises:
+        ValueError: a count below zero, more discordant pairs than images, or a tolerance outside its range.
+
+    >>> round(paired_drop_p(10, 0, 500, 0.003), 4), round(paired_drop_p(5, 3, 500, 0.003), 2)
+    (0.004, 0.5)
+    """
+    if min(lost, gained) < 0 or lost + gained > n or not 0 <= tolerance < 1:
+        raise ValueError(f"no test of {lost} lost and {gained} gained of {n} images against a drop of {tolerance}")
+    # 2n q² + b q - c = 0 is where the likelihood has its largest value.
+    b = (2 * n - lost + gained) * tolerance - (lost + gained)
+    c = gained * tolerance * (1 - tolerance)
+    q = (math.sqrt(b * b + 8 * n * c) - b) / (4 * n)
+    return _sum_at_least(lost - gained, n, q + tolerance, q)
+
+
+def _sum_at_least(k: int, n: int, up: float, down: float) -> float:
+    """The chance that n draws, each 1 with the one probability and -1 with the other, else 0, sum up to k or more.
+
+    The sum's characteristic function is the n-th power of a draw's, and a Fourier transform makes its law of it.
+    """
+    size = 1 << (2 * n + 1).bit_length()  # sums from -n to n, each at a place of its own
+    turn = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
+    law = np.fft.irfft((up / turn + down * turn + (1 - up - down)) ** n, size)
+    return float(np.clip(law[np.arange(k, n + 1)].sum(), 0.0, 1.0))
+
+
 def _difference_of(first: Parts, second: Parts) -> Callable[[Array], Array] | None:
     """The difference as a function of the means of both sides' columns; None where it is that of the only column."""
     score, columns = first.score, first.values_NC.shape[1]
@@ -150,7 +191,7 @@ def linearised(values_NC: Array, score: Callable[[Array], Array], ends: Interval
         most = math.inf
     else:
         at_ends_2C = np.subtract.outer(ends, means_C) * slopes_C
-        most = max(abs(value + at_ends_2C.max(axis=0).sum()), abs(value + at_ends_2C.min(axis=0).sum()))
+        most = float(max(abs(value + at_ends_2C.max(axis=0).sum()), abs(value + at_ends_2C.min(axis=0).sum())))
     return value + (values_NC - means_C) @ slopes_C, most
 
 

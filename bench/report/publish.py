@@ -6,7 +6,7 @@ All of it follows from the store, and from what the folder holds of other suites
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,21 @@ from typing import Any
 import pandas as pd
 
 from bench import __version__
-from bench.board.leaderboard import IMPORTED, Board
-from bench.board.tables import display_names, long_table, metadata_of, read_csv, to_csv, wide_table, without_constants
+from bench.board.index import metric_sources
+from bench.board.leaderboard import IMPORTED, Board, data_of
+from bench.board.published_outcomes import file_digest, outcomes_file, outcomes_of
+from bench.board.tables import (
+    board_of,
+    display_names,
+    long_table,
+    metadata_of,
+    read_csv,
+    read_published,
+    sealed,
+    to_csv,
+    wide_table,
+    without_constants,
+)
 from bench.errors import BenchError
 from bench.names import check_text, file_name
 from bench.records import digest
@@ -46,8 +59,8 @@ class Change:
 class Publication:
     """What publishing would write, and what it would change."""
 
-    files: Mapping[str, str]
-    """Path below the folder to its text."""
+    files: Mapping[str, bytes]
+    """Path below the folder to what it holds."""
     changes: tuple[Change, ...]
 
 
@@ -55,7 +68,7 @@ def publication(
     folder: Path, boards: Sequence[Board], store: Store, *, sections: Mapping[str, str], selection: Sequence[str] = (),
     source: str = "",
 ) -> Publication:  # fmt: skip
-    """Make the texts of all files, without writing any.
+    """Make all files, without writing any.
 
     Args:
         folder: where they will be; what it holds of other suites stays, and stands in its README and cards too.
@@ -68,28 +81,31 @@ def publication(
     Raises:
         BenchError: a file of the folder cannot be read, or is not what was published.
     """
-    tables = _published(folder)
+    tables = _published(folder, besides={_stem(board) for board in boards})
     changes: list[Change] = []
-    files: dict[str, str] = {}
+    files: dict[str, bytes] = {}
     texts: dict[str, str] = {}
     for board in boards:
         name = _stem(board)
         frame, meta = long_table([board]), _meta(board, store, selection, source)
         if (folder / f"{name}.csv").exists():
-            changes += _changes(f"{name}.csv", read_csv(folder / f"{name}.csv"), frame)
+            # Whatever was edited shows as a change, and is made anew; so is what was left when only some files were.
+            changes += _changes(f"{name}.csv", read_published(folder / f"{name}.csv", check=False).frame, frame)
         tables[name] = (frame, meta)
-        written = _table_files(board, frame, meta)
+        written = _table_files(board, frame, meta, outcomes_file(board, store))
         texts[name] = f"{sections[board.suite.name]}\n\n{', '.join(f'[{file}]({file})' for file in written)}\n"
         files |= written
-    files["README.md"] = _readme(folder / "README.md", texts)
+    files["README.md"] = _readme(folder / "README.md", texts).encode()
     for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
         check_text("checkpoint", checkpoint)  # a store that was merged in may have come with any
-        files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables)
+        files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables).encode()
     return Publication(files=files, changes=tuple(changes))
 
 
-def table_files(board: Board, store: Store, selection: Sequence[str] = ()) -> dict[str, str]:
-    """The tables of a suite and what is to be known of them: name of a file to its text.
+def table_files(board: Board, store: Store, selection: Sequence[str] = ()) -> dict[str, bytes]:
+    """The tables of a suite and what is to be known of them: name of a file to what it holds.
+
+    The outcomes are not among them: they are in the store.
 
     Args:
         board: the scores.
@@ -100,18 +116,27 @@ def table_files(board: Board, store: Store, selection: Sequence[str] = ()) -> di
         NAME.csv, a row a score, without the columns that say the same in every row; NAME.board.csv, a row a checkpoint;
         NAME.meta.json, which has those columns.
     """
-    return _table_files(board, long_table([board]), _meta(board, store, selection, source=""))
+    return _table_files(board, long_table([board]), _meta(board, store, selection, source=""), outcomes=None)
 
 
-def _table_files(board: Board, frame: pd.DataFrame, meta: Mapping[str, Any]) -> dict[str, str]:
+def _table_files(
+    board: Board, frame: pd.DataFrame, meta: Mapping[str, Any], outcomes: bytes | None
+) -> dict[str, bytes]:
+    """As `table_files`; and NAME.outcomes.parquet, where there are outcomes."""
     name = Path(f"{_stem(board)}.csv")
     rows, constants = without_constants(frame)
+    leaderboard = to_csv(wide_table(frame, board.suite))
     known = {**meta, "columns": constants}
-    return {
-        name.name: to_csv(rows),
-        f"{name.stem}.board.csv": to_csv(wide_table(frame, board.suite)),
-        metadata_of(name).name: json.dumps(known, indent=1, ensure_ascii=False) + "\n",
+    if outcomes is not None:
+        known["outcomes"] = file_digest(outcomes)
+    files = {
+        name.name: to_csv(rows).encode(),
+        board_of(name).name: leaderboard.encode(),
+        metadata_of(name).name: (
+            json.dumps(sealed(known, frame, leaderboard), indent=1, ensure_ascii=False) + "\n"
+        ).encode(),
     }
+    return files if outcomes is None else {outcomes_of(name).name: outcomes, **files}
 
 
 def _stem(board: Board) -> str:
@@ -119,11 +144,13 @@ def _stem(board: Board) -> str:
     return f"{file_name(board.suite.name)}{board.choice.suffix}"
 
 
-def _published(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
-    """What the folder holds: tables with what is known of them, by name."""
+def _published(folder: Path, besides: Collection[str]) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """What the folder holds: tables with what is known of them, by name, besides those that are made anew."""
     tables = {}
     for path in sorted(folder.glob(f"*{_META}")):
         name = path.name.removesuffix(_META)
+        if name in besides:
+            continue
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             known = {key: str(meta[key]) for key in ("suite", "title", "protocol")}
@@ -162,6 +189,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "versions": _distinct([entry["versions"] for entry in lines if "versions" in entry]),
         "fingerprints": _fingerprints(board),
         "source": source,
+        **({"metric_sources": sources} if (sources := metric_sources(board.suite)) else {}),
         "checkpoints": {
             names[checkpoint]: {
                 "model": checkpoint.model,
@@ -196,12 +224,9 @@ def _distinct(values: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 
 def _fingerprints(board: Board) -> dict[str, str]:
-    """Of the data, by data set and split."""
-    fingerprints = {
-        f"{condition.image_set.dataset}/{condition.image_set.split}": cell.identity["fingerprints"][0]
-        for (_, condition), cell in board.cells.items()
-    }
-    return dict(sorted(fingerprints.items()))
+    """Of all the data, those that were learnt from too, by data set and split."""
+    every = [data for (_, condition), cell in board.cells.items() for data in data_of(condition, cell)]
+    return dict(sorted((data.name, data.fingerprint) for data in every))
 
 
 # -- what would change --------------------------------------------------------------------------------------------

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
+from bench.foreign.faults import blamed
 from bench.machine.hardware import physical_memory
 from bench.machine.memory import in_pieces
 from bench.measure import BatchMeasure
-from bench.records import Cell, Checkpoint, Precision
+from bench.records import Array, Cell, Checkpoint, Precision
+from bench.run.rows import columns_of
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WEIGHTS_SHARE = 0.5
@@ -92,11 +95,10 @@ def load_models(
             key, cell = waiting.pop(0)
             taken += _size(cell.checkpoint)
             try:
-                models[key] = _load_model(cell, device, batch_size)
+                with blamed("loading failed"):
+                    models[key] = _load_model(cell, device, batch_size)
             except BenchError as error:
                 broken[key] = str(error)
-            except Exception as error:
-                broken[key] = f"loading failed: {type(error).__name__}: {one_line(error)}"
         yield models, broken
 
 
@@ -175,7 +177,8 @@ def run_in_chunks(
     device: str,
     *,
     fixed: bool,
-) -> dict[str, torch.Tensor]:
+    name: str = "",
+) -> dict[str, Array]:
     """Measure a batch, in halves of halves where memory runs out.
 
     Args:
@@ -185,32 +188,24 @@ def run_in_chunks(
         labels_N: int64.
         device: where to run.
         fixed: the user chose the batch size: running out of memory is an error.
+        name: of the measure where it is not ours; faults are then its own, else of the forward pass.
 
     Returns:
-        Column name to a tensor (N, …) on the CPU.
+        Column name to an array (N, …).
 
     Raises:
-        RunError: a single image does not fit, the module itself fails, or the measure's rows do not join.
+        RunError: a single image does not fit, the module or the measure fails, or the measure's rows do not join.
     """
 
-    def rows_of(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> dict[str, torch.Tensor]:
+    def rows_of(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> dict[str, Array]:
         images_NCHW = to_unit_range(images_NCHW, device)
         rows = measure.rows(model.module, images_NCHW, labels_N.to(device, non_blocking=True))
-        return {name: _storable(column) for name, column in rows.items()}
+        return columns_of(name or type(measure).__name__, rows, len(images_NCHW))
 
-    try:
+    with blamed(f"measure {name!r} failed" if name else "the forward pass failed"):
         made = in_pieces(rows_of, images_NCHW, labels_N, at_once=model.chunk, fixed=fixed)
-    except BenchError:
-        raise
-    except Exception as error:
-        raise RunError(f"the forward pass failed: {type(error).__name__}: {one_line(error)}") from error
     model.chunk, parts = made.at_once, made.parts
     try:
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    except (RuntimeError, KeyError) as error:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except (ValueError, KeyError) as error:
         raise RunError(f"the rows of its batches do not join: {type(error).__name__}: {one_line(error)}.") from error
-
-
-def _storable(column: torch.Tensor) -> torch.Tensor:
-    """On the CPU, and of a type that NumPy has."""
-    return (column.float() if column.dtype == torch.bfloat16 else column).cpu()

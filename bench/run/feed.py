@@ -1,24 +1,25 @@
-"""The crops of a sweep, batch by batch: read and cut in worker processes, in a fixed order.
+"""The crops of a sweep, batch by batch: read and cut in processes of their own, in a fixed order.
 
 A corruption that is made one image at a time is made there too; batched ones follow in `bench.run.prepare`.
 """
 
 import collections
 import concurrent.futures
-import contextlib
 import itertools
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from bench.corruptions.makers import corruption_of
 from bench.datasets.crops import CropSource
-from bench.errors import BenchError, RunError, one_line
+from bench.errors import BenchError
+from bench.foreign.faults import blamed
+from bench.foreign.state import undisturbed_by
+from bench.machine.processes import in_processes
+from bench.machine.threads import one_thread
 from bench.records import Array, ImageSet, Perturbation
 from bench.run.prepare import perturb
 
@@ -57,29 +58,43 @@ class Made:
     error: str = ""
 
     def pin_memory(self) -> "Made":
-        """Itself with its images in page-locked memory; DataLoader calls this, and pins nothing of a foreign type."""
+        """Itself with its images in page-locked memory."""
         return replace(self, crops_NCHW=self.crops_NCHW.pin_memory())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another as an array: torch would put a tensor into /dev/shm, which may be small."""
+        return _made, (self.task, self.crops_NCHW.permute(0, 2, 3, 1).contiguous().numpy(), self.error)
+
+
+def _made(task: Task, crops_NHWC: Array, error: str) -> Made:
+    return Made(task, torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2), error)
 
 
 _NO_IMAGES = torch.empty(0, 3, 0, 0, dtype=torch.uint8)
 _AHEAD = 2
-"""Batches of kept crops that are read before they are wanted, while the models work."""
+"""Batches that are made before they are wanted, while the models work: of kept crops, or by each process."""
+_MOST_AHEAD = 2 * 2**30
+"""Bytes of the batches that processes have made and nobody has taken, unless one alone is larger."""
 
 
-class _Maker(Dataset[Made]):
-    """Runs in the workers. Gives faults back as values: exceptions lose their type and grow a traceback there."""
+class _Maker:
+    """Runs in the processes. Gives faults back as values: exceptions lose their type and grow a traceback there."""
 
     def __init__(self, sources: Mapping[tuple[str, str], CropSource], seed: int) -> None:
         self.sources = sources
         self.seed = seed
 
-    def __getitem__(self, task: Task) -> Made:
+    def __call__(self, task: Task) -> Made:
         try:
-            return Made(task, self._make(task))
+            source = self.sources[task.images.dataset, task.images.split]
+            with blamed("making images failed"), undisturbed_by(type(source.samples).__module__):
+                return Made(task, self._make(task))
         except BenchError as error:
             return Made(task, _NO_IMAGES, str(error))
-        except Exception as error:
-            return Made(task, _NO_IMAGES, f"making images failed: {type(error).__name__}: {one_line(error)}")
+
+    def bytes_of(self, task: Task) -> int:
+        """Of the crops of a batch."""
+        return len(task.indices) * 3 * self.sources[task.images.dataset, task.images.split].crop.size ** 2
 
     def _make(self, task: Task) -> torch.Tensor:
         source = self.sources[task.images.dataset, task.images.split]
@@ -106,7 +121,7 @@ def make_images(
         pin: put batches into page-locked memory, from which they travel to a CUDA device faster.
 
     Raises:
-        RunError: a worker process died.
+        RunError: a process died, or could not be started.
     """
     maker = _Maker(sources, seed)
     for kept, group in itertools.groupby(tasks, key=lambda task: task.kept and workers > 0):
@@ -120,7 +135,7 @@ def _in_a_thread(maker: _Maker, tasks: Iterable[Task], pin: bool) -> Iterator[Ma
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         try:
             for task in tasks:
-                waiting.append(pool.submit(maker.__getitem__, task))
+                waiting.append(pool.submit(maker, task))
                 if len(waiting) > _AHEAD:
                     made = waiting.popleft().result()
                     yield made.pin_memory() if pin else made
@@ -131,54 +146,32 @@ def _in_a_thread(maker: _Maker, tasks: Iterable[Task], pin: bool) -> Iterator[Ma
             pool.shutdown(cancel_futures=True)
 
 
-def _in_processes(maker: _Maker, tasks: Iterable[Task], workers: int, pin: bool) -> Iterator[Made]:
-    loader = DataLoader(
+def _in_processes(maker: _Maker, tasks: Iterator[Task], workers: int, pin: bool) -> Iterator[Made]:
+    first = next(tasks, None)
+    if first is None:
+        return
+    made = in_processes(
         maker,
-        batch_size=None,
-        sampler=_Lazy(tasks),
-        num_workers=workers,
-        pin_memory=pin,
-        # torch would draw the workers' seeds from its global generator; nothing here uses them.
-        generator=torch.Generator().manual_seed(0),
+        itertools.chain([first], tasks),
+        workers,
+        doing="makes images",
+        begin=one_thread,
+        advice="give fewer --workers (0 makes them in this process); finished cells are stored",
+        ahead=max(1, min(_AHEAD * workers, _MOST_AHEAD // maker.bytes_of(first))),
     )
-    try:
-        yield from loader
-    except (RuntimeError, OSError, EOFError) as error:  # not a fault in making images: those come as values
-        raise _death(error) from error
+    yield from _pinned(made) if pin else made
 
 
-@contextlib.contextmanager
-def deaths_of_workers() -> Iterator[None]:
-    """Turn the death of a worker into one sentence: torch raises it in a signal handler, wherever the run then is.
-
-    Raises:
-        RunError: a worker process died.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise _death(error) from error
-
-
-def _death(error: Exception) -> RunError:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or torch's handler raises again while its loader is taken down
-    return RunError(
-        f"a process that makes images died ({one_line(error)}), mostly for want of memory or of shared memory in "
-        "/dev/shm; give fewer --workers (0 needs neither). Finished cells are stored."
-    )
-
-
-class _Lazy:
-    """An iterable for DataLoader, whose `sampler` is typed as a class of its own."""
-
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        self._tasks = tasks
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self._tasks)
+def _pinned(batches: Iterator[Made]) -> Iterator[Made]:
+    """Batches in page-locked memory; they are copied there in a thread, while the models work."""
+    waiting: collections.deque[concurrent.futures.Future[Made]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for made in batches:
+            waiting.append(pool.submit(made.pin_memory))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def tasks_of(images: ImageSet, source: CropSource, indices: Array, batch_size: int) -> Iterator[Task]:

@@ -8,7 +8,7 @@ from bench.checkpoints.loading import model_digest
 from bench.datasets import Library
 from bench.errors import AbsentError, BenchError
 from bench.measure import measures
-from bench.measure.cells import resolve
+from bench.measure.cells import check_sources, resolve
 from bench.records import Cell, Checkpoint, Crop, ImageSet, Settings, digest
 from bench.run.available import Available, absent
 from bench.run.feature_cache import FeatureCache, FeatureSet, feature_sets
@@ -103,6 +103,7 @@ def make_plan(available: Available, checkpoints: Sequence[Checkpoint], library: 
     """
     every = dict.fromkeys(condition for suite in available.suites for condition in suite.conditions)
     conditions = [condition for condition in every if not absent(condition, library)]
+    check_sources(conditions, checkpoints)
     cells: dict[str, Cell] = {}
     unavailable: dict[str, str] = {}
     to_fetch: list[Checkpoint] = []

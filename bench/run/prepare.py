@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from bench.corruptions import corrupt
+from bench.corruptions import corrupt, corruptions
 from bench.corruptions.makers import corruption_of
-from bench.errors import BenchError, RunError, one_line
+from bench.foreign.faults import blamed
+from bench.foreign.sources import modules_of
+from bench.foreign.state import undisturbed_by
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
 from bench.machine.memory import in_pieces, is_out_of_memory
@@ -29,16 +31,12 @@ def perturb(images_NCHW: torch.Tensor, perturbation: Perturbation, *, seed: int,
     Raises:
         RunError: the corruption fails.
     """
-    try:
-        images_NCHW = corrupt(corruption_of(perturbation), images_NCHW, perturbation.severity, seed=seed, ids=list(ids))
-    except BenchError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise RunError(
-            f"making images under {perturbation.corruption!r} failed: {type(error).__name__}: {one_line(error)}"
-        ) from error
+    corruption = corruption_of(perturbation)
+    with (
+        blamed(f"making images under {perturbation.corruption!r} failed", but=is_out_of_memory),
+        undisturbed_by(*modules_of(corruptions.origin(corruption.name), corruption.load)),
+    ):
+        images_NCHW = corrupt(corruption, images_NCHW, perturbation.severity, seed=seed, ids=list(ids))
     return images_NCHW if perturbation.jpeg_quality is None else round_trip(images_NCHW, perturbation.jpeg_quality)
 
 
@@ -87,11 +85,7 @@ class Preparer:
                 images_NCHW = perturb(images_NCHW, perturbation, seed=self._seed, ids=ids)
             return {size: resize(images_NCHW, size) for size in sizes}
 
-        try:
+        with blamed("preparing images failed"):
             made = in_pieces(prepare, crops_NCHW, ids, at_once=self._at_once)
-        except BenchError:
-            raise
-        except Exception as error:
-            raise RunError(f"preparing images failed: {type(error).__name__}: {one_line(error)}") from error
         self._at_once, parts = made.at_once, made.parts
         return parts[0] if len(parts) == 1 else {size: torch.cat([part[size] for part in parts]) for size in sizes}

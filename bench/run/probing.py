@@ -4,23 +4,30 @@ The measures see no label of the test split; correctness is told here, afterward
 """
 
 import contextlib
+import copy
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from bench.errors import BenchError, one_line
-from bench.measure import Labelled, Predicted, measures
+from bench.errors import BenchError, RunError
+from bench.foreign.faults import blamed
+from bench.foreign.sources import is_ours
+from bench.foreign.state import undisturbed_by
+from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.classify import describe
 from bench.records import Array, Cell, ImageSet
-from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks
+from bench.run.device import Model, PeakMemory, load_models, model_key, numerics, run_in_chunks, to_unit_range
 from bench.run.feature_cache import FeatureCache, FeatureFile, FeatureSet, can_write, feature_sets
-from bench.run.feed import deaths_of_workers, tasks_of
-from bench.run.workbench import Part, Workbench, check_rows, cost_of
+from bench.run.feed import tasks_of
+from bench.run.rows import columns_of
+from bench.run.steady import FEW, look_at_learning, look_at_model
+from bench.run.workbench import Part, Workbench, cost_of
 from bench.transfer.features import Extract
 from bench.transfer.split import check_labels, validation_rows
 
@@ -45,6 +52,8 @@ class _Extraction:
     """One model's features of one split, as they are made."""
 
     features: FeatureSet
+    name: str
+    """Of the checkpoint."""
     model: Model
     file: FeatureFile
     peak: PeakMemory
@@ -69,9 +78,14 @@ class _Probing:
     faults: dict[FeatureSet, str] = field(default_factory=dict)
     """Why features could not be extracted."""
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    names: dict[FeatureSet, str] = field(default_factory=dict)
+    """Of a checkpoint that they are of."""
+    looked_at: set[str] = field(default_factory=set)
+    """Measures of which it is known whether they give the same twice."""
 
     def run(self) -> None:
         needed = {features: cell for cell in self.cells for features in feature_sets(cell).values()}
+        self.names = {features: cell.checkpoint.name for features, cell in needed.items()}
         for features in needed:
             self._open(features)
         missing = {features: cell for features, cell in needed.items() if features not in self.kept}
@@ -112,7 +126,7 @@ class _Probing:
         device = self.work.settings.device
         files = self.cache.write(wanted, self.work.batch_size)
         open_ = [
-            _Extraction(features, model, file, PeakMemory(device, model.module))
+            _Extraction(features, self.names[features], model, file, PeakMemory(device, model.module))
             for (features, model), file in zip(wanted.items(), files, strict=True)
         ]
         for extraction in open_:
@@ -124,20 +138,19 @@ class _Probing:
             if any(extraction.file.lacks(task.start, len(task.indices)) for extraction in open_)
         )
         try:
-            with deaths_of_workers():
-                for made in self.work.images({part.name: part}, tasks):
-                    start, count = made.task.start, len(made.task.indices)
-                    lacking = [extraction for extraction in open_ if extraction.file.lacks(start, count)]
-                    try:
-                        prepared = self.work.prepare(made, {extraction.model.size for extraction in lacking}, part)
-                    except BenchError as error:
-                        for extraction in open_:
-                            self._fault(extraction.features, str(error), done=extraction.done)
-                        return
-                    for extraction in lacking:
-                        self._show(extraction, open_, start, prepared[extraction.model.size])
-                    if not open_:
-                        return
+            for made in self.work.images({part.name: part}, tasks):
+                start, count = made.task.start, len(made.task.indices)
+                lacking = [extraction for extraction in open_ if extraction.file.lacks(start, count)]
+                try:
+                    prepared = self.work.prepare(made, {extraction.model.size for extraction in lacking}, part)
+                except BenchError as error:
+                    for extraction in open_:
+                        self._fault(extraction.features, str(error), done=extraction.done)
+                    return
+                for extraction in lacking:
+                    self._show(extraction, open_, start, prepared[extraction.model.size])
+                if not open_:
+                    return
         finally:
             for extraction in open_:
                 extraction.file.close()
@@ -161,6 +174,7 @@ class _Probing:
         settings, features = self.work.settings, extraction.features
         start, labels = time.perf_counter(), torch.zeros(len(images), dtype=torch.int64)
         try:
+            self._look_at_model(extraction, images)
             with torch.inference_mode(), numerics(settings.device, features.precision), extraction.peak:  # type: ignore[arg-type]
                 rows = run_in_chunks(
                     Extract(features.token),
@@ -170,7 +184,7 @@ class _Probing:
                     settings.device,
                     fixed=settings.batch_size is not None,
                 )
-            extraction.file.append(row, rows["features"].numpy())
+            extraction.file.append(row, rows["features"])
         except BenchError as error:
             open_.remove(extraction)
             extraction.file.close()
@@ -179,6 +193,14 @@ class _Probing:
         extraction.seconds += time.perf_counter() - start
         extraction.shown += len(images)
         self.work.progress.advance(len(images), "features")
+
+    def _look_at_model(self, extraction: _Extraction, images: torch.Tensor) -> None:
+        """Find out on a few images whether a model gives the same twice, once a split."""
+        settings, features = self.work.settings, extraction.features
+        if extraction.shown == 0:
+            with torch.inference_mode(), numerics(settings.device, features.precision):  # type: ignore[arg-type]
+                few_NCHW = to_unit_range(images[:FEW], settings.device)
+                look_at_model(extraction.name, extraction.model.module, few_NCHW, features.precision)  # type: ignore[arg-type]
 
     def _fault(self, features: FeatureSet, message: str, done: int = 0) -> None:
         self.faults[features] = message
@@ -237,20 +259,30 @@ class _Probing:
         """Store what a cell gave; why not, where it gave nothing."""
         start, measurement = time.perf_counter(), cell.condition.measure
         try:
-            measure = measures.get(measurement.name).make(measurement.params)
-            with torch.inference_mode():
+            entry = measures.get(measurement.name)
+            measure = entry.make(measurement.params)
+            if not is_ours(entry.factory):  # what it does to the features is not to reach the others
+                problem = problem.copy()
+            with torch.inference_mode(), blamed(f"{entry.name} failed"), undisturbed_by(entry.factory):
+                self._look_at(entry, entry.make(measurement.params), problem)
                 predicted: Predicted = measure.run(
                     problem.train, problem.validation, problem.test_ND, problem.classes, self.work.settings.seed
                 )
-            columns = _columns(predicted, problem.test.labels)
-            check_rows(measurement.name, columns, cell.n)
+                columns = _columns(predicted, problem.test.labels)
+            columns = columns_of(entry.name, columns, cell.n)
+            self.work.check_source(cell)
         except BenchError as error:
             return str(error)
-        except Exception as error:
-            return f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
         measured = feature_sets(cell)[cell.condition.data.split]
         self.work.write(cell, problem.test, columns, time.perf_counter() - start, self.costs.get(measured, {}))
         return ""
+
+    def _look_at(self, entry: MeasureEntry, measure: Any, problem: "_Problem") -> None:
+        """Find out on a few samples whether a way to learn that is not ours gives the same twice, once a sweep."""
+        if entry.name not in self.looked_at and not is_ours(entry.factory):
+            self.looked_at.add(entry.name)
+            samples = (problem.train, problem.validation, problem.test_ND)
+            look_at_learning(entry.name, measure, *samples, problem.classes, self.work.settings.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +294,11 @@ class _Problem:
     test_ND: torch.Tensor
     test: Part
     classes: int
+
+    def copy(self) -> "_Problem":
+        """With tensors of its own."""
+        train, validation = copy.deepcopy((self.train, self.validation))
+        return replace(self, train=train, validation=validation, test_ND=self.test_ND.clone())
 
 
 def _labelled(part: Part, features_ND: Array, device: torch.device) -> Labelled:
@@ -286,7 +323,9 @@ def _at(every: Labelled, rows: Array) -> Labelled:
 
 def _columns(predicted: Predicted, labels: Array) -> dict[str, Array]:
     """The outcome's columns: what `classify` would give of logits, and what was chosen."""
-    rows = describe(predicted.scores_NK.cpu(), torch.from_numpy(labels))
+    if not torch.isfinite(predicted.scores_NK).all():
+        raise RunError("it gave scores that are NaN or infinite, of which no class can be told")
+    rows = describe(predicted.scores_NK.float().cpu(), torch.from_numpy(labels))
     names: Iterable[str] = rows if predicted.logits else _WITHOUT_LOGITS
     chosen = {name: np.full(len(labels), value, dtype=np.float64) for name, value in predicted.chosen.items()}
     return {**{name: rows[name].numpy() for name in names}, **chosen}

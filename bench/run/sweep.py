@@ -3,6 +3,8 @@
 A checkpoint that fails stops nobody else; a finished condition is stored before the next begins.
 """
 
+import contextlib
+import copy
 import itertools
 import shutil
 import time
@@ -14,17 +16,33 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.checkpoints.loading import builder_of
 from bench.datasets import Library
 from bench.errors import BenchError, RunError, one_line
+from bench.foreign.faults import blamed
+from bench.foreign.sources import is_ours, modules_of
+from bench.foreign.state import undisturbed_by
+from bench.images.resize import resize
 from bench.machine.distributed import broadcast, together
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
-from bench.records import Array, Cell, ImageSet, Settings
-from bench.run.device import Model, ModelKey, PeakMemory, load_models, model_key, numerics, run_in_chunks
-from bench.run.feed import Made, Task, deaths_of_workers, tasks_of
+from bench.records import Array, Cell, ImageSet, Perturbation, Settings
+from bench.run import steady
+from bench.run.device import (
+    Model,
+    ModelKey,
+    PeakMemory,
+    load_models,
+    model_key,
+    numerics,
+    run_in_chunks,
+    to_unit_range,
+)
+from bench.run.feed import Made, Task, tasks_of
 from bench.run.plan import Sweep
 from bench.run.probing import measure_probes
-from bench.run.workbench import Failure, Part, SplitLoader, Workbench, check_rows, cost_of
+from bench.run.rows import columns_of
+from bench.run.workbench import Failure, Part, SplitLoader, Workbench, cost_of
 from bench.store import Store
 from bench.transfer.split import check_labels
 
@@ -39,16 +57,22 @@ class _Recorder:
     peak: PeakMemory
     seconds: float = 0.0
     indices: list[Array] = field(default_factory=list)
-    rows: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
+    rows: list[Mapping[str, Array]] = field(default_factory=list)
 
     def columns(self) -> dict[str, Array]:
         try:
-            return {name: np.concatenate([rows[name].numpy() for rows in self.rows]) for name in self.rows[0]}
+            return {name: np.concatenate([rows[name] for rows in self.rows]) for name in self._names()}
         except (KeyError, ValueError) as error:
             name = self.cell.condition.measure.name
             raise RunError(
                 f"measure {name!r} gave rows that differ from batch to batch ({one_line(error)})."
             ) from error
+
+    def _names(self) -> list[str]:
+        names = [list(rows) for rows in self.rows]
+        if any(set(others) != set(names[0]) for others in names):
+            raise KeyError("the columns")
+        return names[0]
 
 
 class SweepRun:
@@ -63,6 +87,7 @@ class SweepRun:
         self.sweep = sweep
         self.work = work
         self.settings, self.store, self.progress = work.settings, work.store, work.progress
+        self._looked_at: set[object] = set()
         self.parts = {
             # Sets that are stored corrupted would fill any cache, and hardly need one: they are small JPEG files.
             (images.dataset, images.split): work.open(
@@ -97,9 +122,8 @@ class SweepRun:
         groups = sweep.by_images
         made = self.work.images(self.parts, self._tasks(groups))
         # Sets that another run finishes meanwhile never come out of `made`.
-        with deaths_of_workers():
-            for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
-                self._run_condition(images, groups.pop(images), batches, models)
+        for images, batches in itertools.groupby(made, key=lambda made: made.task.images):
+            self._run_condition(images, groups.pop(images), batches, models)
         for cells in groups.values():
             self.progress.advance(sum(cell.n for cell in cells), "already stored")
 
@@ -114,6 +138,8 @@ class SweepRun:
         self, images: ImageSet, cells: Sequence[Cell], batches: Iterator[Made], models: Mapping[ModelKey, Model]
     ) -> None:
         recorders, part = self._recorders(cells, models), self._part(images)
+        if images.perturbation is not None:
+            self._look_at_corruption(images.perturbation, part)
         for made in batches:
             if not recorders:
                 return
@@ -134,6 +160,7 @@ class SweepRun:
             self._check_samples(recorder)
             try:
                 columns = recorder.columns()
+                self.work.check_source(recorder.cell)
             except BenchError as error:
                 self._fail([recorder.cell], str(error), done=recorder.cell.n)
             else:
@@ -147,22 +174,60 @@ class SweepRun:
             peak = PeakMemory(self.settings.device, model.module)
             try:
                 measure = measures.get(measurement.name).make(measurement.params)
-                recorders.append(_Recorder(cell, measure, model, peak))
+                recorders.append(_Recorder(cell, measure, self._own(cell, model), peak))
             except BenchError as error:
                 self._fail([cell], str(error))
         return recorders
+
+    def _own(self, cell: Cell, model: Model) -> Model:
+        """The model as a measure is shown it: what a plug-in's does to it is not to reach the others'."""
+        entry = measures.get(cell.condition.measure.name)
+        if is_ours(entry.factory):
+            return model
+        with blamed(f"measure {entry.name!r} cannot be given a copy of the model"):
+            return replace(model, module=copy.deepcopy(model.module))
 
     def _show(self, recorder: _Recorder, part: Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
         start, model, indices = time.perf_counter(), recorder.model, task.indices
         labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
-        with torch.inference_mode(), numerics(self.settings.device, recorder.cell.numerics.precision), recorder.peak:
-            rows = run_in_chunks(recorder.measure, model, images, labels, self.settings.device, fixed=fixed)
-        check_rows(recorder.cell.condition.measure.name, rows, len(indices))
+        device, cell = self.settings.device, recorder.cell
+        entry = measures.get(cell.condition.measure.name)
+        name = "" if is_ours(entry.factory) else entry.name
+        theirs = undisturbed_by(entry.factory, *builder_of(cell.checkpoint))
+        with torch.inference_mode(), numerics(device, cell.numerics.precision), recorder.peak, theirs:
+            self._look_at_model(cell, model, images)
+            self._look_at_rows(recorder, images, labels)
+            rows = run_in_chunks(recorder.measure, model, images, labels, device, fixed=fixed, name=name)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
         recorder.seconds += time.perf_counter() - start
+
+    def _look_at_corruption(self, perturbation: Perturbation, part: Part) -> None:
+        """Find out on a few images whether a corruption gives the same twice, once a sweep."""
+        if perturbation.corruption not in self._looked_at:
+            self._looked_at.add(perturbation.corruption)
+            with contextlib.suppress(BenchError):  # which the batch will meet as well
+                ids = [str(i) for i in part.ids[: steady.FEW]]
+                steady.look_at_corruption(perturbation, part.few_crops(steady.FEW), ids, self.settings.seed)
+
+    def _look_at_model(self, cell: Cell, model: Model, images_NCHW: torch.Tensor) -> None:
+        """Find out on a few images (uint8) whether a model gives the same twice, once a sweep."""
+        if model_key(cell) not in self._looked_at:
+            self._looked_at.add(model_key(cell))
+            few_NCHW = to_unit_range(images_NCHW[: steady.FEW], self.settings.device)
+            steady.look_at_model(cell.checkpoint.name, model.module, few_NCHW, cell.numerics.precision)
+
+    def _look_at_rows(self, recorder: _Recorder, images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> None:
+        """Find out on a few images whether a measure that is not ours gives the same twice, once a sweep."""
+        entry, device = measures.get(recorder.cell.condition.measure.name), self.settings.device
+        if entry.name not in self._looked_at and not is_ours(entry.factory):
+            self._looked_at.add(entry.name)
+            few_NCHW, few_N = to_unit_range(images_NCHW[: steady.FEW], device), labels_N[: steady.FEW].to(device)
+            own = self._own(recorder.cell, recorder.model)
+            fresh = entry.make(recorder.cell.condition.measure.params)
+            steady.look_at_rows(entry.name, fresh, own.module, few_NCHW, few_N)
 
     def _check_samples(self, recorder: _Recorder) -> None:
         """Every sample once: no padding, no dropped tail."""
@@ -189,16 +254,12 @@ class SweepRun:
         try:
             if measures.get(measurement.name).parallel:
                 together(lambda: None)  # the others have loaded the checkpoint
-            with deaths_of_workers(), numerics(self.settings.device, cell.numerics.precision), peak:
+            with numerics(self.settings.device, cell.numerics.precision), peak:
                 ready = self._made_ready(cell, model)
-                rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
-            check_rows(measurement.name, rows, cell.n)
-            columns = {name: np.asarray(column) for name, column in rows.items()}
+                columns = self._measured(cell, self._own(cell, model), ready, pace)
+            self.work.check_source(cell)
         except BenchError as error:
             self._fail([cell], str(error), done=reporter.count)
-        except Exception as error:
-            message = f"{measurement.name} failed: {type(error).__name__}: {one_line(error)}"
-            self._fail([cell], message, done=reporter.count)
         else:
             seconds = time.perf_counter() - start
             # Learning takes most of the time where there is any: that is not the model's speed.
@@ -206,6 +267,21 @@ class SweepRun:
             self.work.write(cell, part, columns, seconds, cost)
             shutil.rmtree(self._state(cell), ignore_errors=True)
             reporter.done(cell.n - reporter.count)
+
+    def _measured(self, cell: Cell, model: Model, ready: "_Ready", pace: Pace) -> dict[str, Array]:
+        """What the measure gives of the whole split."""
+        entry = measures.get(cell.condition.measure.name)
+        theirs = undisturbed_by(*modules_of(entry.factory, entry.code), *builder_of(cell.checkpoint))
+        with contextlib.suppress(BenchError), torch.inference_mode():  # which its batches will meet as well
+            few_NCHW = ready.loader.part.few_crops(steady.FEW)
+            self._look_at_model(cell, model, resize(few_NCHW, model.size))
+        with blamed(f"{entry.name} failed"), theirs:
+            if modules_of(entry.factory, entry.code) and not ready.fit and entry.name not in self._looked_at:
+                self._looked_at.add(entry.name)
+                fresh = entry.make(cell.condition.measure.params)
+                steady.look_at_run(entry.name, fresh, model.module, ready.loader, self.settings.seed)
+            rows = ready.measure.run(model.module, ready.loader, ready.fit, self.settings.seed, pace)
+        return columns_of(entry.name, rows, cell.n)
 
     def _made_ready(self, cell: Cell, model: Model) -> "_Ready":
         def make() -> _Ready:

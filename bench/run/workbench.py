@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from bench.datasets.crops import CropSource
 from bench.errors import RunError
 from bench.images.cache import CropCache
 from bench.measure import Batch
+from bench.measure.cells import versions as versions_of
 from bench.progress import Progress
 from bench.records import Array, Cell, Crop, ImageSet, Settings
 from bench.run.device import Model, PeakMemory, default_batch_size, to_unit_range
@@ -61,6 +62,17 @@ class Part:
     def labels(self) -> Array:
         """Of the samples that are measured."""
         return self.opened.samples.labels[self.indices]
+
+    def few_crops(self, count: int) -> torch.Tensor:
+        """(n, 3, size, size) uint8, made here: the crops of the first samples.
+
+        Raises:
+            RunError: one does not decode.
+        """
+        few = self.indices[:count]
+        crops_NHWC = np.empty((len(few), self.source.crop.size, self.source.crop.size, 3), dtype=np.uint8)
+        self.source.fill(few, crops_NHWC)
+        return torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
 
     def first(self, count: int | None) -> "Part":
         """The samples that a limit of `count` takes of all; None, or more than there are, takes what is here."""
@@ -193,6 +205,15 @@ class Workbench:
         )
         self.store.write(cell, part.ids, part.labels, dict(columns))
 
+    def check_source(self, cell: Cell) -> None:
+        """Make sure that the code that made an outcome is what the cell's key says.
+
+        Raises:
+            RunError: its files changed meanwhile, so that this process may have run one and others another.
+        """
+        if versions_of(cell.condition, now=True) != cell.versions:
+            raise RunError("the code of its measure or corruption changed while it ran; run the same command again.")
+
     def fail(self, cells: Sequence[Cell], message: str, left: int) -> None:
         """Note a fault of some cells; `left` images will not be shown for it.
 
@@ -239,15 +260,15 @@ class SplitLoader:
     def __init__(self, part: Part, images: ImageSet, work: Workbench, size: int) -> None:
         self.ids, self.labels = part.ids, part.labels
         self.source, self.indices = part.source, part.indices
-        self._part, self._images, self._work, self._size = part, images, work, size
+        self.part, self._images, self._work, self._size = part, images, work, size
 
     def at(self, rows: Array) -> "SplitLoader":
         """See `bench.measure.Loader`."""
-        part = replace(self._part, indices=self.indices[rows])
+        part = replace(self.part, indices=self.indices[rows])
         return SplitLoader(part, self._images, self._work, self._size)
 
     def __iter__(self) -> Iterator[Batch]:
-        device, part = self._work.settings.device, self._part
+        device, part = self._work.settings.device, self.part
         tasks = tasks_of(self._images, part.source, part.indices, self._work.batch_size)
         for made in self._work.images({part.name: part}, tasks):
             images_NCHW = self._work.prepare(made, [self._size], part)[self._size]
@@ -284,15 +305,3 @@ def versions() -> dict[str, str]:
 def device_name(device: str) -> str:
     """The accelerator's name, or the processor's architecture."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
-
-
-def check_rows(measure: str, columns: Mapping[str, Sized], n: int) -> None:
-    """A row a sample in every column, whatever code a plug-in brings.
-
-    Raises:
-        RunError: a column has more or fewer, or there is none.
-    """
-    wrong = {name: len(column) for name, column in columns.items() if len(column) != n}
-    if wrong or not columns:
-        name, rows = next(iter(wrong.items()), ("any column", 0))
-        raise RunError(f"measure {measure!r} gave {rows} rows in {name} for {n} samples; it must give one a sample.")

@@ -290,7 +290,7 @@ class Store:
         """Append one line to `log.jsonl`, in one call: runs at once do not write into each other's lines."""
         line = (checksums.sealed_line(entry) + "\n").encode()
         with _writing(self.root):
-            fd = os.open(self.root / "log.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            fd = os.open(self.root / "log.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 if _ends_in_half_a_line(fd):
                     line = b"\n" + line
@@ -342,10 +342,9 @@ class Store:
     def _create_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
         text = json.dumps(meta, sort_keys=True)
         table = table.replace_schema_metadata({META: text.encode()})
-        return self._create(
-            path,
-            lambda half: pq.write_table(table, half, compression="zstd", write_page_checksum=True, store_schema=True),
-        )
+        options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
+        # Absolute: Arrow takes a relative path with a colon for a URI.
+        return self._create(path, lambda half: pq.write_table(table, half.absolute(), **options))
 
     def _create(self, path: Path, write: Callable[[Path], object]) -> bool:
         """Write a file where there is none; False where there is one."""

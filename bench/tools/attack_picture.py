@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 
 from bench.attacks.course import Ending, Spec
 from bench.attacks.epsilon import NORMS
-from bench.errors import BenchError, RunError, one_line
+from bench.errors import RunError
+from bench.foreign.faults import blamed
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Precision, Settings
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
@@ -184,13 +185,8 @@ def _load(checkpoint: Checkpoint, device: str, note: Callable[[str], None]) -> "
 
     check_device(device)
     fetch(checkpoint, note)
-    try:
+    with blamed(f"checkpoint {checkpoint.name!r}: loading failed"):
         return load(checkpoint, device).to(memory_format=torch.channels_last)
-    except BenchError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise RunError(f"checkpoint {checkpoint.name!r}: loading failed: {reason}") from error
 
 
 @torch_defaults()
@@ -219,28 +215,28 @@ def _attack(
     clean_NCHW = to_unit_range(_batch(clean_HWC), settings.device)
     precision = settings.numerics(exact=True).precision
     ends: list[tuple[Ending, torch.Tensor]] = []
-    try:
-        with numerics(settings.device, precision):
-            clean = shown(clean_NCHW)
-            label_N = torch.tensor([clean.prediction], device=clean_NCHW.device)
-            pictures = Pictures(rows=[0], ids=[path.name], labels_N=label_N, images_NCHW=clean_NCHW)
-            engine = Engine(
-                module, spec, rule, seed=settings.seed, width=1, ended=lambda _, end, image: ends.append((end, image))
+    fails = f"{spec.name} on {checkpoint.name} fails on {path}"
+    with blamed(fails, PictureError), numerics(settings.device, precision):
+        clean = shown(clean_NCHW)
+        label_N = torch.tensor([clean.prediction], device=clean_NCHW.device)
+        pictures = Pictures(rows=[0], ids=[path.name], labels_N=label_N, images_NCHW=clean_NCHW)
+        engine = Engine(
+            module, spec, rule, seed=settings.seed, width=1, ended=lambda _, end, image: ends.append((end, image))
+        )
+        engine.run([pictures])
+        if not ends:
+            raise RunError(
+                f"checkpoint {checkpoint.name!r} predicts another class of {path} when it is shown again, so there "
+                "is nothing to attack it away from; look for randomness in the model."
             )
-            engine.run([pictures])
-            if not ends:
-                raise RunError(
-                    f"checkpoint {checkpoint.name!r} predicts another class of {path} when it is shown again, so there "
-                    "is nothing to attack it away from; look for randomness in the model."
-                )
-            ending, perturbed_CHW = ends[-1]
-            perturbed = shown(perturbed_CHW[None])
-            rounded = shown(to_unit_range((perturbed_CHW[None] * 255).round().byte(), settings.device))
-    except BenchError:  # says itself what to do
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise PictureError(f"{spec.name} on {checkpoint.name} fails on {path}: {reason}") from error
+        ending, perturbed_CHW = ends[-1]
+        if ending.flat and not ending.fooled:
+            raise RunError(
+                f"the checkpoint gives no gradients at {path} (they are zero in every value), and this attack goes by "
+                "them: let the module's forward be differentiable."
+            )
+        perturbed = shown(perturbed_CHW[None])
+        rounded = shown(to_unit_range((perturbed_CHW[None] * 255).round().byte(), settings.device))
     return AttackedPicture(
         path=path,
         checkpoint=checkpoint.name,

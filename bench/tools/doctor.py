@@ -1,5 +1,6 @@
 """What `bench doctor` looks at: the things that stop a run, found before one."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -12,9 +13,15 @@ from bench.config import load_config
 from bench.corruptions import corruptions
 from bench.corruptions.makers import reference_of
 from bench.datasets import Library, datasets
-from bench.errors import BenchError, one_line
+from bench.errors import BenchError
+from bench.foreign.faults import fault, is_interrupt
+from bench.machine.hardware import cuda_devices
+from bench.machine.processes import in_processes
 from bench.records import Settings
 from bench.text import size
+
+_SHARED_MEMORY, _LITTLE_SHARED_MEMORY = "/dev/shm", 2**30
+"""Where NCCL exchanges what several GPUs of a machine have, and bytes below which that has been seen to fail."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +34,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, device, plug-ins, corruptions, data, store and cache."""
+    """Look at versions, device, plug-ins, corruptions, data, processes, store and cache."""
     settings = load_config({}).settings
     checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
@@ -35,6 +42,7 @@ def examine() -> list[Finding]:
         ("plug-ins", _plugins),
         ("corruptions", _corruptions),
         ("data sets", lambda: _data(settings)),
+        ("processes", lambda: _processes(settings)),
         ("store", lambda: _folder(settings.store)),
         ("cache", lambda: _folder(settings.cache) if settings.cache else "off"),
     ]
@@ -46,8 +54,10 @@ def _check(name: str, check: Callable[[], str]) -> Finding:
         return Finding(what=name, text=check())
     except BenchError as error:
         return Finding(what=name, text=str(error), ok=False)
-    except Exception as error:
-        return Finding(what=name, text=f"{type(error).__name__}: {one_line(error)}", ok=False)
+    except BaseException as error:  # code of a plug-in
+        if is_interrupt(error):
+            raise
+        return Finding(what=name, text=fault(error), ok=False)
 
 
 def _versions() -> str:
@@ -65,9 +75,11 @@ def _device(settings: Settings) -> str:
 
 
 def _plugins() -> str:
-    from bench.registry import GROUP, load_plugins
+    from bench.registry import GROUP, load_plugins, not_loaded
 
     load_plugins()
+    for plugin, reason in not_loaded.items():
+        raise BenchError(f"{plugin} did not load: {reason}")
     entries = importlib.metadata.entry_points(group=GROUP)
     owners = sorted({entry.dist.name for entry in entries if entry.dist})
     return f"{len(entries)} loaded, from {', '.join(owners)}"
@@ -88,6 +100,19 @@ def _data(settings: Settings) -> str:
     library = Library(settings.places)
     opened = [library.open(d.name, d.splits[0]) for d in datasets if not d.source or d.name in settings.places]
     return ", ".join(f"{o.dataset.name} ({len(o.samples.ids):,})" for o in opened)
+
+
+def _processes(settings: Settings) -> str:
+    """One is started as a run would: what forbids it is found here."""
+    list(in_processes(abs, [-1], min(1, settings.workers), doing="makes images"))
+    text = f"{settings.workers} make images, and need nothing of /dev/shm"
+    with contextlib.suppress(OSError):  # elsewhere than on Linux there is none
+        shared = shutil.disk_usage(_SHARED_MEMORY).total
+        if shared < _LITTLE_SHARED_MEMORY:
+            text += f", which has only {size(shared)}: too little for torchrun over several GPUs (docker --shm-size)"
+            if len(cuda_devices()) > 1:
+                raise BenchError(f"{text}.")
+    return text
 
 
 def _folder(path: os.PathLike[str]) -> str:

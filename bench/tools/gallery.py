@@ -9,9 +9,11 @@ from PIL import Image, ImageDraw
 
 from bench.corruptions import Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
-from bench.errors import BenchError, RunError, one_line
+from bench.errors import RunError
+from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
 from bench.images.decode import MOST_BYTES, decode, opened
+from bench.machine.files import ending
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
 from bench.tools.drawing import GAP, LABEL, MARGIN, SMALL, TITLE, font, text_width
@@ -64,7 +66,7 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         PictureError: it is no picture, or smaller than they take.
     """
     try:
-        with path.open("rb") as file:
+        with ending(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         image_HWC = decode(data, str(path))
         with opened(data, str(path)) as picture:
@@ -120,14 +122,8 @@ def _corrupt(image_HWC: Array, corruption: Corruption, severity: int, seed: int,
     import torch
 
     images_NCHW = torch.from_numpy(image_HWC.copy()).permute(2, 0, 1)[None]
-    try:
+    with blamed(f"{corruption.name} at severity {severity} fails on {path}", PictureError):
         made_NCHW = corrupt(corruption, images_NCHW, severity, seed=seed, ids=[path.name])
-    except BenchError:  # says itself what to do
-        raise
-    except Exception as error:
-        raise PictureError(
-            f"{corruption.name} at severity {severity} fails on {path}: {type(error).__name__}: {one_line(error)}"
-        ) from error
     return np.ascontiguousarray(made_NCHW[0].permute(1, 2, 0).numpy())
 
 

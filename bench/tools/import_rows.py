@@ -24,6 +24,7 @@ from bench.board.leaderboard import IMPORTED
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, subset
 from bench.errors import AbsentError, BenchError, one_line
+from bench.machine.files import ending
 from bench.measure import measures
 from bench.measure.cells import resolve
 from bench.names import check_name, check_text
@@ -195,6 +196,7 @@ def _check_same(store: Store, cell: Cell, columns: dict[str, Array]) -> None:
 def _read(path: Path) -> pd.DataFrame:
     """The rows, every value of CSV as text."""
     try:
+        ending(path)
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except BenchError:
         raise

@@ -35,6 +35,7 @@ from bench.images import VERSION
 from bench.images.cache import CropCache
 from bench.machine import files
 from bench.machine.processes import in_processes
+from bench.machine.threads import one_thread
 from bench.machine.torch_defaults import torch_defaults
 from bench.progress import Progress
 from bench.records import Array, Condition, Crop, Perturbation, Settings
@@ -112,7 +113,7 @@ def make_c(
             tasks,
             settings.workers,
             doing="makes images",
-            begin=_one_thread,
+            begin=one_thread,
             advice="give fewer --workers: the same command goes on from there",
         )
         for task, count in zip(tasks, counts, strict=True):
@@ -330,9 +331,3 @@ def is_whole(path: Path) -> bool:
             return file.read() == _END
     except OSError:
         return False
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)  # the processes are the parallelism here

@@ -14,10 +14,11 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from bench.errors import BenchError, RunError, one_line
 from bench.images.resample import resize_part
+from bench.machine.processes import in_processes
+from bench.machine.threads import one_thread
 from bench.records import Array
 from bench.rng import bits, keys, uniform
 from bench.transfer.recipes import Recipe
@@ -146,48 +147,40 @@ def augmented(pictures: Pictures, rows: Array, epoch: int, seed: int, recipe: Re
     return images_BHWC
 
 
-Made: TypeAlias = tuple[torch.Tensor, torch.Tensor, str]
-"""Images (B, C, H, W) uint8 and labels (B,); and where they could not be made, why."""
+_Made: TypeAlias = tuple[Array, Array, str]
+"""Images (B, H, W, C) uint8 and labels (B,); and where they could not be made, why."""
 _Task: TypeAlias = tuple[int, Array]
 """An epoch, and the rows that are wanted."""
 
 
+def _tasks(pictures: Pictures, steps: Steps, seed: int, start: int, stride: tuple[int, int]) -> Iterator[_Task]:
+    """What is to be made, step by step."""
+    rank, world = stride
+    rows, ordered = np.empty(0, np.int64), -1
+    for step in range(start, steps.total):
+        epoch = step // steps.an_epoch
+        if epoch != ordered:
+            rows, ordered = order(seed, epoch, pictures.ids), epoch
+        yield epoch, rows[steps.part(step)][rank::world]
+
+
 @dataclass(frozen=True, slots=True)
-class _Tasks:
-    """What is to be made, step by step; an object, because DataLoader iterates over its sampler itself."""
+class _Maker:
+    """Runs in the processes. Gives faults back as values, which say of which kind they are."""
 
     pictures: Pictures
-    steps: Steps
     seed: int
-    start: int
-    stride: tuple[int, int]
+    recipe: Recipe
 
-    def __iter__(self) -> Iterator[_Task]:
-        rank, world = self.stride
-        rows, ordered = np.empty(0, np.int64), -1
-        for step in range(self.start, self.steps.total):
-            epoch = step // self.steps.an_epoch
-            if epoch != ordered:
-                rows, ordered = order(self.seed, epoch, self.pictures.ids), epoch
-            yield epoch, rows[self.steps.part(step)][rank::world]
-
-
-class _Maker(Dataset[Made]):
-    """Runs in the workers. Gives faults back as values: exceptions lose their type and grow a traceback there."""
-
-    def __init__(self, pictures: Pictures, seed: int, recipe: Recipe) -> None:
-        self.pictures, self.seed, self.recipe = pictures, seed, recipe
-
-    def __getitem__(self, task: _Task) -> Made:
+    def __call__(self, task: _Task) -> _Made:
         epoch, rows = task
-        labels_B = torch.from_numpy(self.pictures.labels[rows])
+        labels_B = self.pictures.labels[rows]
         try:
-            images_BHWC = augmented(self.pictures, rows, epoch, self.seed, self.recipe)
+            return augmented(self.pictures, rows, epoch, self.seed, self.recipe), labels_B, ""
         except BenchError as error:
-            return torch.empty(0), labels_B, str(error)
+            return np.empty(0, np.uint8), labels_B, str(error)
         except Exception as error:
-            return torch.empty(0), labels_B, f"making images failed: {type(error).__name__}: {one_line(error)}"
-        return torch.from_numpy(images_BHWC).permute(0, 3, 1, 2), labels_B, ""
+            return np.empty(0, np.uint8), labels_B, f"making images failed: {type(error).__name__}: {one_line(error)}"
 
 
 def batches(
@@ -217,18 +210,18 @@ def batches(
         Images (B, C, H, W) uint8, channels last in memory, and labels (B,).
 
     Raises:
-        RunError: a picture does not decode.
+        RunError: a picture does not decode, or a process died.
     """
-    loader = DataLoader(
+    made = in_processes(
         _Maker(pictures, seed, recipe),
-        batch_size=None,
-        sampler=_Tasks(pictures, steps, seed, start, stride),
-        num_workers=workers,
-        pin_memory=pin,
-        # torch would draw the workers' seeds from its global generator; nothing here uses them.
-        generator=torch.Generator().manual_seed(0),
+        _tasks(pictures, steps, seed, start, stride),
+        workers,
+        doing="makes images",
+        begin=one_thread,
+        advice="give fewer --workers (0 makes them in this process)",
     )
-    for images_BCHW, labels_B, error in loader:
+    for images_BHWC, labels_B, error in made:
         if error:
             raise RunError(error)
-        yield images_BCHW, labels_B
+        images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
+        yield images_BCHW.pin_memory() if pin else images_BCHW, torch.from_numpy(labels_B)

@@ -169,12 +169,34 @@ def test_one_dynamic_model_does_not_make_the_next_one_so(small, pace):
     assert flags == [{"dynamic"}, {""}]
 
 
-def test_a_checkpoint_without_gradients_is_an_error(shipped, first, pace):
+def test_a_checkpoint_without_gradients_has_a_score_and_says_so(shipped, first, pace):
     def cut(logits):
         return logits.detach()
 
-    with pytest.raises(RunError, match=r"gives no gradients \(its logits are cut off from the image\)"):
-        attacked(Masked(shipped("digits-resnet"), back=cut), first(4), pace)
+    columns = attacked(Masked(shipped("digits-resnet"), back=cut), first(4), pace)
+    assert set(columns["flat"][columns["correct"]]) == {1}
+    assert "zero_gradients" in warned(columns, first(4))
+
+
+class Constant(torch.nn.Module):
+    """The same logit for every class."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images_NCHW):
+        return images_NCHW.new_zeros(len(images_NCHW), self.classes)
+
+
+@pytest.mark.parametrize(("classes", "norm"), [(1, "linf"), (3, "linf"), (3, "l2")])
+def test_nothing_to_attack_ends_with_a_flag(first, loader_type, pace, classes, norm):
+    few = first(2)
+    loader = loader_type(few.ids, np.zeros(2, dtype=np.int64), few.images_NCHW[:, :, ::4, ::4])
+    columns = AutoAttacked(norm=norm, eps="8/255").run(Constant(classes), loader, {}, 0, pace)
+    assert columns["correct"].all()
+    assert np.isinf(columns["smallest_eps"]).all()
+    assert "autoattack_flags" in warned(columns, loader, [FLAGS])
 
 
 def test_gradients_that_are_not_numbers_are_an_error(shipped, first, pace):

@@ -1,10 +1,14 @@
 """`bench gate` as it is called: exit status, what it prints and writes, and one sentence for every wrong call."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,13 +18,17 @@ import pytest
 import yaml
 from _outcomes import write_outcome
 
+from bench import api
 from bench.cli import main
-from bench.compare.numbers import published
+from bench.compare.gate import Report, judge
+from bench.compare.numbers import published, stored
+from bench.errors import RunError
 from bench.records import Condition
 from bench.store import Store
 from bench.suite import suites
 
 DIGITS, SHIFTED = suites.get("digits"), suites.get("digits-r")
+BENCH = [sys.executable, "-m", "bench.cli"]
 CLEAN, RENDERED = (suite.headline.conditions[0] for suite in (DIGITS, SHIFTED))
 
 
@@ -224,7 +232,7 @@ def test_a_hostile_name_is_only_a_name(monkeypatch):
 def test_json_has_every_number(worse):
     assert bench("gate base --json gate.json --tolerance 1") == 1
     report = json.loads(Path("gate.json").read_text())
-    assert (report["format"], report["status"], report["alpha"]) == (1, "something got worse", 0.05)
+    assert (report["format"], report["status"], report["alpha"]) == (2, "something got worse", 0.05)
     row = report["rows"][0]
     assert (row["verdict"], row["lost"], row["gained"], row["tolerance"]) == ("got worse", 20, 0, 0.01)
     assert row["before"]["value"] == 0.8
@@ -235,6 +243,97 @@ def test_json_has_every_number(worse):
 def test_a_report_that_cannot_be_written_is_no_pass(worse, capsys):
     assert bench("gate base --checkpoint b --junit base/index.sqlite/gate.xml") != 0
     assert "cannot be written" in capsys.readouterr().err
+
+
+# -- where nothing can be written -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit"])
+@pytest.mark.parametrize(("name", "status"), [("b", 3), ("a", 1)])
+def test_a_full_disk_is_no_regression_and_no_pass(worse, capsys, monkeypatch, option, name, status):
+    def full(path: Path, _: str) -> None:
+        raise RunError(f"{path} cannot be written: No space left on device; make room or name another place.")
+
+    monkeypatch.setattr("bench.cli.gate.write", full)
+    assert bench(f"gate base --checkpoint {name} {option} gate.out") == status
+    said = capsys.readouterr()
+    assert "gate.out cannot be written: No space left on device" in said.err
+    assert said.err.count("\n") == 1
+    assert "scores" in said.out  # the verdict is told
+
+
+def test_a_fault_of_the_run_is_no_regression(worse, capsys, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RunError("the store cannot be read.")
+
+    monkeypatch.setattr("bench.api.gate", fail)
+    assert bench("gate base") == 3
+    assert capsys.readouterr().err == "bench: the store cannot be read.\n"
+
+
+@pytest.mark.parametrize(("name", "statuses"), [("b", (3, 0)), ("a", (1, 1))])
+def test_an_output_that_is_full_or_closed_is_no_regression(worse, tmp_path, name, statuses):
+    command = [*BENCH, "gate", "base", "--checkpoint", name]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    for redirected, status in zip((">/dev/full", "| true"), statuses, strict=True):
+        shell = f"set -o pipefail; {shlex.join(command)} {redirected}"
+        done = subprocess.run(
+            ["bash", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+        assert ("cannot be printed" in done.stderr) == (redirected == ">/dev/full")
+
+
+# -- names that are more than names -----------------------------------------------------------------------------
+
+PASSED = "nothing got worse; scores compared: 99"
+HOSTILE = [
+    f"a\n### bench gate: {PASSED}\n",
+    f"a\r\n\r\n{PASSED}",
+    f"a\u2028{PASSED}",
+    "a\x1b[2J\x1b[1;1H",
+    "[a](https://example.org) <b> `c` www.example.org",
+    "a\udc80",
+    "\u202ea",
+    "]]></failure></testcase>",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("lost", [100, 0])
+def test_a_name_stays_a_name_in_every_output(monkeypatch, capsys, name, lost):
+    """Registration refuses such names; a report is safe without."""
+    report = named(name, lost)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    monkeypatch.setattr("bench.api.gate", lambda *_, **__: report)
+    assert bench("gate . --json gate.json --junit gate.xml") == report.exit_status == (1 if lost else 0)
+    summary, printed = Path("summary.md").read_text(), capsys.readouterr().out
+    assert json.loads(Path("gate.json").read_text())["rows"][0]["checkpoint"] == name
+    root = ElementTree.parse("gate.xml").getroot()
+    assert [len(root.findall(".//testcase")), len(root.findall(".//failure"))] == [1, lost > 0]
+    for text in (summary, printed):
+        lines = text.splitlines()
+        assert not any(line.lstrip("# ").startswith(("bench gate: nothing", PASSED)) for line in lines[1:])
+        assert not any(unicodedata.category(char) in ("Cf", "Cs") or char == "\x1b" for char in text)
+        assert len(lines) == len(text.split("\n")) - text.endswith("\n")
+    assert summary.startswith(
+        "### bench gate: 1 of 1 scores got worse" if lost else "### bench gate: nothing got worse"
+    )
+    assert not re.search(r"(?<!\\)\]\(|https://|www\.|<b>", summary)
+
+
+def named(name: str, lost: int) -> Report:
+    """A report on a checkpoint of this name, that stands in reasons and notes too."""
+    put("base", "a", 400)
+    put("runs", "a", 400 - lost)
+    before, after = (
+        stored(api.boards([DIGITS], Store(Path(folder))), Store(Path(folder))) for folder in ("base", "runs")
+    )
+    report = judge(before, after, [DIGITS], [("a", "a")], notes=[f"not judged: {name}"])
+    rows = [replace(row, checkpoint=name, against=name) for row in report.rows]
+    return replace(report, rows=tuple(rows), candidate=name)
 
 
 # -- the action -----------------------------------------------------------------------------------------------

@@ -1,24 +1,26 @@
 """The gate's judgement: what is a regression, what cannot be compared, and that neither is ever a pass."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from _outcomes import write_outcome
 from scipy import stats as scipy_stats
-from statsmodels.stats.proportion import confint_proportions_2indep
+from statsmodels.stats.proportion import proportion_confint
 
 from bench import api
 from bench.board.leaderboard import Want
 from bench.board.tables import long_table, to_csv
 from bench.compare import gate
 from bench.compare.gate import Report, common, judge
-from bench.compare.gate_texts import as_text
+from bench.compare.gate_texts import as_text, verdict
 from bench.compare.numbers import published, stored
 from bench.metrics import Metric
 from bench.metrics.classification import MEAN_ACCURACY, TOP1
-from bench.metrics.paired import holm
+from bench.metrics.paired import holm, paired_drop_p
 from bench.metrics.shift import MCE
+from bench.metrics.stats import share_interval
 from bench.records import Condition, Data, Images, Perturbation, Protocol
 from bench.store import Store
 from bench.suite import Score, Suite, suites
@@ -109,31 +111,44 @@ def test_a_sure_and_large_drop_is_a_regression(sides):
     assert (row.difference.lost, row.difference.gained, row.difference.value) == (10, 0, pytest.approx(-0.02))
 
 
-def test_the_test_asks_for_a_drop_alone(sides):
+def test_the_test_asks_whether_the_drop_is_beyond_the_tolerance(sides):
     # 10 lost, 2 gained: one-sided.
     before, after = first(400), first(400)
     after[:10], after[400:402] = False, True
     [row] = sides.put("a", before, after).judge().rows
-    assert row.difference.p == pytest.approx(scipy_stats.binomtest(2, 12, alternative="less").pvalue)
+    assert row.difference.p == paired_drop_p(10, 2, 500, 0.003)
+    assert sides.judge(tolerance=0.01).rows[0].difference.p == paired_drop_p(10, 2, 500, 0.01)
     better = Sides(sides.root / "better").put("a", after, before).judge()
-    assert better.rows[0].difference.p == 1.0
+    assert better.rows[0].difference.p > 0.5
     assert better.exit_status == 0
 
 
-def test_a_drop_as_large_as_the_tolerance_passes_however_sure(sides):
-    sides.put("a", first(400), first(390))
-    assert verdicts(sides.judge(tolerance=0.02)) == {"a": "within tolerance"}
-    assert verdicts(sides.judge(tolerance=0.019)) == {"a": "GOT WORSE"}
+def test_a_drop_hardly_larger_than_the_tolerance_passes(sides):
+    sides.put("a", first(400), first(380))  # surely a drop, and not surely one of more than 3 points
+    assert verdicts(sides.judge(tolerance=0.04)) == {"a": "within tolerance"}
+    assert verdicts(sides.judge(tolerance=0.03)) == {"a": "not significant"}
+    assert verdicts(sides.judge(tolerance=0.02)) == {"a": "GOT WORSE"}
 
 
 def test_a_large_drop_that_may_be_chance_passes(sides):
-    # 3 of 500 lost: p = 1/8.
+    # 3 of 500 lost, where the tolerance is 1.5: p = 0.19.
     assert verdicts(sides.put("a", first(400), first(397)).judge()) == {"a": "not significant"}
     assert verdicts(sides.judge(alpha=0.2)) == {"a": "GOT WORSE"}
 
 
+def test_a_regression_is_found_by_the_mean_over_conditions_too(sides):
+    rng = np.random.default_rng(0)
+    for condition in CORRUPTED.conditions:
+        before = rng.random(N) < 0.8
+        sides.put("a", before, before & (rng.random(N) > 0.05), condition)  # 4 points on average
+    assert verdicts(sides.judge([CORRUPTED])) == {"a": "GOT WORSE"}
+    [row] = sides.judge([CORRUPTED], tolerance=0.035).rows
+    assert (row.verdict, row.difference.lost) == ("not significant", None)
+    assert row.difference.p < 0.5
+
+
 def test_many_rows_ask_for_more_certainty(sides):
-    sides.put("a", first(400), first(394))  # p = 1/64
+    sides.put("a", first(400), first(393))  # p = 0.02
     assert verdicts(sides.judge()) == {"a": "GOT WORSE"}
     for name in "bcde":
         sides.put(name, first(400), first(400))
@@ -169,11 +184,42 @@ def test_published_numbers_are_compared_as_two_samples(sides):
     [row] = sides.judge(before=sides.csv()).rows
     found = row.difference
     assert (found.how, found.lost) == ("two samples", None)
-    # Newcombe's method 10, as statsmodels has it.
-    low, high = confint_proportions_2indep(390, 500, 400, 500, method="newcomb")
+    # Newcombe's square-and-add, of the exact intervals that statsmodels has.
+    (l1, u1), (l2, u2) = (proportion_confint(right, 500, method="beta") for right in (400, 390))
+    low, high = -0.02 - math.hypot(u1 - 0.8, 0.78 - l2), -0.02 + math.hypot(0.8 - l1, u2 - 0.78)
     assert (found.ci_low, found.ci_high) == (pytest.approx(low, abs=2e-6), pytest.approx(high, abs=2e-6))
-    assert found.p == pytest.approx(scipy_stats.norm.sf(0.02 * 1.959964 / (found.ci_high - found.value)), abs=1e-4)
+    z = (0.02 - DIGITS.tolerance) * 1.959964 / (found.ci_high - found.value)
+    assert found.p == pytest.approx(scipy_stats.norm.sf(z), abs=1e-4)
     assert row.verdict == "not significant"  # by image it is a regression
+
+
+def test_what_could_not_have_been_seen_is_said_where_nothing_was(sides):
+    sides.put("a", first(400), first(390))
+    report = sides.judge(before=sides.csv())
+    [row] = report.rows
+    standard_error = (row.difference.ci_high - row.difference.value) / 1.959964
+    assert row.detectable == pytest.approx(0.003 + (1.644854 + 0.841621) * standard_error, abs=1e-5)
+    said = f"a drop under {100 * row.detectable:.2g} points could not have been seen"
+    assert said in verdict(report)
+    assert verdict(report).startswith("no significant drop; scores compared: 1")
+    assert f"digits, a: tested as two separate samples; {said}" in as_text(report)
+    assert verdict(sides.put("b", first(400), first(400)).judge(names=["b"])) == "nothing got worse; scores compared: 1"
+
+
+def test_an_interval_that_was_widened_by_hand_hides_no_drop(sides):
+    sides.put("a", first(450), first(350))
+    low, high = (f"{bound:.6f}" for bound in share_interval(450, 500))
+    before = sides.csv(edit=lambda text: text.replace(f"{low},{high}", "0.100000,1.000000"))
+    assert before.score(DIGITS, "a", DIGITS.headline).ci_low == 0.1
+    report = sides.judge(before=before)
+    assert report.exit_status == 1
+    assert "carries no digest" in as_text(report)
+
+
+def test_a_value_that_no_number_of_images_makes_is_no_pass(sides):
+    sides.put("a", first(450), first(350))
+    before = sides.csv(edit=lambda text: text.replace(",0.900000,", ",0.899500,"))
+    assert "no share of 500 images" in refused(sides.judge(before=before))
 
 
 def test_published_numbers_show_a_large_drop(sides):

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.board.tables import read_csv
+from bench.datasets.toml_file import read_datasets
 from bench.errors import DISK_FULL, BenchError, RunError
 from bench.machine import files
+from bench.tools.gallery import read_picture
 
 BENCH = Path(files.__file__).parents[1]
 
@@ -238,3 +241,10 @@ def test_other_hidden_files_stay_however_old_they_are(tmp_path: Path) -> None:
     os.utime(theirs, (0, 0))
     files.tidy(tmp_path)
     assert theirs.exists()
+
+
+@pytest.mark.parametrize("read", [read_picture, read_csv, read_datasets])
+def test_a_device_is_not_read_as_a_file(read: Callable[[Path], object]) -> None:
+    """It never ends: the command would take all memory."""
+    with pytest.raises(BenchError, match="a device, and not a file|is not a file|not a readable CSV"):
+        read(Path("/dev/zero"))

@@ -1,16 +1,20 @@
 """Work in processes: results in order, faults as they are, and nobody left behind."""
 
+import errno
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench.errors import RunError
+from bench.errors import BenchError, RunError, UnknownNameError
 from bench.machine.processes import in_processes
 
 
@@ -26,9 +30,117 @@ def test_what_the_work_raises_passes_through(workers: int) -> None:
         list(in_processes(math.factorial, [1, -1, 2], workers, doing="counts"))
 
 
-def test_the_death_of_a_process_is_one_sentence() -> None:
-    with pytest.raises(RunError, match=r"a process that counts died \(.*\), mostly for want of memory; rest\.$"):
-        list(in_processes(os._exit, [9], 1, doing="counts", advice="rest"))
+@pytest.mark.parametrize(
+    ("work", "task", "reason"),
+    [
+        (os._exit, 9, "exit status 9"),
+        (signal.raise_signal, signal.SIGKILL, "SIGKILL, mostly for want of memory"),
+        (signal.raise_signal, signal.SIGUSR1, "SIGUSR1"),
+    ],
+)
+def test_the_death_of_a_process_is_one_sentence(work: Callable[[int], None], task: int, reason: str) -> None:
+    with pytest.raises(RunError, match=rf"^a process that counts died \({reason}\); rest\.$"):
+        list(in_processes(work, [task], 1, doing="counts", advice="rest"))
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_killed_while_it_starts_keeps_nobody_waiting() -> None:
+    def kill_itself() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RunError, match="a process that counts died"):
+        list(in_processes(math.factorial, range(9), 3, doing="counts", begin=kill_itself))
+
+
+def test_code_that_ends_a_process_by_itself_ends_nobody_else() -> None:
+    with pytest.raises(RunError, match="SystemExit"):
+        list(in_processes(sys.exit, [0], 1, doing="counts"))
+
+
+def test_an_exception_that_cannot_travel_arrives_as_its_text() -> None:
+    def work(_: int) -> None:
+        raise UnknownNameError("suite", "digit", ["digits"])
+
+    with pytest.raises(BenchError, match="no suite 'digit'. Did you mean 'digits'"):
+        list(in_processes(work, [1], 1, doing="counts"))
+
+
+def test_arrays_come_whole_and_can_be_written_to() -> None:
+    def work(n: int) -> dict[str, object]:
+        return {"large": np.full((n, 1000), n), "small": np.arange(n), "views": np.ones((2 * n, 999), "u1")[::2]}
+
+    for n, made in zip((500, 3), in_processes(work, [500, 3], 2, doing="counts"), strict=True):
+        assert (made["large"] == n).all()
+        made["large"] += 1  # type: ignore[operator]
+        assert (made["small"] == np.arange(n)).all()
+        assert made["views"].shape == (n, 999)  # type: ignore[attr-defined]
+
+
+def test_arrays_come_through_the_connection_where_there_is_no_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: str) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+    made = list(in_processes(np.ones, [10**6, 10**5, 3], 1, doing="counts"))
+    assert [len(array) for array in made] == [10**6, 10**5, 3]
+
+
+def test_no_more_processes_are_started_than_there_is_work_for() -> None:
+    assert len(set(in_processes(lambda _: os.getpid(), [1, 2], 50, doing="counts"))) == 2
+
+
+def test_no_more_is_done_ahead_than_may_wait() -> None:
+    taken = []
+
+    def tasks() -> Iterator[int]:
+        for n in range(20):
+            taken.append(n)
+            yield n
+
+    results = in_processes(math.factorial, tasks(), 4, doing="counts", ahead=3)
+    next(results)
+    assert taken == [0, 1, 2]
+    results.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+def test_what_is_left_of_a_pool_that_nobody_waits_for_ends() -> None:
+    results = in_processes(time.sleep, [0, 600, 600], 2, doing="sleeps")
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_cannot_be_started_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(RunError, match="a process that counts could not be started .*temporarily.*give fewer --work"):
+        list(in_processes(math.factorial, [1], 1, doing="counts"))
+
+
+UNGUARDED = """
+import math, multiprocessing, sys
+from bench.errors import RunError
+from bench.machine.processes import in_processes
+
+multiprocessing.set_start_method(sys.argv[1], force=True)
+try:
+    print(list(in_processes(math.factorial, [1, 2, 3], 2, doing="counts")))
+except RunError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path, method: str) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "script.py", method], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == ""
+    assert ("[1, 2, 6]" if method == "fork" else 'below `if __name__ == "__main__":`') in done.stdout
 
 
 WAITS = """

@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics.by_image import DropBetweenSets, MeanOfSets, mean_by_image
-from bench.metrics.paired import FEW, holm, in_change, in_difference, linearised
+from bench.metrics.paired import FEW, holm, in_change, in_difference, linearised, paired_drop_p
 from bench.metrics.stats import UNBOUNDED_FROM
 from bench.records import Array, Outcome
 
@@ -203,3 +203,57 @@ def test_holm_of_no_tests_is_empty() -> None:
 def test_holm_refuses_what_is_not_a_probability(value: float) -> None:
     with pytest.raises(ValueError, match=r"p-values lie in \[0, 1\], not \["):
         holm([0.5, value])
+
+
+# -- whether a drop is beyond a tolerance ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "n", "tolerance"),
+    [(10, 2, 60, 0.05), (5, 0, 40, 0.0), (3, 9, 50, 0.02), (0, 0, 30, 0.1), (25, 5, 100, 0.1), (30, 0, 30, 0.2)],
+)
+def test_a_drop_is_tested_by_the_chance_of_every_pair_of_counts(
+    lost: int, gained: int, n: int, tolerance: float
+) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    optimize = pytest.importorskip("scipy.optimize")
+
+    def surprise(q: float) -> float:
+        chances = np.array([q + tolerance, q, 1 - 2 * q - tolerance])
+        counts = np.array([lost, gained, n - lost - gained])
+        seen = counts > 0
+        return -float(counts[seen] @ np.log(np.maximum(chances[seen], 1e-300)))
+
+    q = optimize.minimize_scalar(surprise, bounds=(0, (1 - tolerance) / 2), method="bounded").x
+    b, c = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
+    rows = np.stack([b, c, n - b - c], axis=-1)[(b + c <= n) & (b - c >= lost - gained)]
+    expected = stats.multinomial(n, [q + tolerance, q, 1 - 2 * q - tolerance]).pmf(rows).sum()
+    assert paired_drop_p(lost, gained, n, tolerance) == pytest.approx(expected, abs=2e-4)  # as q is found
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.003, 0.02])
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
+def test_a_true_drop_of_the_tolerance_is_called_larger_at_most_as_often_as_alpha_says(
+    tolerance: float, alpha: float
+) -> None:
+    stats, n, most = pytest.importorskip("scipy.stats"), 200, 40
+    rejected = np.array([[paired_drop_p(b, c, n, tolerance) <= alpha for c in range(most)] for b in range(most)])
+    b, c = np.meshgrid(np.arange(most), np.arange(most), indexing="ij")
+    for q in (0.0, 0.001, 0.003, 0.01, 0.03, 0.06):
+        chances = [q + tolerance, q, 1 - 2 * q - tolerance]
+        law = stats.multinomial(n, chances).pmf(np.stack([b, c, n - b - c], axis=-1))
+        assert law[rejected].sum() <= alpha
+    assert law[rejected].sum() > alpha / 3  # and it is no test that never rejects
+
+
+def test_many_images_and_no_drop_at_all_are_tested_too() -> None:
+    assert paired_drop_p(900, 700, 50_000, 0.003) == pytest.approx(0.108, abs=1e-3)
+    assert paired_drop_p(0, 0, 1, 0.003) == pytest.approx(1.0)
+    assert paired_drop_p(0, 500, 500, 0.003) == pytest.approx(1.0)
+    assert 0 <= paired_drop_p(500, 0, 500, 0.003) < 1e-12
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 5, 0.0), (4, 3, 5, 0.0), (1, 1, 5, -0.1), (1, 1, 5, 1.0)])
+def test_a_test_of_impossible_counts_is_refused(counts: tuple[int, int, int, float]) -> None:
+    with pytest.raises(ValueError, match="no test of"):
+        paired_drop_p(*counts)

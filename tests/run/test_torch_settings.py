@@ -80,7 +80,11 @@ def plain(tmp_path_factory):
     return outcomes(tmp_path_factory.mktemp("plain"))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+# A default device costs Python at each call, also within the block that sets it aside.
+LONG = [pytest.param(name, marks=pytest.mark.slow) if "device" in name else name for name in SETTINGS]
+
+
+@pytest.mark.parametrize("name", LONG)
 def test_outcomes_are_the_same_to_the_bit(plain, tmp_path, name):
     with SETTINGS[name]():
         before = state()

@@ -32,7 +32,7 @@ from bench.datasets.readers.parquet import ParquetSamples
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
 from bench.machine.files import replacing, tidy
-from bench.machine.places import user_cache
+from bench.machine.places import needed_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
 
@@ -157,7 +157,7 @@ def spool(source: HubSource, subject: str) -> Path:
     What an interrupted reading leaves goes by another name, and is removed in time.
     """
     key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
-    folder = user_cache() / "hub" / key[:20]
+    folder = needed_cache() / "hub" / key[:20]
     whole = folder / "stream.parquet"
     if whole.exists():
         return whole
@@ -177,7 +177,8 @@ def spool(source: HubSource, subject: str) -> Path:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # without locks, two runs write the same file, and one of them stays
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

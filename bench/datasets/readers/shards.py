@@ -25,9 +25,10 @@ from bench.text import size
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
-_MOST_SHARDS = 100_000
-"""Of one pattern: with a thousand images each, a hundred million."""
+_RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
+_MOST_SHARDS, _MOST_BRACES = 100_000, 8
+"""That a pattern may stand for and have: with a thousand images each, a hundred million; a wrong digit must not take
+all memory."""
 _MOST_LABEL = 2**24
 """Bytes of a label file, which may hold all that was known of an image, in JSON."""
 _LONGEST_KEY = 1_024
@@ -159,6 +160,8 @@ def _braces(text: str) -> Iterator[str]:
     if match is None:
         yield text
         return
+    if text.count("{") > _MOST_BRACES:
+        raise BenchError(f"a pattern of shards must have at most {_MOST_BRACES} braces, not {text.count('{'):,}.")
     ends = _RANGE.fullmatch(match[1])
     words: Iterable[str] = match[1].split(",")
     if ends:
