@@ -117,8 +117,7 @@ class Checkpoint:
     arch_args: Params = field(default_factory=Params)
     """Keyword arguments for the architecture or the builder."""
     weights: str = ""
-    """A file (safetensors, a state dict in torch's format, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an
-    https address; what is fetched is kept."""
+    """A file (safetensors, torch's state dict, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an https address."""
     state_dict: str = ""
     """Where in a file of several state dicts the weights stand, such as `model_ema`; empty where there is one."""
     weights_digest: str = ""
