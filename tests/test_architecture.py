@@ -15,11 +15,11 @@ from bench import api
 from bench.cli import parser
 
 ROOT = Path(__file__).parents[1]
-LATER = {*HEAVY, "scipy.stats", "scipy.optimize"} - {"scipy"}
-"""What scores and their tables may not import either: of scipy, its special functions alone start at once."""
 LONGEST_SUITE, LONGEST_MODULE = 120, 450  # lines
 MOST_FLAT = 10  # modules beside the rooms
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "cv2", "imagecorruptions")
+LATER = {*HEAVY, "scipy.stats", "scipy.optimize"} - {"scipy"}
+"""What scores and their tables may not import either: of scipy, its special functions alone start at once."""
 
 LAYERS = """
 bench
