@@ -73,7 +73,8 @@ def numerics(device: str, precision: Precision) -> Iterator[None]:
             kind = device.split(":")[0]
             stack.enter_context(torch.autocast(kind, dtype=_AUTOCAST[precision]))
         elif device.startswith("cuda"):
-            stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+            # What is not named is switched to torch's defaults, of which `enabled` is False.
+            stack.enter_context(torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False))
         yield
 
 

@@ -7,7 +7,7 @@ import torch
 
 from bench.errors import BenchError, RunError
 from bench.measure.classify import Classify
-from bench.run.device import Model, free_memory, run_in_chunks, to_unit_range
+from bench.run.device import Model, free_memory, numerics, run_in_chunks, to_unit_range
 
 
 class Small(torch.nn.Module):
@@ -122,3 +122,10 @@ def test_one_number_a_batch_is_no_row():
     give = Rows(lambda images: {"loss": images.mean()})
     with pytest.raises(RunError, match="do not join"):
         run_in_chunks(give, Model(Small(10), 4, 10), IMAGES, LABELS, "cpu", fixed=False)
+
+
+def test_full_precision_on_a_gpu_keeps_its_library_of_convolutions():
+    before = torch.backends.cudnn.enabled
+    with numerics("cuda", "fp32"):
+        assert torch.backends.cudnn.enabled == before
+        assert not torch.backends.cudnn.allow_tf32
