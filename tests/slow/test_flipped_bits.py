@@ -1,6 +1,6 @@
 """Flipped bits in a store, by force: every score is that of the whole store or none, and nothing ends in a traceback.
 
-RTBENCH_FUZZ sets how often bits are flipped; each time verify, table, compare and gate look at the store.
+Each time verify, table, compare and gate look at the store.
 """
 
 import os
@@ -20,8 +20,9 @@ from bench.measure.classify import Classify
 from bench.records import Cell, Checkpoint, Numerics, digest
 from bench.store import Store
 from bench.suite import suites
+from tests.slow.fuzzing import times
 
-TIMES = int(os.environ.get("RTBENCH_FUZZ", "250"))
+TIMES = times(250)
 NAMES = ("digits-vit", "digits-resnet")
 COST = {"parameters": 10_000, "macs": 20_000, "images_per_second": 123.25, "peak_memory": None}
 REFUSED = "refused"

@@ -1,11 +1,10 @@
 """Command lines and TOML files made up at random: whatever is typed, one sentence and a status that is documented.
 
-The seed is fixed. `RTBENCH_FUZZ` says how many command lines there are; there are two fifths as many files.
+The seed is fixed; there are two fifths as many files as command lines.
 """
 
 import argparse
 import json
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli import parser
+from tests.slow.fuzzing import times
 
-COUNT = int(os.environ.get("RTBENCH_FUZZ", "200"))
+COUNT = times(200)
 TOGETHER = 20
 """In one process."""
 STATUSES = {0, 1, 2, 3}
@@ -56,6 +56,7 @@ LEFT_OUT = {"train", "doctor"}
 SCRIPT = """
 import contextlib, io, json, os, resource, shutil, sys, traceback
 from bench.cli import main
+from tests.slow.fuzzing import times
 for number, argv in enumerate(json.load(open("lines.json"))):
     print(json.dumps(["begun", argv]), flush=True)
     out, err, status = io.StringIO(), io.StringIO(), None

@@ -1,12 +1,11 @@
 """Baselines that were edited, by the thousand: with a real drop none passes, and none ends in a traceback.
 
-`RTBENCH_FUZZ` says how many (2,000 for a thorough look); the seed is fixed.
+The seed is fixed.
 """
 
 import csv
 import io
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -21,9 +20,10 @@ from bench.board.tables import long_table, to_csv
 from bench.errors import BenchError
 from bench.store import Store
 from bench.suite import suites
+from tests.slow.fuzzing import times
 
 pytestmark = pytest.mark.slow
-COUNT = int(os.environ.get("RTBENCH_FUZZ", "800"))
+COUNT = times(800)
 DIGITS = suites.get("digits")
 VALUES = (
     "", "0", "1", "-1", "0.5", "0.71", "1e9", "-1e309", "nan", "NaN", "inf", "NA", "None", "null", "true", "digits",

@@ -1,10 +1,9 @@
 """Damaged and hostile image files: only our error comes out, in bounded time and memory.
 
-`RTBENCH_FUZZ` gives the number of files; they are the same whenever it is.
+The seed is fixed.
 """
 
 import io
-import os
 import resource
 import struct
 import time
@@ -20,10 +19,11 @@ from bench.datasets.verify import look
 from bench.errors import RunError
 from bench.images.decode import decode
 from bench.records import ClassSpace, Crop
+from tests.slow.fuzzing import times
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Pillow warns of damaged metadata
 
-FILES = int(os.environ.get("RTBENCH_FUZZ", "2000"))
+FILES = times(2000)
 FORMS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", *(["AVIF"] if features.check("avif") else [])]
 SECONDS = 20
 """That no file may take, on a machine that does other things too; most take a millisecond."""

@@ -1,6 +1,6 @@
 """Runs, and the processes that work for them, are killed at random moments: nothing is lost, hung or left behind.
 
-The seed is fixed. `RTBENCH_FUZZ` says how often, a twentieth of it each.
+The seed is fixed.
 """
 
 import os
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Started
+from tests.slow.fuzzing import times
 from tests.test_faults import BIG, Undisturbed, assert_whole, cells, outcomes, undisturbed
 
-TIMES = max(2, int(os.environ.get("RTBENCH_FUZZ", "200")) // 20)
+TIMES = times(10)
 pytestmark = pytest.mark.slow
 SLOW = (*BIG, "--corruptions", "reference", "--limit", "1")
 """76 cells, whose images are made in the processes, one at a time."""
