@@ -56,7 +56,6 @@ LEFT_OUT = {"train", "doctor"}
 SCRIPT = """
 import contextlib, io, json, os, resource, shutil, sys, traceback
 from bench.cli import main
-from tests.slow.fuzzing import times
 for number, argv in enumerate(json.load(open("lines.json"))):
     print(json.dumps(["begun", argv]), flush=True)
     out, err, status = io.StringIO(), io.StringIO(), None
