@@ -139,7 +139,7 @@ class OfImages(Confidence):
         beyond_U, counts_U = self._beyond(value, self.highest if sign > 0 else self.lowest)
         step = 2 * math.sqrt(counts_U @ np.square(beyond_U)) / float(self.counts_U @ self.denominators_U)
         far = value + sign * min(step, abs(end - value))
-        while far != end and p(far) >= tail:
+        while step < abs(end - value) and p(far) >= tail:  # not until `far` is the end: rounding may leave it beside
             step *= 2
             far = value + sign * min(step, abs(end - value))
         aim = _quantile(tail)
@@ -162,10 +162,10 @@ class OfSum(Confidence):
         return sum(weight * part.value for weight, part in zip(self.weights, self.parts, strict=True))
 
     def p_at_least(self, number: float) -> float:  # noqa: D102
-        return self._p(lambda tail: self.bounds(tail)[1] - number)
+        return self._p(lambda tail: self.bounds(tail)[1] - number, self.value - number)
 
     def p_at_most(self, number: float) -> float:  # noqa: D102
-        return self._p(lambda tail: number - self.bounds(tail)[0])
+        return self._p(lambda tail: number - self.bounds(tail)[0], number - self.value)
 
     def bounds(self, tail: float) -> Interval:  # noqa: D102
         down, up = [], []
@@ -177,11 +177,11 @@ class OfSum(Confidence):
         return self.value - math.hypot(*down), self.value + math.hypot(*up)
 
     @staticmethod
-    def _p(room: Callable[[float], float]) -> float:
-        """The tail at which a bound has no room left to the number; 1 where even that of 1/2 lies beyond it."""
-        normal, at_half = NormalDist(), room(0.5)
+    def _p(room: Callable[[float], float], at_half: float) -> float:
+        """The tail at which a bound has no room left to the number, given the room at the estimate; 1 where that is."""
         if at_half >= 0:
             return 1.0
+        normal = NormalDist()
         return normal.cdf(-_root(lambda z: room(normal.cdf(-z)), 0.0, -_quantile(_LEAST), at_start=at_half))
 
 

@@ -205,6 +205,24 @@ def test_holm_refuses_what_is_not_a_probability(value: float) -> None:
         holm([0.5, value])
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mean_over_sets_is_as_sure_by_its_p_as_by_its_interval(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    images = Outcome(ids=np.arange(n), labels=np.arange(n), columns={})
+    sides = [
+        MeanOfSets(sets=tuple(mean_by_image(images, rng.random(n) < share, ends=(0.0, 1.0)) for share in (0.95, right)))
+        for right in (0.8, 0.74 - 0.02 * seed)
+    ]
+    sure = in_difference(*sides, "mean")
+    for tail in (0.3, 0.025, 1e-4):
+        low, high = sure.bounds(tail)
+        assert sure.p_at_least(high) == pytest.approx(tail, rel=1e-3)
+        assert sure.p_at_most(low) == pytest.approx(tail, rel=1e-3)
+    low, high = sure.interval()
+    assert (low <= 0 <= high) == (sure.p() >= 0.05)
+
+
 # -- whether a drop is beyond a tolerance ---------------------------------------------------------------------
 
 
