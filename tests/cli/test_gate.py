@@ -28,7 +28,6 @@ from bench.store import Store
 from bench.suite import suites
 
 DIGITS, SHIFTED = suites.get("digits"), suites.get("digits-r")
-BENCH = [sys.executable, "-m", "bench.cli"]
 CLEAN, RENDERED = (suite.headline.conditions[0] for suite in (DIGITS, SHIFTED))
 
 
@@ -271,19 +270,20 @@ def test_a_fault_of_the_run_is_no_regression(worse, capsys, monkeypatch):
     assert capsys.readouterr().err == "bench: the store cannot be read.\n"
 
 
-@pytest.mark.parametrize(("name", "statuses"), [("b", (3, 0)), ("a", (1, 1))])
-def test_an_output_that_is_full_or_closed_is_no_regression(worse, tmp_path, name, statuses):
-    command = [*BENCH, "gate", "base", "--checkpoint", name]
+@pytest.mark.parametrize(
+    ("redirected", "name", "status"),
+    [(">/dev/full", "b", 3), (">/dev/full", "a", 1), ("| true", "b", 0), ("| true", "a", 1)],
+)
+def test_an_output_that_is_full_or_closed_is_no_regression(worse, tmp_path, redirected, name, status):
+    command = shlex.join([sys.executable, "-m", "bench.cli", "gate", "base", "--checkpoint", name])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    for redirected, status in zip((">/dev/full", "| true"), statuses, strict=True):
-        shell = f"set -o pipefail; {shlex.join(command)} {redirected}"
-        done = subprocess.run(
-            ["bash", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == status
-        assert "Traceback" not in done.stderr
-        assert ("cannot be printed" in done.stderr) == (redirected == ">/dev/full")
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} {redirected}"], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("cannot be written" in done.stderr) == (redirected == ">/dev/full")
 
 
 # -- names that are more than names -----------------------------------------------------------------------------
