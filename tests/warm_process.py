@@ -60,7 +60,7 @@ def become(request: dict) -> None:
     if request["path"]:
         sys.path[:0] = request["path"]
         os.environ["PYTHONPATH"] = os.pathsep.join(request["path"])  # for its workers
-        registry._loaded.clear()  # ours have been loaded, and what is installed has changed
+        registry._loaded = False  # ours have been loaded, and what is installed has changed
     if request["file_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"],) * 2)
     if request["user"] is not None:

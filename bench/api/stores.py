@@ -115,9 +115,9 @@ def merge_stores(store: Store, sources: Sequence[Path]) -> dict[Path, Merged]:
         RunError: a file of one is damaged or cannot be read; those before it are copied.
     """
     for folder in sources:
-        Store(folder).check_is_there()
+        Store(folder).check_is_there("give the folder that a run had as its --store")
         if not (folder / "cells").is_dir():
-            raise BenchError(f"there is no store at {folder}; give the folder that a run had as its --store.")
+            raise BenchError(f"{folder} is no store; give the folder that a run had as its --store.")
     return {folder: merge(store, Store(folder)) for folder in sources}
 
 

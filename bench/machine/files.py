@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import os
 import re
 import socket
@@ -71,6 +72,23 @@ def tidy(folder: Path) -> None:
                 dead = name and name["here"] == _here() and not _is_alive(int(name["process"]))
                 if dead or ((name or _OLD_NAME.fullmatch(half.name)) and _is_silent(half)):
                     half.unlink()
+
+
+def move(path: Path, wanted: Path) -> Path:
+    """Move a file to a place, whose folder is made, or to the first that is free of this name with a number.
+
+    Args:
+        path: the file.
+        wanted: where to, on the same file system.
+
+    Returns:
+        Its new place.
+    """
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    places = (wanted.with_name(f"{wanted.name}{number or ''}") for number in itertools.count())
+    place = next(place for place in places if not place.exists())
+    os.replace(path, place)
+    return place
 
 
 def ending(path: Path) -> Path:

@@ -76,8 +76,11 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------
 
-    def check_is_there(self) -> None:
+    def check_is_there(self, advice: str = "give its folder with --store DIR") -> None:
         """Make sure that there is a store.
+
+        Args:
+            advice: what to do where there is none.
 
         Raises:
             BenchError: there is none.
@@ -86,7 +89,7 @@ class Store:
         try:
             names = os.listdir(self.root)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise BenchError(f"there is no store at {self.root}; give its folder with --store DIR.") from error
+            raise BenchError(f"there is no store at {self.root}; {advice}.") from error
         except OSError as error:
             raise could_not_read(self.root, error) from error
         for name in {"cells", "samples", "checkpoints"} & set(names):
@@ -333,11 +336,7 @@ class Store:
         """
         wanted = self.root / "damaged" / path.relative_to(self.root)
         with _writing(self.root):
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            places = (wanted.with_name(f"{wanted.name}{number or ''}") for number in itertools.count())
-            place = next(place for place in places if not place.exists())
-            os.replace(path, place)
-        return place
+            return files.move(path, wanted)
 
     def _create_table(self, path: Path, table: pa.Table, meta: Mapping[str, Any]) -> bool:
         text = json.dumps(meta, sort_keys=True)

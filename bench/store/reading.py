@@ -85,7 +85,7 @@ def listed(folder: Path) -> list[str]:
     """
     try:
         return sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise could_not_read(folder, error) from error

@@ -136,12 +136,12 @@ def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> N
         ("input_size = 0", "input_size must be a whole number of pixels, at least 1, not 0"),
         ("crop_ratio = 0", "crop_ratio must be a number above 0 and at most 1, not 0"),
         ("crop_ratio = 1.1", "crop_ratio must be a number above 0 and at most 1, not 1.1"),
-        ("crop_ratio = nan", "crop_ratio must be a number above 0 and at most 1, not nan"),
+        ("crop_ratio = nan", "crop_ratio must be a number with an end, not nan"),
         ("mean = [0.5, 0.5]", "mean must be three numbers"),
-        ("mean = [0.5, 0.5, inf]", "mean must be three numbers"),
+        ("mean = [0.5, 0.5, inf]", "mean must be a number with an end, not inf"),
         ("std = [0.5, 0.5, 0]", "std must be three numbers above 0, not"),
         ("arch_args = { depths = [1, 2] }", "arch_args must be a table of numbers, texts and true or false"),
-        ("arch_args = { p = nan }", "arch_args must be a table of numbers"),
+        ("arch_args = { p = nan }", r"arch_args\.p must be a number with an end, not nan"),
         ('weights_digest = "abc"', "weights_digest must be a SHA-256 of 64 hexadecimal digits"),
         ("classes = []", r"classes must be a class space's name in quotes, or a list of one or more names .*not \[\]"),
         ("classes = [1, 2]", "classes must be a class space's name in quotes, or a list of one or more names"),
@@ -155,7 +155,7 @@ def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> N
     ],
 )
 def test_a_wrong_line_is_named_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
-    with pytest.raises(BenchError, match=rf"mine\.toml, line 4: \[my-vit\] .*{message}"):
+    with pytest.raises(BenchError, match=rf"mine\.toml, line 4: (\[my-vit\] .*|my-vit\.){message}"):
         read(tmp_path, START + line)
 
 

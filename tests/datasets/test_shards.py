@@ -221,7 +221,7 @@ def test_labels_and_keys_have_a_limit(tmp_path, birds, write_tar, members, messa
 
 @pytest.mark.parametrize("pattern", ["x-{0..999999999}.tar", "x-" + "{a,b}" * 40 + ".tar"])
 def test_a_pattern_of_very_many_shards_is_refused(tmp_path, pattern):
-    with pytest.raises(BenchError, match="names more than 100,000 shards; correct the numbers in its braces"):
+    with pytest.raises(BenchError, match="names more than 100,000 shards|at most 8 braces, not 40"):
         shard_files(tmp_path / pattern, "b")
 
 

@@ -231,15 +231,18 @@ def test_worker_processes_see_the_same(register, place):
 
 
 class Deadly:
-    """Samples that end the process which reads them."""
+    """Samples that end the process which reads them, unless it made them."""
 
     def __init__(self):
+        self.home = os.getpid()
         self.ids = np.array(["a"])
         self.labels = np.zeros(1, dtype=np.int64)
         self.sizes = np.ones(1, dtype=np.int64)
 
     def read(self, index):
-        os._exit(9)
+        if os.getpid() != self.home:
+            os._exit(9)
+        return np.zeros((4, 4, 3), dtype=np.uint8)
 
 
 def test_the_death_of_a_process_is_one_sentence(scratch_registries):

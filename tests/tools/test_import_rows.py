@@ -285,5 +285,6 @@ def test_a_type_that_arrow_does_not_convert_is_one_sentence(folder, capsys, monk
         raise pa.ArrowNotImplementedError("Not implemented type for Arrow list to pandas: binary_view")
 
     monkeypatch.setattr("bench.tools.import_rows.pd.read_parquet", fail)
+    (folder / "x.parquet").write_bytes(b"")
     assert main(["import", "x.parquet", "--suite", "digits", "--checkpoint", "mine"]) == 2
     assert "cannot be read as CSV or Parquet (Not implemented type" in capsys.readouterr().err
