@@ -142,6 +142,12 @@ def test_a_share_of_errors_gets_worse_by_what_rises(sides):
     assert verdicts(better) == {"a": "no worse"}
 
 
+def test_nothing_falls_by_more_than_a_tolerance_of_everything(sides):
+    report = sides.put("a", first(500), first(0)).judge(tolerance=1.5)
+    assert (report.exit_status, verdicts(report)) == (0, {"a": "within tolerance"})
+    assert report.rows[0].difference.p == 1
+
+
 def test_a_drop_hardly_larger_than_the_tolerance_passes(sides):
     sides.put("a", first(400), first(380))  # surely a drop, and not surely one of more than 3 points
     assert verdicts(sides.judge(tolerance=0.04)) == {"a": "within tolerance"}
