@@ -189,7 +189,7 @@ class SweepRun:
 
     def _show(self, recorder: _Recorder, part: Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
-        start, model, indices = time.perf_counter(), recorder.model, task.indices
+        model, indices = recorder.model, task.indices
         labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
         device, cell = self.settings.device, recorder.cell
@@ -199,6 +199,7 @@ class SweepRun:
         with torch.inference_mode(), numerics(device, cell.numerics.precision), recorder.peak, theirs:
             self._look_at_model(cell, model, images)
             self._look_at_rows(recorder, images, labels)
+            start = time.perf_counter()  # what was looked at is no part of the model's speed
             rows = run_in_chunks(recorder.measure, model, images, labels, device, fixed=fixed, name=name)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
