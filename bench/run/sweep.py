@@ -23,7 +23,7 @@ from bench.foreign.faults import blamed
 from bench.foreign.sources import is_ours, modules_of
 from bench.foreign.state import undisturbed_by
 from bench.images.resize import resize
-from bench.machine.distributed import broadcast, together
+from bench.machine.distributed import broadcast, together, world_size
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Perturbation, Settings
@@ -277,7 +277,9 @@ class SweepRun:
             few_NCHW = ready.loader.part.few_crops(steady.FEW)
             self._look_at_model(cell, model, resize(few_NCHW, model.size))
         with blamed(f"{entry.name} failed"), theirs:
-            if modules_of(entry.factory, entry.code) and not ready.fit and entry.name not in self._looked_at:
+            alone = world_size() == 1 or not entry.parallel  # else the others would not answer
+            to_look_at = modules_of(entry.factory, entry.code) and not ready.fit and alone
+            if to_look_at and entry.name not in self._looked_at:
                 self._looked_at.add(entry.name)
                 fresh = entry.make(cell.condition.measure.params)
                 steady.look_at_run(entry.name, fresh, model.module, ready.loader, self.settings.seed)
