@@ -1,6 +1,7 @@
 """Scores of what is stored: boards, and the tables that they make."""
 
 import contextlib
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ def boards(
     Raises:
         BenchError: nothing of any suite is stored, or a checkpoint is not in the store.
     """
+    if os.path.exists(store.root):  # where it is not, nothing was measured yet
+        store.check_is_there()
     known = {entry.name for entry in store.checkpoints()}
     for name in checkpoints:
         if name not in known:

@@ -23,7 +23,7 @@ from typing import Any
 
 from bench import metrics
 from bench.errors import BenchError
-from bench.foreign.sources import source_of
+from bench.foreign.sources import code_text, source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
 from bench.store import Store, StoredCell, StoreFileError
@@ -239,12 +239,7 @@ def _describe(function: object) -> str:
         return repr(function)
     closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     around = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), closed]
-    return "\0".join([_code(code), repr(around), *map(_source, sources(str(function.__module__)))])
-
-
-def _code(code: CodeType) -> str:
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return f"{code.co_code.hex()}({','.join(constants)})({','.join(code.co_names)})"
+    return "\0".join([code_text(code), repr(around), *map(_source, sources(str(function.__module__)))])
 
 
 @functools.cache

@@ -127,7 +127,7 @@ def with_paired_test(difference: Difference, first: ByImage | None, second: ByIm
     except BenchError as error:  # too few images, or nothing that they give: the difference stands alone
         return replace(difference, untested=str(error))
     low, high = confidence.interval()
-    lost, gained = _flips(first, second)
+    lost, gained = _flips(first, second, higher_is_better=difference.score.metric.higher_is_better)
     return replace(
         difference,
         ci_low=min(low, difference.value),  # which rounding must not leave outside
@@ -158,14 +158,17 @@ def _check_images(difference: Difference, first: ByImage | None, second: ByImage
             _check_images(difference, first.shifted, second.shifted)
 
 
-def _flips(first: ByImage | None, second: ByImage | None) -> tuple[int, int] | tuple[None, None]:
-    """Images that only the first has right, and only the second, where the score is a share of images."""
+def _flips(
+    first: ByImage | None, second: ByImage | None, *, higher_is_better: bool
+) -> tuple[int, int] | tuple[None, None]:
+    """Images that only the first has right, and only the second, where the score is a share of images, or of errors."""
     if not isinstance(first, Parts) or not isinstance(second, Parts) or first.score is not None:
         return None, None
     values_NC, others_NC = aligned(first, second, "")
     if not (binary(values_NC) and binary(others_NC)):
         return None, None
-    return int((values_NC > others_NC).sum()), int((values_NC < others_NC).sum())
+    fell, rose = int((values_NC > others_NC).sum()), int((values_NC < others_NC).sum())
+    return (fell, rose) if higher_is_better else (rose, fell)
 
 
 def binary(values_NC: Array) -> bool:

@@ -33,7 +33,8 @@ def beyond(difference: Difference, tolerance: float) -> Difference:
         CannotCompareError: neither the difference nor both scores have an interval.
     """
     if difference.lost is not None and difference.gained is not None:
-        p = paired_drop_p(difference.lost, difference.gained, difference.after.n, tolerance)
+        counts = difference.lost, difference.gained, difference.after.n
+        p = paired_drop_p(*counts, tolerance) if tolerance < 1 else 1.0  # no share falls by more than all of it
         return replace(difference, p=p, how="by image")
     sure, higher = difference.confidence, difference.score.metric.higher_is_better
     if sure is not None:

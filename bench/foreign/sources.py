@@ -51,9 +51,13 @@ def remember(module: str) -> None:
 
 def add_plugin(module: str) -> None:
     """Remember a plug-in's module; all of its package is followed, in `site-packages` too."""
-    if not is_ours(module):
+    if is_ours(module):
+        return
+    if _top(module) not in _plugins:
         _plugins.add(_top(module))
-        remember(module)
+        for root, known in _known.items():  # what these import of this package is followed from now on
+            _known[root] = _sources(root, now=True) | known
+    remember(module)
 
 
 def modules_of(*parts: object) -> set[str]:

@@ -5,6 +5,7 @@ A corruption that is made one image at a time is made there too; batched ones fo
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -86,8 +87,11 @@ class _Maker:
 
     def __call__(self, task: Task) -> Made:
         try:
+            # Crops that are kept need no code of others. They are read in a thread, which would put back, beside the
+            # models, what the main thread has set for these: TF32 among it.
             source = self.sources[task.images.dataset, task.images.split]
-            with blamed("making images failed"), undisturbed_by(type(source.samples).__module__):
+            theirs = contextlib.nullcontext() if task.kept else undisturbed_by(type(source.samples).__module__)
+            with blamed("making images failed"), theirs:
                 return Made(task, self._make(task))
         except BenchError as error:
             return Made(task, _NO_IMAGES, str(error))

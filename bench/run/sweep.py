@@ -23,7 +23,7 @@ from bench.foreign.faults import blamed
 from bench.foreign.sources import is_ours, modules_of
 from bench.foreign.state import undisturbed_by
 from bench.images.resize import resize
-from bench.machine.distributed import broadcast, together
+from bench.machine.distributed import broadcast, together, world_size
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress
 from bench.records import Array, Cell, ImageSet, Perturbation, Settings
@@ -189,7 +189,7 @@ class SweepRun:
 
     def _show(self, recorder: _Recorder, part: Part, task: Task, images: torch.Tensor) -> None:
         """Forward one batch through one checkpoint and keep the rows."""
-        start, model, indices = time.perf_counter(), recorder.model, task.indices
+        model, indices = recorder.model, task.indices
         labels = torch.from_numpy(part.opened.samples.labels[indices])
         fixed = self.settings.batch_size is not None
         device, cell = self.settings.device, recorder.cell
@@ -199,6 +199,7 @@ class SweepRun:
         with torch.inference_mode(), numerics(device, cell.numerics.precision), recorder.peak, theirs:
             self._look_at_model(cell, model, images)
             self._look_at_rows(recorder, images, labels)
+            start = time.perf_counter()  # what was looked at is no part of the model's speed
             rows = run_in_chunks(recorder.measure, model, images, labels, device, fixed=fixed, name=name)
         recorder.indices.append(indices)
         recorder.rows.append(rows)
@@ -276,7 +277,9 @@ class SweepRun:
             few_NCHW = ready.loader.part.few_crops(steady.FEW)
             self._look_at_model(cell, model, resize(few_NCHW, model.size))
         with blamed(f"{entry.name} failed"), theirs:
-            if modules_of(entry.factory, entry.code) and not ready.fit and entry.name not in self._looked_at:
+            alone = world_size() == 1 or not entry.parallel  # else the others would not answer
+            to_look_at = modules_of(entry.factory, entry.code) and not ready.fit and alone
+            if to_look_at and entry.name not in self._looked_at:
                 self._looked_at.add(entry.name)
                 fresh = entry.make(cell.condition.measure.params)
                 steady.look_at_run(entry.name, fresh, model.module, ready.loader, self.settings.seed)

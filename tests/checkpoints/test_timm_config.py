@@ -105,6 +105,13 @@ def test_timm_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert read(tmp_path, "resnet50") == first
 
 
+def test_what_a_plugin_taught_timm_is_asked_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm.models.model_entrypoint("resnet50"), "__module__", "bench_lights.models")
+    first = read(tmp_path, "resnet50")
+    assert not (tmp_path / "cache" / "rtbench" / "timm").exists()
+    assert read(tmp_path, "resnet50") == first
+
+
 @pytest.mark.parametrize("kept", ["", "[]", "{}", '{"resnet50": {"name": 3}}', '{"resnet50": 3}', "\x00"])
 def test_a_damaged_answer_is_asked_for_anew(tmp_path: Path, kept: str) -> None:
     first = read(tmp_path, "resnet50")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from bench.compare.gate import Report, common, judge
 from bench.compare.gate_texts import as_text, verdict
 from bench.compare.numbers import published, stored
 from bench.metrics import Metric
+from bench.metrics.by_image import mean_by_image
 from bench.metrics.classification import MEAN_ACCURACY, TOP1
 from bench.metrics.paired import holm, paired_drop_p
 from bench.metrics.shift import MCE
 from bench.metrics.stats import share_interval
-from bench.records import Condition, Data, Images, Perturbation, Protocol
+from bench.records import Condition, Data, Estimate, Images, Perturbation, Protocol
 from bench.store import Store
 from bench.suite import Score, Suite, suites
 
@@ -121,6 +123,29 @@ def test_the_test_asks_whether_the_drop_is_beyond_the_tolerance(sides):
     better = Sides(sides.root / "better").put("a", after, before).judge()
     assert better.rows[0].difference.p > 0.5
     assert better.exit_status == 0
+
+
+def test_a_share_of_errors_gets_worse_by_what_rises(sides):
+    wrong = Metric(
+        name="wrong",
+        function=lambda outcome: Estimate(value=float(np.mean(~outcome.columns["correct"])), n=outcome.n),
+        by_image=lambda outcome: mean_by_image(outcome, ~outcome.columns["correct"]),
+        higher_is_better=False,
+    )
+    suite = corrupted("small-wrong", wrong)
+    suite = replace(suite, scores=(replace(suite.scores[0], conditions=(CLEAN,)), *suite.scores[1:]))
+    report = sides.put("a", first(400), first(390)).judge([suite])
+    assert (report.exit_status, verdicts(report)) == (1, {"a": "GOT WORSE"})
+    [row] = report.rows
+    assert (row.difference.lost, row.difference.gained) == (10, 0)
+    better = Sides(sides.root / "better").put("a", first(390), first(400)).judge([suite])
+    assert verdicts(better) == {"a": "no worse"}
+
+
+def test_nothing_falls_by_more_than_a_tolerance_of_everything(sides):
+    report = sides.put("a", first(500), first(0)).judge(tolerance=1.5)
+    assert (report.exit_status, verdicts(report)) == (0, {"a": "within tolerance"})
+    assert report.rows[0].difference.p == 1
 
 
 def test_a_drop_hardly_larger_than_the_tolerance_passes(sides):

@@ -9,6 +9,7 @@ import pytest
 
 from bench.corruptions import corruptions
 from bench.errors import BenchWarning
+from bench.foreign import sources
 from bench.foreign.sources import is_ours, source_of
 
 PART = """
@@ -69,6 +70,22 @@ def test_installed_libraries_are_not_followed(site, tmp_path_factory, monkeypatc
     before = source_of("fx.part:load", now=True)
     (libraries / "helpers.py").write_text("strength = 9")
     assert source_of("fx.part:load", now=True) == before
+
+
+def test_a_plugin_that_comes_later_changes_no_source_of_those_that_import_it(site, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(sources, "_plugins", set())
+    monkeypatch.setattr(sources, "_known", {})
+    libraries = tmp_path_factory.mktemp("python") / "site-packages"
+    libraries.mkdir()
+    (site / "helpers.py").rename(libraries / "helpers.py")
+    monkeypatch.syspath_prepend(libraries)
+    load = importlib.import_module("fx.part").load
+    sources.add_plugin("fx.part")
+    (site / "late_helper.py").write_text("more = 4")
+    sources.add_plugin("helpers")
+    assert source_of(load) != source_of(load, now=True)  # what was imported still counts
+    (site / "late_helper.py").write_text("more = 3")
+    assert source_of(load) == source_of(load, now=True)
 
 
 def test_what_was_imported_counts_until_it_is_asked_for_now(site):
