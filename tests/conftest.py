@@ -84,8 +84,8 @@ def reference_compiled() -> None:
     corrupt(entry, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 1, seed=0, ids=["0"])
 
 
-MOST_SECONDS = 10
-"""That a test may take which is not marked as slow."""
+MOST_SECONDS = 10 if "CI" not in os.environ else 120
+"""That a test may take which is not marked as slow; where CI runs, machines are of any speed."""
 
 
 def pytest_collection_finish() -> None:

@@ -31,16 +31,17 @@ def needed_cache() -> Path:
     return cache
 
 
-def user_path(text: str, what: str) -> Path:
+def user_path(place: str | Path, what: str) -> Path:
     """A path that a user wrote, whose `~` is the home.
 
     Args:
-        text: the path.
+        place: the path.
         what: it is of, for messages.
 
     Raises:
         BenchError: it can be none.
     """
+    text = str(place)
     if not text or "\0" in text:
         raise BenchError(f"{what} must be a path, not {text!r}.")
     try:

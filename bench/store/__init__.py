@@ -136,7 +136,7 @@ class Store:
         """All that the footer of a stored cell says."""
         path = self._cell_path(key)
         with self._reading(path):
-            return meta_of(key, pq.read_metadata(path).metadata)
+            return meta_of(key, pq.read_metadata(path.absolute()).metadata)
 
     def read(self, key: str) -> Outcome:
         """The outcome of a stored cell. Of a large file each column is read, and checked, when it is first asked for.
@@ -149,7 +149,7 @@ class Store:
         with self._reading(path):
             if path.stat().st_size < _READ_AT_ONCE:
                 return self._read_whole(key)
-            footer = pq.read_metadata(path)
+            footer = pq.read_metadata(path.absolute())
             meta = meta_of(key, footer.metadata)
             if "digests" not in meta:  # written before columns had digests of their own
                 return self._read_whole(key)
@@ -168,7 +168,7 @@ class Store:
         """The outcome of a stored cell, every column of it checked."""
         path = self._cell_path(key)
         with self._reading(path):
-            table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+            table = pq.read_table(path.absolute(), page_checksum_verification=True, partitioning=None)
             meta = meta_of(key, table.schema.metadata)
             stored = stored_cell(key, meta)
             ids, labels = self.samples(stored.samples)
@@ -187,7 +187,7 @@ class Store:
         """Ids (n,) and labels (n,) of the samples with this digest; called as `samples`."""
         path = self._samples_path(name)
         with self._reading(path):
-            table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+            table = pq.read_table(path.absolute(), page_checksum_verification=True, partitioning=None)
             ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
             labels = to_numpy(table.column("label"))
             if samples_digest(ids, labels) != name:

@@ -65,7 +65,9 @@ class _ColumnsOfAFile(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         if name not in self._read:
             digest = self._digests[name]
-            with pq.ParquetFile(self._path, metadata=self._metadata, page_checksum_verification=True) as file:
+            with pq.ParquetFile(
+                self._path.absolute(), metadata=self._metadata, page_checksum_verification=True
+            ) as file:
                 column = to_numpy(file.read(columns=[name], use_threads=False).column(name))
             # Parquet's checksums cover the pages, not the names, types and places in the footer.
             if column_digest(name, column) != digest:

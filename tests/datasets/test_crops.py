@@ -34,7 +34,7 @@ class Odd:
     "error", [ValueError("odd"), SyntaxError("bad"), KeyError(1), MemoryError(), StopIteration(), SystemExit(0)]
 )
 def test_what_a_reader_raises_names_the_sample(error):
-    with pytest.raises(RunError, match=rf"^0/a\.png cannot be read \({type(error).__name__}: .*\); obtain it again\.$"):
+    with pytest.raises(RunError, match=r"^0/a\.png cannot be read; obtain it again: "):
         CropSource(Odd(error), CROP).get(0)
 
 

@@ -90,7 +90,7 @@ def test_one_pass_over_the_validation_set_serves_the_whole_track(run):
 def test_logits_are_cut_to_the_classes_of_a_part(run, imagenet_family, registry):
     result = run("imagenet", "imagenet-r", "imagenet-a")
     model = timm.create_model("test_resnet", num_classes=1000, checkpoint_path=registry.parent / "small.safetensors")
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (model.default_cfg["mean"], model.default_cfg["std"]))
     for dataset, space in (("imagenet", IMAGENET_R), ("imagenet", IMAGENET_A), ("imagenet-r", IMAGENET_R)):
         samples = Library(imagenet_family).open(dataset, "test").samples
         source = CropSource(samples, checkpoints.get("small").crop)

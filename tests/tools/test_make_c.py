@@ -208,10 +208,6 @@ def test_killed_it_goes_on_where_it_was_and_ends_with_the_bytes_of_one_process(m
 
 
 def test_every_task_of_a_pool_is_carried_out(make, monkeypatch):
-    own = []  # threads for processes, whose start takes seconds; the kills above are of a real pool
-    monkeypatch.setattr("bench.machine.processes.ProcessPoolExecutor", ThreadPoolExecutor)
-    monkeypatch.setattr("bench.machine.processes._own", own)
-    monkeypatch.setattr("bench.machine.processes._begin", lambda work, begin: own.append(work))
     monkeypatch.setattr("bench.tools.make_c._BATCH", 3)
     assert make("c", workers=1).written == 72
     make("whole")
@@ -379,7 +375,7 @@ def test_an_image_that_does_not_decode_is_named(make, tmp_path, val):
 
 
 def test_a_process_that_dies_is_one_sentence(make, monkeypatch):
-    monkeypatch.setattr("bench.tools.make_c._one_thread", os.abort)  # called where a process begins
+    monkeypatch.setattr("bench.tools.make_c.perturb", lambda *_, **__: os.abort())
     with pytest.raises(RunError, match="a process that makes images died .* give fewer --workers: the same command"):
         make("c", names=["contrast"], workers=1)
     assert not left_over(Path("c"))
