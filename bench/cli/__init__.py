@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -92,6 +93,9 @@ def _status(argv: Sequence[str]) -> int:
         stop = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
         complain(f"{stop}{_RESUME.get(name, '')}.")
         return stop.status
+    except Exception:  # a fault of ours: Python's own status, 1, would be the gate's "got worse"
+        traceback.print_exc()
+        return _trouble(argv)
 
 
 def _trouble(argv: Sequence[str]) -> int:

@@ -63,6 +63,8 @@ def reading(root: Path, path: Path) -> Iterator[None]:
         if error.errno is None:  # Arrow's, of a file that it has read
             raise DamagedCellError(root, path, one_line(error)) from error
         raise could_not_read(path, error) from error
+    except (ImportError, RuntimeError):  # of the machine or of us, not of the file
+        raise
     except Exception as error:  # a flipped bit makes of a file what any of its readers may stumble over
         raise DamagedCellError(root, path, one_line(error)) from error
 

@@ -403,3 +403,12 @@ def test_the_workflow_gates_what_is_published():
     assert set(tables.frame["suite"]) == set(given["suites"].split())
     for name in given["suites"].split():
         assert tables.scores(suites.get(name), "digits-vit")  # of today's version
+
+
+def test_a_fault_of_ours_is_no_regression(capsys, monkeypatch):
+    def fail(*_: Any, **__: Any) -> Report:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("bench.api.gate", fail)
+    assert main(["gate", "old.csv"]) == 3
+    assert "ValueError: a bug" in capsys.readouterr().err
