@@ -15,7 +15,7 @@ from tests.processes import Started
 from tests.slow.fuzzing import times
 from tests.test_faults import BIG, Undisturbed, assert_whole, cells, outcomes, undisturbed
 
-TIMES = times(10)
+TIMES = times(3)
 pytestmark = pytest.mark.slow
 SLOW = (*BIG, "--corruptions", "reference", "--limit", "1")
 """76 cells, whose images are made in the processes, one at a time."""
