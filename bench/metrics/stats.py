@@ -261,7 +261,8 @@ def _lowest_point(values_U: Array, counts_U: Array, poles: float) -> float:
 
 def _lugannani_rice(w: float, u: float) -> float:
     """The tail by saddlepoint (Lugannani & Rice 1980), of the signed root w and the standardised saddlepoint u."""
-    return NormalDist().cdf(-w) + math.exp(-w * w / 2) / math.sqrt(2 * math.pi) * (1 / u - 1 / w)
+    tail = NormalDist().cdf(-w) + math.exp(-w * w / 2) / math.sqrt(2 * math.pi) * (1 / u - 1 / w)
+    return min(1.0, max(0.0, tail))  # of some 10⁻²⁰⁰, the difference may round to below 0
 
 
 def _along_line(values_U: Array, counts_U: Array) -> float:

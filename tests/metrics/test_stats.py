@@ -7,6 +7,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics import stats
+from bench.metrics import stats
 from bench.metrics.stats import OfImages, OfSum, chance_above_zero, of_mean, share_interval
 from bench.records import Array
 
@@ -173,3 +174,7 @@ def test_a_sum_of_one_sign_has_no_chance_or_no_other() -> None:
     ones = np.ones(2)
     assert chance_above_zero(np.array([-1.0, 0.0]), ones) == 0.0
     assert chance_above_zero(np.array([1.0, 0.0]), ones) == 1.0
+
+
+def test_a_chance_of_next_to_nothing_is_none_below_it() -> None:
+    assert stats._lugannani_rice(32.0, 1e5) == 0
