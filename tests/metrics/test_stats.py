@@ -7,7 +7,6 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics import stats
-from bench.metrics import stats
 from bench.metrics.stats import OfImages, OfSum, chance_above_zero, of_mean, share_interval
 from bench.records import Array
 
