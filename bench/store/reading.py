@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from bench.errors import RunError, one_line
 
 
@@ -63,9 +65,9 @@ def reading(root: Path, path: Path) -> Iterator[None]:
         if error.errno is None:  # Arrow's, of a file that it has read
             raise DamagedCellError(root, path, one_line(error)) from error
         raise could_not_read(path, error) from error
-    except (ImportError, RuntimeError):  # of the machine or of us, not of the file
-        raise
     except Exception as error:  # a flipped bit makes of a file what any of its readers may stumble over
+        if isinstance(error, ImportError | RuntimeError) and not isinstance(error, pa.ArrowException):
+            raise  # of the machine or of us, such as no more threads, and not of the file
         raise DamagedCellError(root, path, one_line(error)) from error
 
 
