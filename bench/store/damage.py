@@ -3,14 +3,13 @@
 Only what the store writes is looked at, by place and name; what else lies in its folder is not its business.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.store import DamagedCellError, Store, UnreadableError
 from bench.store.footers import NAME
-from bench.store.log import read_lines, read_log
+from bench.store.log import read_lines
 from bench.store.reading import listed, reading
 
 
@@ -53,9 +52,6 @@ def examine(store: Store) -> Findings:
 def move_aside(store: Store, found: Findings) -> dict[Path, Path]:
     """Move damaged files below `damaged` in the store; of the log, what can still be read stays.
 
-    Samples are written with a cell: where they are damaged or missing, one that refers to them goes too, so that the
-    next run brings them back for all.
-
     Returns:
         Where each was, to where it is now.
 
@@ -63,7 +59,7 @@ def move_aside(store: Store, found: Findings) -> dict[Path, Path]:
         RunError: the store cannot be written.
     """
     moved = {}
-    for path in (*found.damaged, *_bringing_back(store, found)):
+    for path in found.damaged:
         if path.exists():
             lines = read_lines(path) if path == store.root / "log.jsonl" else []
             moved[path] = store.move_aside(path)
@@ -71,25 +67,6 @@ def move_aside(store: Store, found: Findings) -> dict[Path, Path]:
                 if line.entry:
                     store.log(line.entry)
     return moved
-
-
-def _bringing_back(store: Store, found: Findings) -> list[Path]:
-    """For each set of samples that is damaged or missing a whole cell that refers to it, the fastest measured."""
-    lost = {path.stem for path in found.damaged if path == store._samples_path(path.stem)}
-    if not lost:
-        return []
-    log = {} if store.root / "log.jsonl" in found.unreadable else read_log(store)
-    broken = found.damaged.keys() | found.unreadable.keys()
-
-    def seconds(key: str) -> float:
-        value = log.get(key, {}).get("seconds")
-        return value if isinstance(value, (int, float)) else math.inf
-
-    cells: dict[str, str] = {}
-    for key in sorted(store.keys(), key=lambda key: (seconds(key), key)):
-        if store._cell_path(key) not in broken:
-            cells.setdefault(store.footer(key).samples, key)
-    return [store._cell_path(key) for samples, key in cells.items() if samples in lost]
 
 
 def _files(store: Store) -> Iterator[Path]:

@@ -191,22 +191,6 @@ def test_a_samples_file_in_which_an_id_comes_twice_is_damage(store):
         store.samples(path.stem)
 
 
-@pytest.mark.parametrize("lost", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_samples_that_are_lost_come_back_with_one_cell(store, lost):
-    first, second = make_cell(), make_cell(seed=1)
-    store.log({"key": first.key, "seconds": 9.0})
-    store.log({"key": second.key, "seconds": 2.0})
-    [path] = (store.root / "samples").iterdir()
-    lost(path)
-    removed = api.remove_cells(store, damaged=True)
-    assert store._cell_path(second.key) in removed.moved
-    assert store.has(first.key)
-    assert not store.has(second.key)  # the next run measures it anew
-    store.write(second, IDS, LABELS, columns())
-    assert api.verify_store(Store(store.root)).sound
-    assert Store(store.root).read(first.key).n == len(IDS)
-
-
 # -- stores of others ---------------------------------------------------------------------------------------------
 
 READ_FIRST = [
