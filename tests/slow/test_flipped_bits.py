@@ -22,7 +22,7 @@ from bench.store import Store
 from bench.suite import suites
 from tests.slow.fuzzing import times
 
-TIMES = times(250)
+TIMES = times(60)
 NAMES = ("digits-vit", "digits-resnet")
 COST = {"parameters": 10_000, "macs": 20_000, "images_per_second": 123.25, "peak_memory": None}
 REFUSED = "refused"
