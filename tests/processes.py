@@ -14,6 +14,14 @@ SCRIPT = Path(__file__).parent / "warm_process.py"
 LONGEST = 120  # seconds
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Ended:
     """What a process left."""

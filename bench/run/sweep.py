@@ -372,7 +372,8 @@ def run_sweep(sweep: Sweep, settings: Settings, store: Store, library: Library, 
     with work:
         cells = _as_planned(sweep.cells, work)
         probes = _of_interface(cells, "features")
-        others = tuple(cell for cell in cells if cell not in set(probes))
+        learnt = set(probes)
+        others = tuple(cell for cell in cells if cell not in learnt)
         if others:
             SweepRun(replace(sweep, cells=others), work).run()
         if probes:

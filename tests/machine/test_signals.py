@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import is_alive
+
 WAITS = """
 import os, signal, sys, time
 from bench import cli
@@ -39,16 +41,9 @@ def begun(warm, folder: Path, before: str = "", work: str = ALL):
 def assert_gone(processes: list[int]) -> None:
     assert len(processes) == 2
     deadline = time.monotonic() + 20
-    while any(_is_alive(process) for process in processes):
+    while any(is_alive(process) for process in processes):
         assert time.monotonic() < deadline, "a process was left behind"
         time.sleep(0.01)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("everybody", [False, True], ids=["alone", "its whole group"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Started
+from tests.processes import Started, is_alive
 from tests.slow.fuzzing import times
 from tests.test_faults import BIG, Undisturbed, assert_whole, cells, outcomes, undisturbed
 
@@ -44,13 +44,6 @@ def assert_gone(processes: set[int]) -> None:
     while left := [pid for pid in processes if is_alive(pid)]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def some_time(rng: random.Random, run: Started, most: float) -> set[int]:
