@@ -40,6 +40,7 @@ datasets
 suite
 checkpoints
 transfer
+landscape
 measure
 run board
 compare tools
@@ -56,7 +57,7 @@ tools → compare
 """
 """Beside what LAYERS says."""
 
-KERNELS = ("corruptions", "attacks", "training", "transfer")
+KERNELS = ("corruptions", "attacks", "training", "transfer", "landscape")
 """Numerical code: it sees tensors, never what is being measured."""
 
 
