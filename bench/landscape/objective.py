@@ -123,9 +123,9 @@ class Objective:
         """
         weights = self.split(self.weights_P if weights_P is None else weights_P)
 
-        def add(losses: list[Tensor], piece: Piece) -> None:
+        def add(losses: list[Tensor], rows: slice) -> None:
             with torch.no_grad():
-                losses.append(self.losses_of(piece, weights))
+                losses.append(self.losses_of(self.piece(rows), weights))
 
         losses_N = torch.cat(self.over_pieces(list, add))
         bad = int((~torch.isfinite(losses_N)).sum())
@@ -145,8 +145,8 @@ class Objective:
         """
         weights = self.leaves(weights_P)
 
-        def add(total_P: Tensor, piece: Piece) -> None:
-            total_P += self.flat(self.gradients_of(piece, weights))
+        def add(total_P: Tensor, rows: slice) -> None:
+            total_P += self.flat(self.gradients_of(self.piece(rows), weights))
 
         return self.over_pieces(lambda: torch.zeros_like(self.weights_P), add)
 
@@ -196,12 +196,18 @@ class Objective:
             return list(torch.autograd.grad(loss, list(weights), create_graph=keep_graph, materialize_grads=True))
 
     @torch_defaults()
-    def over_pieces(self, begin: Callable[[], _T], add: Callable[[_T, Piece], None]) -> _T:
+    def over_pieces(
+        self,
+        begin: Callable[[], _T],
+        add: Callable[[_T, slice], None],
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> _T:
         """Gather something over all pieces in order; begun again with smaller ones where memory runs out.
 
         Args:
             begin: makes what is gathered.
-            add: adds a piece's part to it.
+            add: adds a piece's part to it, given its rows.
+            make_room: called when memory runs out; where it frees some, and says so, the pieces stay as they are.
 
         Raises:
             RunError: there is no room for the smallest piece. What `add` raises otherwise passes through.
@@ -211,16 +217,17 @@ class Objective:
             try:
                 for rows in self.pieces:
                     with self.exactly():
-                        add(gathered, self.piece(rows))
+                        add(gathered, rows)
             except Exception as error:
                 # Its frames hold the tensors that filled the memory: they must be gone before it is given back.
                 fault = error.with_traceback(None) if is_out_of_memory(error) else error
             if fault is None:
                 return gathered
             del gathered
-            self.cut_smaller(fault)
+            if not (is_out_of_memory(fault) and make_room()):
+                self._cut_smaller(fault)
 
-    def cut_smaller(self, error: Exception) -> None:
+    def _cut_smaller(self, error: Exception) -> None:
         """Cut the pieces in halves after memory ran out.
 
         Args:
