@@ -5,7 +5,7 @@ from collections.abc import Callable
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import GroupNorm1
+from timm.layers.norm import GroupNorm1
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ def mixer() -> nn.Module:
 
 def resnet(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
     return timm.models.ResNet(
-        BasicBlock,
+        BasicBlock,  # type: ignore[arg-type]  # timm means the class and annotates an instance
         (1, 1, 1, 1),
         channels=(3, 3, 3, 3),
         stem_type="deep",
@@ -63,7 +63,7 @@ def network(name: str, seed: int = 0, spread: float = 0.2) -> nn.Module:
         module = NETWORKS[name]()
         with torch.no_grad():
             for weight in module.parameters():
-                weight += spread * torch.randn_like(weight)
+                weight.add_(torch.randn_like(weight), alpha=spread)
             for norm in module.modules():
                 if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
                     norm.running_mean += 0.1
@@ -82,7 +82,7 @@ def train(module: nn.Module, images: Tensor, labels: Tensor, steps: int) -> nn.M
     optimiser = torch.optim.Adam(module.parameters(), 1e-2)
     for _ in range(steps):
         optimiser.zero_grad()
-        F.cross_entropy(module(images), labels).backward()
+        torch.autograd.backward(F.cross_entropy(module(images), labels))
         optimiser.step()
     return module.eval()
 
@@ -97,7 +97,7 @@ def dense(objective: Objective) -> Tensor:
             torch.autograd.grad(
                 gradient_P, weights, unit_BP, retain_graph=True, materialize_grads=True, is_grads_batched=True
             )
-            for unit_BP in torch.eye(len(gradient_P), dtype=gradient_P.dtype).split(256)
+            for unit_BP in torch.split(torch.eye(len(gradient_P), dtype=gradient_P.dtype), 256)
         ]
         total = total + torch.cat([torch.cat([part.flatten(1) for part in batch], dim=1) for batch in found])
     return total
@@ -111,4 +111,5 @@ def differences(objective: Objective, vector_P: Tensor, step: float = 1e-4) -> T
         return objective.gradient(objective.weights_P + times * step * vector_P / length)
 
     near_P, far_P = gradient(1) - gradient(-1), gradient(2) - gradient(-2)
-    return (8 * near_P - far_P) / (12 * step) * length
+    product_P: Tensor = (8 * near_P - far_P) / (12 * step) * length
+    return product_P

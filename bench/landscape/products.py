@@ -55,6 +55,7 @@ class Products:
         self._kept: dict[tuple[int, int], list[Tensor]] = {}
         """Gradients that can be differentiated again, by the first row of the piece and the row after its last."""
         self._weights = objective.leaves()
+        self._checked = False
 
     def __call__(self, vector: Tensor, block: Block | None = None) -> Tensor:
         """The product with one vector; see `all`."""
@@ -98,6 +99,8 @@ class Products:
             factors_B = torch.ones(
                 len(piece.labels_B), device=vector_P.device, dtype=vector_P.dtype, requires_grad=True
             )
+            if not self._checked:
+                self._made(rows)
             with self._differentiating():
                 losses_B = self.objective.losses_of(piece, self._weights)
                 value = factors_B @ losses_B
@@ -136,7 +139,11 @@ class Products:
 
     def _made(self, rows: slice) -> list[Tensor]:
         with self._differentiating():
-            return self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+            gradients = self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+            if not self._checked:
+                _check_twice(gradients)
+                self._checked = True
+            return gradients
 
     def _weigh(self, rows: slice) -> int:
         """Bytes that a piece's graph holds for each of its images."""
@@ -188,3 +195,21 @@ def _differentiated(
         create_graph=graph,
         materialize_grads=True,
     )
+
+
+def _check_twice(gradients: Sequence[Tensor]) -> None:
+    """Make sure that no step says that it can be differentiated only once.
+
+    A step that was written in Python says so by a node that raises where it is come by; as no weight lies behind it,
+    torch leaves it out, and would give products that are wrong.
+    """
+    waiting = [gradient.grad_fn for gradient in gradients]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise NotImplementedError("one is marked once_differentiable")
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
