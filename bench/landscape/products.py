@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from bench.errors import BenchError
 from bench.foreign.faults import blamed
 from bench.landscape.blocks import Block
-from bench.landscape.objective import Objective
+from bench.landscape.objective import Objective, add_parts
 from bench.machine.memory import free_memory, is_out_of_memory
 
 _SHARE = 0.5
@@ -74,7 +74,7 @@ class Products:
         def add(totals: list[Tensor], rows: slice) -> None:
             gradients = self._gradients(rows)
             for total, job in zip(totals, jobs, strict=True):
-                total += self._product(gradients, job)
+                self._add_product(total, gradients, job)
 
         totals = self.objective.over_pieces(
             lambda: [torch.zeros_like(job.vector) for job in jobs], add, make_room=self._forget
@@ -111,15 +111,16 @@ class Products:
 
         return torch.cat(self.objective.over_pieces(list, add, make_room=self._forget))
 
-    def _product(self, gradients: Sequence[Tensor], job: Job) -> Tensor:
+    def _add_product(self, total: Tensor, gradients: Sequence[Tensor], job: Job) -> None:
         places = range(len(gradients)) if job.block is None else [self._place[name] for name in job.block.parameters]
         weights = [self._weights[place] for place in places]
-        parts = torch.split(job.vector, [weight.numel() for weight in weights])
+        sizes = [weight.numel() for weight in weights]
+        factors = torch.split(job.vector, sizes)
         outputs = [
-            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, parts, strict=True)
+            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, factors, strict=True)
         ]
         with self._differentiating():
-            return self.objective.flat(_differentiated(outputs, weights, keep=True))
+            add_parts(torch.split(total, sizes), _differentiated(outputs, weights, keep=True))
 
     def _gradients(self, rows: slice) -> list[Tensor]:
         """The gradient of a piece with its graph: the kept one, or one that is made, and kept where there is room."""
