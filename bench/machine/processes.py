@@ -5,6 +5,7 @@ moment, keeps nobody waiting: its connection closes. Nothing goes through /dev/s
 """
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -137,7 +138,7 @@ class _Pool:
         given = (ours, self._work) if forked else None
         process = context.Process(target=_serve, args=(theirs, given), daemon=True)  # type: ignore[attr-defined]
         try:
-            with _undisturbed():
+            with _undisturbed(), _uncollected():
                 process.start()
         except (OSError, EOFError) as error:
             raise RunError(self._not_started(one_line(error))) from error
@@ -237,6 +238,21 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is collected while a process begins, nor in a forked one before it has frozen what it was given.
+
+    Garbage of this process must not be finalised in another: a tensor of a CUDA device would abort it.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 # -- in the processes -----------------------------------------------------------------------------------------
 
 
@@ -258,7 +274,9 @@ def _serve(connection: "multiprocessing.connection.Connection[Any, Any]", forked
     try:
         _leave_signals()
         if forked:
+            gc.freeze()  # all that came with the fork is its parent's to finalise
             forked[0].close()  # the other end: this process must not keep its own connection open
+        gc.enable()
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_take_in, args=(connection, inbox), daemon=True).start()
         ready = _attempt(_begun, forked[1] if forked else inbox.get())

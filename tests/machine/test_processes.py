@@ -1,6 +1,7 @@
 """Work in processes: results in order, faults as they are, and nobody left behind."""
 
 import errno
+import gc
 import math
 import multiprocessing
 import os
@@ -83,6 +84,28 @@ def test_arrays_come_through_the_connection_where_there_is_no_memory_for_them(mo
     monkeypatch.setattr(os, "memfd_create", forbidden)
     made = list(in_processes(np.ones, [10**6, 10**5, 3], 1, doing="counts"))
     assert [len(array) for array in made] == [10**6, 10**5, 3]
+
+
+def test_garbage_of_this_process_is_finalised_here_alone(tmp_path: Path) -> None:
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    def collect(task: int) -> bool:
+        gc.collect()
+        return gc.isenabled()
+
+    gc.disable()  # until the processes have begun
+    Garbage()
+    results = in_processes(collect, [0, 1], 2, doing="collects")
+    assert next(results)
+    gc.enable()
+    assert next(results)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
 
 
 def test_no_more_processes_are_started_than_there_is_work_for() -> None:
