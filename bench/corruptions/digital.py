@@ -40,7 +40,7 @@ def saturate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     value_N1HW = brightest(images_NCHW)
     spread_N1HW = value_N1HW - darkest(images_NCHW)
     factor, summand = _SATURATE[severity - 1]
-    stretch_N1HW = look_up(_stretch(factor, summand), value_N1HW.int().mul_(256).add_(spread_N1HW))
+    stretch_N1HW = look_up(_stretch, (factor, summand), value_N1HW.int().mul_(256).add_(spread_N1HW))
     below_NCHW = (value_N1HW - images_NCHW).float().mul_(stretch_N1HW)
     if summand:
         # Grey has no hue: the reference takes red's, so green and blue fall.

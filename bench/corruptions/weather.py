@@ -99,7 +99,7 @@ def fog(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def brightness(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Raise the value of each pixel, and keep its hue and saturation."""
     value_N1HW = brightest(images_NCHW)
-    return look_up(_brightened(_BRIGHTNESS[severity - 1]), value_N1HW.int().mul_(256) + images_NCHW)
+    return look_up(_brightened, (_BRIGHTNESS[severity - 1],), value_N1HW.int().mul_(256) + images_NCHW)
 
 
 @functools.lru_cache(maxsize=len(_BRIGHTNESS))

@@ -1,10 +1,11 @@
 """What the corruptions share: draws for every value, tables, and the way back to bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
+from bench.machine.tables import table
 from bench.records import Array
 
 
@@ -26,9 +27,22 @@ def darkest(images_NCHW: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(red, green), blue)[:, None]
 
 
-def look_up(table: Array, index_NCHW: Tensor) -> Tensor:
-    """The entries of a table in the shape of the index; channels last in memory."""
-    entries = torch.from_numpy(table).to(index_NCHW.device)
+def in_order(images_NCHW: Tensor) -> Tensor:
+    """The images contiguous, or channels last, which kernels can read: most are one or the other as they are."""
+    if images_NCHW.is_contiguous(memory_format=torch.channels_last):
+        return images_NCHW
+    return images_NCHW.contiguous()
+
+
+def look_up(make: Callable[..., Array], arguments: tuple[Hashable, ...], index_NCHW: Tensor) -> Tensor:
+    """The entries of a table in the shape of the index; channels last in memory.
+
+    Args:
+        make: gives the table, as of `bench.machine.tables.table`.
+        arguments: of `make`.
+        index_NCHW: of any type that holds whole numbers.
+    """
+    entries = table(index_NCHW.device, make, *arguments)
     index_NHWC = index_NCHW.permute(0, 2, 3, 1)  # as it mostly lies in memory
     return entries.index_select(0, index_NHWC.reshape(-1).int()).view(index_NHWC.shape).permute(0, 3, 1, 2)
 

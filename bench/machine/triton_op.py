@@ -1,0 +1,60 @@
+"""Triton kernels as operations of torch, for batches on a CUDA device.
+
+As operations they are seen by whatever counts what torch does, and tensors that hold no data take them too. Modules of
+kernels import Triton, so they are imported where `takes` has said yes, and nowhere else.
+"""
+
+import functools
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+_F = TypeVar("_F", bound=Callable[..., None])
+_LIBRARY = torch.library.Library("rtbench", "DEF")
+EXACT = {"enable_fp_fusion": False}
+"""Options of a kernel whose products and sums are rounded one by one, as a CPU's are."""
+
+
+def takes(tensor: Tensor) -> bool:
+    """Whether Triton kernels run where a tensor lies: on a CUDA device, with Triton and what it needs to compile."""
+    return tensor.is_cuda and _works(tensor.device)
+
+
+def operation(*writes: str) -> Callable[[_F], _F]:
+    """Make an operation of a function that launches one kernel; its name is the function's.
+
+    Args:
+        writes: the arguments, tensors all, that are overwritten; the function gives nothing back.
+    """
+
+    def register(launch: _F) -> _F:
+        name = launch.__name__
+        _LIBRARY.define(name + torch.library.infer_schema(launch, mutates_args=writes))
+        _LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"rtbench::{name}", _nothing, lib=_LIBRARY)
+        return cast(_F, getattr(torch.ops.rtbench, name).default)
+
+    return register
+
+
+def _nothing(*_: Any) -> None:
+    """What an operation does with tensors that hold no data: its results are made by the caller."""
+
+
+@functools.lru_cache(maxsize=16)
+def _works(device: torch.device) -> bool:
+    """Whether a kernel can be compiled and run; torch's own operations, which are slower, do without."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from bench.machine.triton_probe import probe
+
+        probe(torch.empty(1, dtype=torch.int32, device=device))
+    except Exception as error:  # of a compiler that is missing, a card too old, a driver: there is no end to them
+        warnings.warn(f"Triton does not run on {device} ({type(error).__name__}: {error}); slower ways are taken.")
+        return False
+    return True
