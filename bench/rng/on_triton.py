@@ -91,8 +91,8 @@ def count(word, last, level, BISECTIONS: tl.constexpr):
     """
     place = level << BISECTIONS
     for k in tl.static_range(1, BISECTIONS + 1):
-        half: tl.constexpr = 1 << (BISECTIONS - k)
-        place += (tl.load(last + place + (half - 1)) < word).to(tl.int32) * half
+        # A name for the half would be assigned twice, which a constant may not be.
+        place += (tl.load(last + place + ((1 << (BISECTIONS - k)) - 1)) < word).to(tl.int32) << (BISECTIONS - k)
     return place - (level << BISECTIONS)
 
 
