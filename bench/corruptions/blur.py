@@ -61,10 +61,7 @@ def glass_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur, let pixels change places with near ones, and blur again."""
     sigma, reach, times = GLASS[severity - 1]
     blurred_NCHW = to_bytes(gaussian_filter(images_NCHW, sigma, border="nearest"))
-    height, width = (size - 2 * reach for size in images_NCHW.shape[2:])
-    # Two numbers a pixel, first across and then down, from the last pixel to the first.
-    moves = draws.integers(-reach, reach, times, height, width, 2)
-    return to_bytes(gaussian_filter(shuffle(blurred_NCHW, reach, moves), sigma, border="nearest"))
+    return to_bytes(gaussian_filter(shuffle(blurred_NCHW, reach, times, draws), sigma, border="nearest"))
 
 
 def motion_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:

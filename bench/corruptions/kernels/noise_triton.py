@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from bench.corruptions.kernels.pixels_triton import as_byte
 from bench.machine.triton_op import EXACT, operation
 from bench.rng.on_triton import count, normals, unit, words
 
@@ -17,19 +18,13 @@ _BLOCKS = 512
 
 
 @triton.jit
-def _begin(keys, programs, per_image, stride_n, stride_c, stride_p, BLOCKS: tl.constexpr):
+def _begin(keys, programs, per_image, stride_n, stride_c, stride_p, LAST: tl.constexpr, BLOCKS: tl.constexpr):
     """The sample's key, the blocks and where in memory the values of a program lie, and which there are."""
     sample, first = tl.program_id(0) // programs, tl.program_id(0) % programs * BLOCKS
     value = 2 * first + tl.arange(0, 2 * BLOCKS)
-    place = sample.to(tl.int64) * stride_n + (value % 3) * stride_c + (value // 3) * stride_p
+    place = value if LAST else (value % 3) * stride_c + (value // 3) * stride_p
     key0, key1 = tl.load(keys + 2 * sample), tl.load(keys + 2 * sample + 1)
-    return key0, key1, first + tl.arange(0, BLOCKS), place, value < per_image
-
-
-@triton.jit
-def _as_byte(value):
-    """From 0 to 255, cut off."""
-    return tl.minimum(tl.maximum(value, 0.0), 255.0).to(tl.int32).to(tl.uint8)
+    return key0, key1, first + tl.arange(0, BLOCKS), sample.to(tl.int64) * stride_n + place, value < per_image
 
 
 _SPARED = ["programs", "per_image", "stride_n", "stride_c", "stride_p", "stream"]
@@ -39,9 +34,11 @@ _SPARED = ["programs", "per_image", "stride_n", "stride_c", "stride_p", "stream"
 @triton.jit(do_not_specialize=_SPARED)
 def _normal_kernel(
     images, out, keys, stream, strength, programs, per_image, stride_n, stride_c, stride_p,
-    BY_PIXEL: tl.constexpr, BLOCKS: tl.constexpr,
+    LAST: tl.constexpr, BY_PIXEL: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, BLOCKS)
+    key0, key1, block, place, there = _begin(
+        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
+    )
     word0, word1 = words(key0, key1, block, stream)
     cosine, sine = normals(word0, word1)
     noise = tl.interleave(cosine, sine) * strength
@@ -50,15 +47,17 @@ def _normal_kernel(
         noisy = (noise + 1.0) * pixel
     else:
         noisy = noise + pixel
-    tl.store(out + place, _as_byte(noisy), mask=there)
+    tl.store(out + place, as_byte(noisy), mask=there)
 
 
 @triton.jit(do_not_specialize=[*_SPARED, "most"])
 def _poisson_kernel(
     images, out, keys, stream, last, shown, most, programs, per_image, stride_n, stride_c, stride_p,
-    BISECTIONS: tl.constexpr, BLOCKS: tl.constexpr,
+    LAST: tl.constexpr, BISECTIONS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, BLOCKS)
+    key0, key1, block, place, there = _begin(
+        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
+    )
     word0, word1 = words(key0, key1, block, stream)
     level = tl.load(images + place, mask=there, other=0).to(tl.int32)
     counted = tl.minimum(count(tl.interleave(word0, word1), last, level, BISECTIONS), most)
@@ -67,9 +66,12 @@ def _poisson_kernel(
 
 @triton.jit(do_not_specialize=[*_SPARED, "second"])
 def _impulse_kernel(
-    images, out, keys, stream, second, share, programs, per_image, stride_n, stride_c, stride_p, BLOCKS: tl.constexpr
-):
-    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, BLOCKS)
+    images, out, keys, stream, second, share, programs, per_image, stride_n, stride_c, stride_p,
+    LAST: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    key0, key1, block, place, there = _begin(
+        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
+    )
     word0, word1 = words(key0, key1, block, stream)
     hit = unit(tl.interleave(word0, word1)) <= share
     word0, word1 = words(key0, key1, block, second)
@@ -135,9 +137,10 @@ def impulse_noise(images_NCHW: Tensor, keys_N2: Tensor, hit: int, salt: int, sha
 
 
 def _sizes(images_NCHW: Tensor) -> tuple[tuple[int], tuple[int, ...]]:
-    """The grid, and what `_begin` takes."""
+    """The grid, and what `_begin` takes but for the keys; LAST is whether channels lie side by side."""
     n, channels, height, width = images_NCHW.shape
     per_image = channels * height * width
     programs = triton.cdiv(per_image, 2 * _BLOCKS)
     stride_n, stride_c, _, stride_w = images_NCHW.stride()
-    return (n * programs,), (programs, per_image, stride_n, stride_c, stride_w)
+    last = stride_c == 1 and stride_w == channels
+    return (n * programs,), (programs, per_image, stride_n, stride_c, stride_w, last)
