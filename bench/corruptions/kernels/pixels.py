@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
+from bench.machine import triton_op
 from bench.machine.tables import table
 from bench.records import Array
 
@@ -27,11 +28,11 @@ def darkest(images_NCHW: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(red, green), blue)[:, None]
 
 
-def in_order(images_NCHW: Tensor) -> Tensor:
-    """The images contiguous, or channels last, which kernels can read: most are one or the other as they are."""
-    if images_NCHW.is_contiguous(memory_format=torch.channels_last):
-        return images_NCHW
-    return images_NCHW.contiguous()
+def in_order(images: Tensor) -> Tensor:
+    """Images or planes contiguous, or channels last, which kernels can read: most are one or the other as they are."""
+    if images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last):
+        return images
+    return images.contiguous()
 
 
 def look_up(make: Callable[..., Array], arguments: tuple[Hashable, ...], index_NCHW: Tensor) -> Tensor:
@@ -48,6 +49,17 @@ def look_up(make: Callable[..., Array], arguments: tuple[Hashable, ...], index_N
 
 
 def to_bytes(images_NCHW: Tensor) -> Tensor:
-    """Turn values from 0 to 255 into bytes: cut off, not rounded, as imagecorruptions does."""
+    """Turn values from 0 to 255 into bytes: cut off, not rounded, as imagecorruptions does.
+
+    Args:
+        images_NCHW: floating; may be overwritten.
+    """
+    if triton_op.takes(images_NCHW):
+        from bench.corruptions.kernels import pixels_triton
+
+        images_NCHW = in_order(images_NCHW)
+        out = torch.empty_like(images_NCHW, dtype=torch.uint8)
+        pixels_triton.to_bytes(images_NCHW, out)
+        return out
     # By way of int16: straight from float to bytes takes a CPU four times as long.
     return images_NCHW.clamp_(0, 255).to(torch.int16).to(torch.uint8)

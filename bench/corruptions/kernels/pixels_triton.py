@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from bench.machine.triton_op import operation
+
 PIXELS = 512
 """That a program takes."""
 SPARED = ["programs", "height", "width", "stride_n", "stride_c", "stride_p"]
@@ -38,3 +40,21 @@ def strides_of(images_NCHW: Tensor) -> tuple[int, int, int]:
     """stride_n, stride_c and stride_p of images that `pixels.in_order` has given."""
     stride_n, stride_c, _, stride_p = images_NCHW.stride()
     return stride_n, stride_c, stride_p
+
+
+@triton.jit
+def _bytes_kernel(values, out, count, PIXELS: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
+    tl.store(out + place, as_byte(tl.load(values + place, mask=place < count, other=0)), mask=place < count)
+
+
+@operation("out")
+def to_bytes(values: Tensor, out: Tensor) -> None:
+    """`pixels.to_bytes` of float32 or float64.
+
+    Args:
+        values: dense in memory.
+        out: uint8 with the shape and strides of the values, overwritten.
+    """
+    count = values.numel()
+    _bytes_kernel[(triton.cdiv(count, 4 * PIXELS),)](values, out, count, 4 * PIXELS)
