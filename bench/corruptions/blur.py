@@ -12,7 +12,7 @@ from bench.corruptions.kernels.filters import correlate, gaussian_filter, widene
 from bench.corruptions.kernels.motion import Motion
 from bench.corruptions.kernels.pixels import to_bytes
 from bench.corruptions.kernels.shuffle import shuffle
-from bench.corruptions.kernels.zoom import sum_of_zooms
+from bench.corruptions.kernels.zoom import mean_of_zooms
 from bench.machine.tables import table
 from bench.records import Array
 from bench.rng import Draws
@@ -86,4 +86,4 @@ def zoom_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """
     end, step = _ZOOM[severity - 1]
     factors = [float(factor) for factor in np.arange(1, end, step)]
-    return to_bytes(sum_of_zooms(images_NCHW, factors).div_(len(factors) + 1))
+    return mean_of_zooms(images_NCHW, factors)

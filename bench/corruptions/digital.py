@@ -8,13 +8,15 @@ Legend: N images, C channels, H × W pixels.
 import functools
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import gaussian_filter
 from bench.corruptions.kernels.pixelate import pixelated
-from bench.corruptions.kernels.pixels import brightest, darkest, look_up, to_bytes
+from bench.corruptions.kernels.pixels import brightest, darkest, in_order, look_up, to_bytes
 from bench.corruptions.kernels.warp import warp
 from bench.images.jpeg import round_trip
+from bench.machine import triton_op
 from bench.records import Array
 from bench.rng import Draws
 
@@ -30,7 +32,15 @@ def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     kept = _CONTRAST[severity - 1]
     pixels = images_NCHW.shape[2] * images_NCHW.shape[3]
     mean_NC11 = images_NCHW.sum((2, 3), keepdim=True).float().div_(pixels)
-    return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11.mul_(1 - kept)))
+    mean_NC11.mul_(1 - kept)
+    if triton_op.takes(images_NCHW):
+        from bench.corruptions.kernels import weather_triton
+
+        images_NCHW = in_order(images_NCHW)
+        out = torch.empty_like(images_NCHW)
+        weather_triton.contrast(images_NCHW, mean_NC11.flatten(1), kept, out)
+        return out
+    return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11))
 
 
 def saturate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -71,7 +81,7 @@ def elastic_transform(images_NCHW: Tensor, severity: int, draws: Draws) -> Tenso
         ).mul_(_ELASTIC[severity - 1])
         for _ in range(2)
     )
-    return to_bytes(warp(images_NCHW, down_NHW, across_NHW))
+    return warp(images_NCHW, down_NHW, across_NHW)
 
 
 def pixelate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
