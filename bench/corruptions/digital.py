@@ -8,12 +8,11 @@ Legend: N images, C channels, H × W pixels.
 import functools
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import gaussian_filter
 from bench.corruptions.kernels.pixelate import pixelated
-from bench.corruptions.kernels.pixels import brightest, darkest, in_order, look_up, to_bytes
+from bench.corruptions.kernels.pixels import brightest, darkest, look_up, to_bytes
 from bench.corruptions.kernels.warp import warp
 from bench.images.jpeg import round_trip
 from bench.machine import triton_op
@@ -36,10 +35,7 @@ def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     if triton_op.takes(images_NCHW):
         from bench.corruptions.kernels import weather_triton
 
-        images_NCHW = in_order(images_NCHW)
-        out = torch.empty_like(images_NCHW)
-        weather_triton.contrast(images_NCHW, mean_NC11.flatten(1), kept, out)
-        return out
+        return triton_op.applied(weather_triton.contrast, images_NCHW, mean_NC11.flatten(1), kept)
     return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11))
 
 

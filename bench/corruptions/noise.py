@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels import in_order, look_up, pixelwise, to_bytes
+from bench.corruptions.kernels.pixels import look_up, pixelwise, to_bytes
 from bench.machine import triton_op
 from bench.machine.tables import table
 from bench.records import Array
@@ -40,10 +40,7 @@ def speckle_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def _normal_noise(images_NCHW: Tensor, strength: float, draws: Draws, *, by_pixel: bool) -> Tensor:
     from bench.corruptions.kernels import noise_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW)
-    noise_triton.normal_noise(images_NCHW, *draws.take(), strength, by_pixel, out)
-    return out
+    return triton_op.applied(noise_triton.normal_noise, images_NCHW, *draws.take(), strength, by_pixel)
 
 
 def shot_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -59,11 +56,10 @@ def shot_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def _shot_noise(images_NCHW: Tensor, photons: int, rates: list[float], draws: Draws) -> Tensor:
     from bench.corruptions.kernels import noise_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out, device = torch.empty_like(images_NCHW), images_NCHW.device
+    device = images_NCHW.device
     last_LC = poisson_words(rates, photons.bit_length(), device)  # what is above the photons shows the same
-    noise_triton.poisson_noise(images_NCHW, *draws.take(), last_LC, table(device, _brightness_of, photons), out)
-    return out
+    shown_C = table(device, _brightness_of, photons)
+    return triton_op.applied(noise_triton.poisson_noise, images_NCHW, *draws.take(), last_LC, shown_C)
 
 
 @functools.lru_cache(maxsize=len(SHOT))
@@ -86,8 +82,5 @@ def impulse_noise(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def _impulse_noise(images_NCHW: Tensor, share: float, draws: Draws) -> Tensor:
     from bench.corruptions.kernels import noise_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW)
     (keys_N2, hit), (_, salt) = draws.take(), draws.take()
-    noise_triton.impulse_noise(images_NCHW, keys_N2, hit, salt, share, out)
-    return out
+    return triton_op.applied(noise_triton.impulse_noise, images_NCHW, keys_N2, hit, salt, share)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.corruptions.kernels.frost_pictures import all_pictures, frost_pictures, picture_frames
 from bench.corruptions.kernels.motion import Motion
-from bench.corruptions.kernels.pixels import brightest, in_order, look_up, to_bytes
+from bench.corruptions.kernels.pixels import brightest, look_up, to_bytes
 from bench.corruptions.kernels.plasma import fog_over, plasma
 from bench.corruptions.kernels.zoom import middle, zoom
 from bench.machine import triton_op
@@ -69,10 +69,7 @@ def snow(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def _snow_by_triton(images_NCHW: Tensor, fallen_NHW: Tensor, clarity: float) -> Tensor:
     from bench.corruptions.kernels import weather_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW)
-    weather_triton.snow(images_NCHW, fallen_NHW, clarity, out)
-    return out
+    return triton_op.applied(weather_triton.snow, images_NCHW, fallen_NHW, clarity)
 
 
 def _whitened(images_NCHW: Tensor, clarity: float) -> Tensor:
@@ -113,12 +110,8 @@ def _frost_at_once(images_NCHW: Tensor, image_share: float, frost_share: float, 
     if triton_op.takes(images_NCHW):
         from bench.corruptions.kernels import weather_triton
 
-        images_NCHW = in_order(images_NCHW)
-        out = torch.empty_like(images_NCHW)
-        weather_triton.frost(
-            images_NCHW, pictures, frames_P3, which_N, down_N, across_N, image_share, frost_share, out
-        )
-        return out
+        where = pictures, frames_P3, which_N, down_N, across_N
+        return triton_op.applied(weather_triton.frost, images_NCHW, *where, image_share, frost_share)
     first_N, rows_N, columns_N = frames_P3.index_select(0, which_N).unbind(1)
     top_N = (down_N.double() * (rows_N - height)).long()
     left_N = (across_N.double() * (columns_N - width)).long()
@@ -148,10 +141,7 @@ def brightness(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def _brightness_by_triton(images_NCHW: Tensor, added: float) -> Tensor:
     from bench.corruptions.kernels import weather_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW)
-    weather_triton.brightness(images_NCHW, table(images_NCHW.device, _brightened, added), out)
-    return out
+    return triton_op.applied(weather_triton.brightness, images_NCHW, table(images_NCHW.device, _brightened, added))
 
 
 @functools.lru_cache(maxsize=len(_BRIGHTNESS))

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from bench.errors import one_line
+
 _F = TypeVar("_F", bound=Callable[..., None])
 _LIBRARY = torch.library.Library("rtbench", "DEF")
 EXACT = {"enable_fp_fusion": False}
@@ -41,6 +43,28 @@ def operation(*writes: str) -> Callable[[_F], _F]:
     return register
 
 
+def applied(launch: Callable[..., None], images: Tensor, *arguments: Any, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """What an operation makes of images, in a new tensor of their shape and memory format.
+
+    Args:
+        launch: takes images in order, the arguments, and what it overwrites.
+        images: (n, c, h, w) or (n, h, w), of any strides.
+        arguments: of the operation.
+        dtype: of what it makes.
+    """
+    images = in_order(images)
+    out = torch.empty_like(images, dtype=dtype)
+    launch(images, *arguments, out)
+    return out
+
+
+def in_order(images: Tensor) -> Tensor:
+    """Images contiguous, or channels last, as kernels read them: most are one or the other as they are."""
+    if images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last):
+        return images
+    return images.contiguous()
+
+
 def _nothing(*_: Any) -> None:
     """What an operation does with tensors that hold no data: its results are made by the caller."""
 
@@ -55,6 +79,7 @@ def _works(device: torch.device) -> bool:
 
         probe(torch.empty(1, dtype=torch.int32, device=device))
     except Exception as error:  # of a compiler that is missing, a card too old, a driver: there is no end to them
-        warnings.warn(f"Triton does not run on {device} ({type(error).__name__}: {error}); slower ways are taken.")
+        what = f"{type(error).__name__}: {one_line(error)}"
+        warnings.warn(f"Triton does not run on {device} ({what}); slower ways are taken.", stacklevel=3)
         return False
     return True

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import float32, float64, int32, int64, uint32
 from torch import Tensor
 

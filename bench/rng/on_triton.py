@@ -99,7 +99,8 @@ def count(word, last, level, BISECTIONS: tl.constexpr):
 @triton.jit(do_not_specialize=["stream", "size", "programs"])
 def _fill_kernel(keys, stream, out, size, programs, LAW: tl.constexpr, BLOCKS: tl.constexpr):
     sample, first = tl.program_id(0) // programs, tl.program_id(0) % programs * BLOCKS
-    word0, word1 = words(tl.load(keys + 2 * sample), tl.load(keys + 2 * sample + 1), first + tl.arange(0, BLOCKS), stream)
+    key0, key1 = tl.load(keys + 2 * sample), tl.load(keys + 2 * sample + 1)
+    word0, word1 = words(key0, key1, first + tl.arange(0, BLOCKS), stream)
     if LAW == _UNIFORM:
         even, odd = unit(word0), unit(word1)
     elif LAW == _NORMAL:

@@ -12,7 +12,6 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from bench.corruptions.kernels import filters_cpu
-from bench.corruptions.kernels.pixels import in_order
 from bench.machine import triton_op
 from bench.machine.tables import table
 from bench.records import Array
@@ -77,12 +76,10 @@ def _separable(images: Tensor, down: Array, across: Array, border: Border) -> Te
 def _separable_by_triton(images: Tensor, sigmas: tuple[float, float], truncate: float, border: Border) -> Tensor:
     from bench.corruptions.kernels import filters_triton
 
-    filtered = in_order(images)
     for sigma, down in zip(sigmas, (True, False), strict=True):
-        before, filtered = filtered, torch.empty_like(filtered, dtype=torch.float32)
-        weights = table(images.device, _gaussian_weights, sigma, truncate)
-        filters_triton.filter_axis(before, weights, down, border == "reflect", filtered)
-    return filtered
+        arguments = table(images.device, _gaussian_weights, sigma, truncate), down, border == "reflect"
+        images = triton_op.applied(filters_triton.filter_axis, images, *arguments, dtype=torch.float32)
+    return images
 
 
 def _gaussian_weights(sigma: float, truncate: float) -> Array:
@@ -149,10 +146,8 @@ def _sum_of_copies(
 def _correlate_by_triton(images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
     from bench.corruptions.kernels import filters_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW, dtype=torch.float32)
-    filters_triton.correlate(images_NCHW, down.contiguous(), across.contiguous(), weights.contiguous(), out)
-    return out
+    taps = [tap.contiguous() for tap in (down, across, weights)]
+    return triton_op.applied(filters_triton.correlate, images_NCHW, *taps, dtype=torch.float32)
 
 
 def _correlate_by_fft(

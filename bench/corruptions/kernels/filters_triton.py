@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import EXACT, operation
 
 
@@ -69,7 +69,7 @@ def filter_axis(images: Tensor, weights_K: Tensor, down: bool, reflect: bool, ou
     """Filter along an axis with a symmetric kernel.
 
     Args:
-        images: (n, c, h, w) or (n, h, w), uint8 or float32, of `pixels.in_order`.
+        images: (n, c, h, w) or (n, h, w), uint8 or float32, of `triton_op.in_order`.
         weights_K: float32, 2R + 1.
         down: along columns; else along rows.
         reflect: the border is `reflect`; else it is `nearest`.
@@ -88,7 +88,7 @@ def correlate(images_NCHW: Tensor, down_NK: Tensor, across_NK: Tensor, weights_N
     """`filters.correlate` with the border `nearest`.
 
     Args:
-        images_NCHW: uint8 or float32, of `pixels.in_order`.
+        images_NCHW: uint8 or float32, of `triton_op.in_order`.
         down_NK: int64 shifts, contiguous, as the next two.
         across_NK: int64 shifts.
         weights_NK: float32.

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import as_byte
+from bench.images.pixels_triton import as_byte
 from bench.machine.triton_op import EXACT, operation
 from bench.rng.on_triton import count, normals, unit, words
 
@@ -36,17 +36,12 @@ def _normal_kernel(
     images, out, keys, stream, strength, programs, per_image, stride_n, stride_c, stride_p,
     LAST: tl.constexpr, BY_PIXEL: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    key0, key1, block, place, there = _begin(
-        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
-    )
+    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS)
     word0, word1 = words(key0, key1, block, stream)
     cosine, sine = normals(word0, word1)
     noise = tl.interleave(cosine, sine) * strength
     pixel = tl.load(images + place, mask=there, other=0).to(tl.float32)
-    if BY_PIXEL:
-        noisy = (noise + 1.0) * pixel
-    else:
-        noisy = noise + pixel
+    noisy = (noise + 1.0) * pixel if BY_PIXEL else noise + pixel
     tl.store(out + place, as_byte(noisy), mask=there)
 
 
@@ -55,9 +50,7 @@ def _poisson_kernel(
     images, out, keys, stream, last, shown, most, programs, per_image, stride_n, stride_c, stride_p,
     LAST: tl.constexpr, BISECTIONS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    key0, key1, block, place, there = _begin(
-        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
-    )
+    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS)
     word0, word1 = words(key0, key1, block, stream)
     level = tl.load(images + place, mask=there, other=0).to(tl.int32)
     counted = tl.minimum(count(tl.interleave(word0, word1), last, level, BISECTIONS), most)
@@ -69,9 +62,7 @@ def _impulse_kernel(
     images, out, keys, stream, second, share, programs, per_image, stride_n, stride_c, stride_p,
     LAST: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    key0, key1, block, place, there = _begin(
-        keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS
-    )
+    key0, key1, block, place, there = _begin(keys, programs, per_image, stride_n, stride_c, stride_p, LAST, BLOCKS)
     word0, word1 = words(key0, key1, block, stream)
     hit = unit(tl.interleave(word0, word1)) <= share
     word0, word1 = words(key0, key1, block, second)

@@ -28,13 +28,6 @@ def darkest(images_NCHW: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(red, green), blue)[:, None]
 
 
-def in_order(images: Tensor) -> Tensor:
-    """Images or planes contiguous, or channels last, which kernels can read: most are one or the other as they are."""
-    if images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last):
-        return images
-    return images.contiguous()
-
-
 def look_up(make: Callable[..., Array], arguments: tuple[Hashable, ...], index_NCHW: Tensor) -> Tensor:
     """The entries of a table in the shape of the index; channels last in memory.
 
@@ -55,11 +48,8 @@ def to_bytes(images_NCHW: Tensor) -> Tensor:
         images_NCHW: floating; may be overwritten.
     """
     if triton_op.takes(images_NCHW):
-        from bench.corruptions.kernels import pixels_triton
+        from bench.images import pixels_triton
 
-        images_NCHW = in_order(images_NCHW)
-        out = torch.empty_like(images_NCHW, dtype=torch.uint8)
-        pixels_triton.to_bytes(images_NCHW, out)
-        return out
+        return triton_op.applied(pixels_triton.to_bytes, images_NCHW)
     # By way of int16: straight from float to bytes takes a CPU four times as long.
     return images_NCHW.clamp_(0, 255).to(torch.int16).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Height maps for fog, and fog made of them, by the diamond-square algorithm as imagecorruptions' `plasma_fractal` runs it.
+"""Fog, and its height maps by the diamond-square algorithm as imagecorruptions' `plasma_fractal` runs it.
 
 Legend: N maps, M their side, K places of a level along a side, X all draws of a map.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels import in_order, to_bytes
+from bench.corruptions.kernels.pixels import to_bytes
 from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.records import Array
@@ -74,11 +74,9 @@ def _fill_by_triton(draws: Draws, decay: float, map_NMM: Tensor) -> None:
 def _fog_by_triton(images_NCHW: Tensor, map_NMM: Tensor, thickness: float) -> Tensor:
     from bench.corruptions.kernels import plasma_triton
 
-    images_NCHW = in_order(images_NCHW)
-    low_N, high_N = torch.aminmax(map_NMM.flatten(1), dim=1)
-    bright_N, out = images_NCHW.amax((1, 2, 3)), torch.empty_like(images_NCHW)
-    plasma_triton.fog(images_NCHW, map_NMM, low_N, high_N, bright_N, thickness, out)
-    return out
+    extremes = torch.aminmax(map_NMM.flatten(1), dim=1)
+    bright_N = images_NCHW.amax((1, 2, 3))
+    return triton_op.applied(plasma_triton.fog, images_NCHW, map_NMM, *extremes, bright_N, thickness)
 
 
 @compiled

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import EXACT, operation
 from bench.rng.on_triton import unit, words
 
@@ -96,7 +96,7 @@ def fog(
     """Brighten by maps and dim so that the brightest pixel could stay.
 
     Args:
-        images_NCHW: uint8, of `pixels.in_order`.
+        images_NCHW: uint8, of `triton_op.in_order`.
         map_NMM: float32; as large as the images or larger.
         low_N: their lowest.
         high_N: their highest.

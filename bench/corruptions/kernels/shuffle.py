@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bench.corruptions.kernels.pixels import in_order
 from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.records import Array
@@ -49,13 +48,10 @@ def shuffle(images_NCHW: Tensor, reach: int, rounds: int, draws: Draws) -> Tenso
 def _by_triton(images_NCHW: Tensor, reach: int, rounds: int, draws: Draws) -> Tensor:
     from bench.corruptions.kernels import shuffle_triton
 
-    images_NCHW = in_order(images_NCHW)
-    n, _, height, width = images_NCHW.shape
-    sources_NTP = torch.empty(n, rounds, height, width, dtype=torch.int32, device=images_NCHW.device)
+    height, width = images_NCHW.shape[2:]
+    sources_NTP = torch.empty(len(images_NCHW), rounds, height, width, dtype=torch.int32, device=images_NCHW.device)
     shuffle_triton.look(*draws.take(), reach, height, width, sources_NTP)
-    out = torch.empty_like(images_NCHW)
-    shuffle_triton.follow(images_NCHW, sources_NTP, out)
-    return out
+    return triton_op.applied(shuffle_triton.follow, images_NCHW, sources_NTP)
 
 
 @compiled

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import PIXELS, SPARED, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import operation
 from bench.rng.on_triton import words
 
@@ -72,7 +72,7 @@ def follow(images_NCHW: Tensor, sources_NTP: Tensor, out: Tensor) -> None:
     """Copy pixels in the order of the reference.
 
     Args:
-        images_NCHW: uint8, three channels, of `pixels.in_order`.
+        images_NCHW: uint8, three channels, of `triton_op.in_order`.
         sources_NTP: of `look`.
         out: as `images_NCHW`, overwritten.
     """

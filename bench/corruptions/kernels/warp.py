@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels import in_order, to_bytes
+from bench.corruptions.kernels.pixels import to_bytes
 from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.records import Array
@@ -39,10 +39,7 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
 def _warp_by_triton(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
     from bench.corruptions.kernels import warp_triton
 
-    images_NCHW = in_order(images_NCHW)
-    out = torch.empty_like(images_NCHW)
-    warp_triton.warp(images_NCHW, down_NHW.contiguous(), across_NHW.contiguous(), out)
-    return out
+    return triton_op.applied(warp_triton.warp, images_NCHW, down_NHW.contiguous(), across_NHW.contiguous())
 
 
 @compiled

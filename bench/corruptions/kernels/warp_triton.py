@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import EXACT, operation
 
 
@@ -75,7 +75,7 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor, out: Tensor)
     """`warp.warp`, and cut off to bytes.
 
     Args:
-        images_NCHW: uint8, three channels, of `pixels.in_order`.
+        images_NCHW: uint8, three channels, of `triton_op.in_order`.
         down_NHW: float32, contiguous, pixels.
         across_NHW: float32, contiguous, pixels.
         out: as `images_NCHW`, overwritten.
@@ -89,12 +89,13 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor, out: Tensor)
 
 @operation("out")
 def mean_of_zooms(
-    images_NCHW: Tensor, row_ZH: Tensor, down_ZH2: Tensor, column_ZW: Tensor, across_ZW2: Tensor, alike: int, out: Tensor
-) -> None:
+    images_NCHW: Tensor, row_ZH: Tensor, down_ZH2: Tensor, column_ZW: Tensor, across_ZW2: Tensor, alike: int,
+    out: Tensor,
+) -> None:  # fmt: skip
     """The mean of an image, counted more than once, and of its enlarged middles; cut off to bytes.
 
     Args:
-        images_NCHW: uint8, three channels, of `pixels.in_order`.
+        images_NCHW: uint8, three channels, of `triton_op.in_order`.
         row_ZH: int32, the first of two rows that make a row of each zoom.
         down_ZH2: float32, how much of either.
         column_ZW: int32, likewise columns.

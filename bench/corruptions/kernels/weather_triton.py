@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.corruptions.kernels.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import EXACT, operation
 
 
@@ -96,7 +96,7 @@ def snow(images_NCHW: Tensor, layer_NHW: Tensor, clarity: float, out: Tensor) ->
     """Whiten images and lay flakes over them, and once more turned by 180°.
 
     Args:
-        images_NCHW: uint8, of `pixels.in_order`.
+        images_NCHW: uint8, of `triton_op.in_order`.
         layer_NHW: float32; of larger planes it may be a part.
         clarity: the image's share.
         out: as `images_NCHW`, overwritten.
@@ -116,7 +116,7 @@ def frost(
     """Lay pieces of pictures over images.
 
     Args:
-        images_NCHW: uint8, of `pixels.in_order`.
+        images_NCHW: uint8, of `triton_op.in_order`.
         pictures: uint8, all of them, one after the other.
         frames_P3: int64, where each begins, its rows and columns.
         which_N: int64, the picture of each image.
@@ -138,7 +138,7 @@ def brightness(images_NCHW: Tensor, entries: Tensor, out: Tensor) -> None:
     """Look up what becomes of channels.
 
     Args:
-        images_NCHW: uint8, three channels, of `pixels.in_order`.
+        images_NCHW: uint8, three channels, of `triton_op.in_order`.
         entries: (65536,) uint8, at 256 · the brightest channel + channel.
         out: as `images_NCHW`, overwritten.
     """
@@ -153,7 +153,7 @@ def contrast(images_NCHW: Tensor, mean_NC: Tensor, kept: float, out: Tensor) -> 
     """Multiply values, and add something to each channel.
 
     Args:
-        images_NCHW: uint8, three channels, of `pixels.in_order`.
+        images_NCHW: uint8, three channels, of `triton_op.in_order`.
         mean_NC: float32, contiguous: what is added.
         kept: what values are multiplied by.
         out: as `images_NCHW`, overwritten.

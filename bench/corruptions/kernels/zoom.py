@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import as_images, as_rows
-from bench.corruptions.kernels.pixels import in_order, to_bytes
+from bench.corruptions.kernels.pixels import to_bytes
 from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.machine.tables import table
@@ -99,15 +98,12 @@ def mean_of_zooms(images_NCHW: Tensor, factors: Sequence[float]) -> Tensor:
 def _mean_by_triton(images_NCHW: Tensor, larger: tuple[float, ...], alike: int) -> Tensor:
     from bench.corruptions.kernels import warp_triton
 
-    images_NCHW = in_order(images_NCHW)
     taps = [
         table(images_NCHW.device, make, size, larger)
         for size in images_NCHW.shape[2:]
         for make in (_first_of_all, _weights_of_all)
     ]
-    out = torch.empty_like(images_NCHW)
-    warp_triton.mean_of_zooms(images_NCHW, *taps, alike, out)
-    return out
+    return triton_op.applied(warp_triton.mean_of_zooms, images_NCHW, *taps, alike)
 
 
 def _first_of_all(size: int, factors: tuple[float, ...]) -> Array:

@@ -18,7 +18,7 @@ SPARED = ["programs", "height", "width", "stride_n", "stride_c", "stride_p"]
 
 @triton.jit
 def as_byte(value):
-    """From 0 to 255, cut off as `pixels.to_bytes` does."""
+    """From 0 to 255, cut off as `bench.corruptions.kernels.pixels.to_bytes` does."""
     return tl.minimum(tl.maximum(value, 0.0), 255.0).to(tl.int32).to(tl.uint8)
 
 
@@ -37,7 +37,7 @@ def grid_over(images: Tensor) -> tuple[tuple[int], int]:
 
 
 def strides_of(images_NCHW: Tensor) -> tuple[int, int, int]:
-    """stride_n, stride_c and stride_p of images that `pixels.in_order` has given."""
+    """stride_n, stride_c and stride_p of images that `triton_op.in_order` has given."""
     stride_n, stride_c, _, stride_p = images_NCHW.stride()
     return stride_n, stride_c, stride_p
 
@@ -50,7 +50,7 @@ def _bytes_kernel(values, out, count, PIXELS: tl.constexpr):
 
 @operation("out")
 def to_bytes(values: Tensor, out: Tensor) -> None:
-    """`pixels.to_bytes` of float32 or float64.
+    """`bench.corruptions.kernels.pixels.to_bytes` of float32 or float64.
 
     Args:
         values: dense in memory.
