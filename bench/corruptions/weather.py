@@ -83,9 +83,9 @@ def _whitened(images_NCHW: Tensor, clarity: float) -> Tensor:
 
 def frost(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Lay a piece of one of six photographs of frost over the image."""
-    shares = _FROST[severity - 1]
+    image_share, frost_share = _FROST[severity - 1]
     if not images_NCHW.is_cpu:
-        return _frost_at_once(images_NCHW, *shares, draws)
+        return _frost_at_once(images_NCHW, image_share, frost_share, draws)
     height, width = images_NCHW.shape[2:]
     pictures = frost_pictures(height, width)
     which, down, across = draws.integers(0, len(pictures)), draws.uniform(), draws.uniform()
@@ -93,7 +93,8 @@ def frost(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     for picture, y, x in zip((pictures[i] for i in which.tolist()), down.tolist(), across.tolist(), strict=True):
         top, left = int(y * (picture.shape[0] - height)), int(x * (picture.shape[1] - width))
         pieces.append(picture[top : top + height, left : left + width])
-    return _frosted(images_NCHW, torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2), *shares)
+    frost_NCHW = torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2)
+    return _frosted(images_NCHW, frost_NCHW, image_share, frost_share)
 
 
 def _frosted(images_NCHW: Tensor, frost_NCHW: Tensor, image_share: float, frost_share: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.errors import one_line
 
 _F = TypeVar("_F", bound=Callable[..., None])
-_LIBRARY = torch.library.Library("rtbench", "DEF")
+_LIBRARY: Any = torch.library.Library("rtbench", "DEF")  # type: ignore[no-untyped-call]
 EXACT = {"enable_fp_fusion": False}
 """Options of a kernel whose products and sums are rounded one by one, as a CPU's are."""
 
@@ -75,11 +75,16 @@ def _works(device: torch.device) -> bool:
     if importlib.util.find_spec("triton") is None:
         return False
     try:
-        from bench.machine.triton_probe import probe
-
-        probe(torch.empty(1, dtype=torch.int32, device=device))
+        _probe()(torch.empty(1, dtype=torch.int32, device=device))
     except Exception as error:  # of a compiler that is missing, a card too old, a driver: there is no end to them
         what = f"{type(error).__name__}: {one_line(error)}"
         warnings.warn(f"Triton does not run on {device} ({what}); slower ways are taken.", stacklevel=3)
         return False
     return True
+
+
+@functools.cache
+def _probe() -> Callable[[Tensor], None]:
+    from bench.machine.probe_triton import probe
+
+    return operation("out")(probe)

@@ -236,7 +236,7 @@ def _fill_by_tensors(law: int, words_N2: Tensor, stream: int, out_NM: Tensor) ->
     for rows, blocks in _tiles(len(out_NM), -(-size // 2)):
         key_R2 = words_N2[rows]
         index = torch.arange(blocks.start, blocks.stop, dtype=torch.int32, device=key_R2.device)
-        words = threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_tensor(stream))
+        words = threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_full((), stream))
         even, odd = transform(*words)
         # Two strided copies: `torch.stack` takes five times as long.
         out_NM[rows, 2 * blocks.start : 2 * blocks.stop : 2] = even
@@ -308,7 +308,8 @@ def _poisson_table(rates: tuple[float, ...]) -> Array:
     # In order, on the host: the table is the same everywhere, and needs no exponential.
     weight_LC = ratio_LC.cumprod(1).cumsum(1)
     last_LC = np.rint(weight_LC / weight_LC[:, -1:] * 2.0**32) - (1 + 2.0**31)
-    return last_LC.clip(min=-(2.0**31)).astype(np.int32)
+    words_LC: Array = last_LC.clip(min=-(2.0**31)).astype(np.int32)
+    return words_LC
 
 
 @lru_cache(maxsize=16)

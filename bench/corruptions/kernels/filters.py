@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
+from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bench.corruptions.kernels import filters_cpu
@@ -57,7 +57,8 @@ def gaussian_filter(
     """
     sigmas = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     if images.is_cpu:
-        return _separable(images, *(gaussian_kernel(s, truncate) for s in sigmas), border)
+        down, across = (gaussian_kernel(s, truncate) for s in sigmas)
+        return _separable(images, down, across, border)
     if triton_op.takes(images):
         return _separable_by_triton(images, sigmas, truncate, border)
     return _separable_by_products(images, sigmas, truncate, border)

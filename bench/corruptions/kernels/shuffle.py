@@ -70,7 +70,7 @@ def _copy(images_NHWC: Array, reach: int, moves_NTHW2: Array) -> None:
 
 def _follow(images_NCHW: Tensor, reach: int, moves_NTHW2: Tensor) -> Tensor:
     """The same for a whole batch at once: each round, the pointers jump twice as far."""
-    n, _, height, width = images_NCHW.shape
+    height, width = images_NCHW.shape[2:]
     place_P = torch.arange(height * width, device=images_NCHW.device)
     for t in range(moves_NTHW2.shape[1]):
         move_NHW = (moves_NTHW2[:, t, ..., 1] * width + moves_NTHW2[:, t, ..., 0]).flip(1, 2)

@@ -4,15 +4,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.machine.triton_op import operation
-
 
 @triton.jit
 def _probe_kernel(out):
     tl.store(out, 1)
 
 
-@operation("out")
 def probe(out: Tensor) -> None:
     """Write into a tensor of one int32."""
     _probe_kernel[(1,)](out)
