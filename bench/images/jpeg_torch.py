@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.machine import triton_op
 from bench.machine.tables import table
 from bench.records import Array
 
@@ -106,11 +107,29 @@ def round_trip(images_NCHW: Tensor, quality: int) -> Tensor:
     """
     if not 1 <= quality <= 95:
         raise ValueError(f"JPEG quality must be from 1 to 95; {quality} came.")
+    if triton_op.takes(images_NCHW):
+        return _round_trip_by_triton(images_NCHW, quality)
     height, width = images_NCHW.shape[2:]
     luma, chroma = _code(*_planes(images_NCHW), quality)
     ycc_NCHW = torch.cat((luma[:, :, :height, :width], _upsample(chroma, height, width)), 1)
     del luma, chroma  # lest they add to the peak
     return _sum(_TO_RGB, ycc_NCHW, 1).clamp_(0, 255).to(torch.uint8)
+
+
+def _round_trip_by_triton(images_NCHW: Tensor, quality: int) -> Tensor:
+    from bench.images import jpeg_triton
+
+    images_NCHW = triton_op.in_order(images_NCHW)
+    n, _, height, width = images_NCHW.shape
+    device = images_NCHW.device
+    luma = torch.empty(n, 1, _up(height, 8), _up(width, 8), dtype=torch.int8, device=device)
+    chroma = torch.empty(n, 2, _up(height, 16) // 2, _up(width, 16) // 2, dtype=torch.int8, device=device)
+    cosines, steps = table(device, _weights, _DCT_ACROSS), table(device, _steps, quality)
+    jpeg_triton.code(images_NCHW, cosines, steps[0], False, luma)
+    jpeg_triton.code(images_NCHW, cosines, steps[1], True, chroma)
+    out = torch.empty_like(images_NCHW)
+    jpeg_triton.colours(luma, chroma, out)
+    return out
 
 
 def _planes(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
