@@ -1,0 +1,184 @@
+"""What each corruption would take on a GPU: a model, from what it asks of the device; no device is needed.
+
+    python benchmarks/roofline.py                  # results/roofline.md
+    python benchmarks/roofline.py --measure        # on a CUDA device: the stopwatch beside the model
+
+Kernels, bytes and copies are counted on tensors that hold no data (`_counting.py`). The model takes the bytes at the
+speed of the card's memory or the products at its arithmetic, whichever takes longer, and a fixed time a kernel. It does
+not know caches, nor the arithmetic within a kernel: what computes more than it reads takes longer.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import timm
+import torch
+from _common import claim, table
+from _counting import Counts, fake_cuda
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.corruptions import SEVERITIES, corrupt, corruptions
+from bench.corruptions.builtin import GROUPS
+from bench.images.jpeg import round_trip
+from bench.images.resize import resize
+
+MEAN_GB, MEAN_KERNELS, MEAN_SHARE, MOST_SHARE = 3.0, 60, 0.05, 0.15
+"""Over the 75 conditions, each batch: bytes, kernels, and the share of a forward pass; and of any of them."""
+COUNTED = [name for group, names in GROUPS.items() if group != "extra" for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a card can do, from its data sheet."""
+
+    memory: float
+    """Bytes a second that kernels reach, nine tenths of the sheet's."""
+    bf16: float
+    """Dense products, FLOP/s."""
+    fp32: float
+    """Without tensor cores, FLOP/s."""
+    launch: float = 5e-6
+    """Seconds from one kernel to the next, when a host in Python feeds the device."""
+
+
+CARDS = {
+    "H100": Card(memory=3.0e12, bf16=989e12, fp32=67e12),
+    "A100": Card(memory=1.8e12, bf16=312e12, fp32=19.5e12),
+    "L4": Card(memory=0.27e12, bf16=121e12, fp32=30e12),
+}
+"""H100 SXM5, A100 SXM4 80 GB, L4."""
+FORWARD_SHARE = 0.5
+"""Of the card's peak that a forward pass reaches."""
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--card", choices=CARDS, default="H100")
+    parser.add_argument("--measure", action="store_true", help="time it too, on the CUDA device that is here")
+    return parser.parse_args()
+
+
+def pictures(arguments: argparse.Namespace) -> Tensor:
+    """(n, 3, h, w) uint8 on the device, channels last."""
+    shape = (arguments.batch, arguments.size, arguments.size, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
+
+
+def work(arguments: argparse.Namespace) -> dict[tuple[str, int], Callable[[Tensor], Tensor]]:
+    """What is counted: a function of a batch, by its name and severity (0 where there is none)."""
+    ids = [f"{i}" for i in range(arguments.batch)]
+    found: dict[tuple[str, int], Callable[[Tensor], Tensor]] = {}
+    for name in (name for names in GROUPS.values() for name in names):
+        for severity in SEVERITIES:
+            entry = corruptions.get(name)
+            found[name, severity] = lambda images, entry=entry, severity=severity: corrupt(
+                entry, images, severity, seed=0, ids=ids
+            )
+    found["JPEG of quality 85", 0] = lambda images: round_trip(images, 85)
+    found["resized to 256", 0] = lambda images: resize(images, 256)
+    return found
+
+
+def counted(arguments: argparse.Namespace) -> dict[tuple[str, int], Counts]:
+    """What each asks of the device once its tables lie there."""
+    functions, counts = work(arguments), {}
+    with fake_cuda():
+        images = pictures(arguments)
+        for key, function in functions.items():
+            function(images)
+            with Counts() as counts[key]:
+                function(images)
+    return counts
+
+
+def forward_flops(arguments: argparse.Namespace) -> int:
+    """FLOPs of a forward pass of ViT-B/16."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = timm.create_model("vit_base_patch16_224", img_size=arguments.size).eval()
+        model(torch.empty(arguments.batch, 3, arguments.size, arguments.size))
+    return counter.get_total_flops()
+
+
+def seconds(counts: Counts, card: Card) -> float:
+    """The model."""
+    return card.launch * counts.kernels + max(counts.bytes / card.memory, counts.flops / card.fp32)
+
+
+def measured(arguments: argparse.Namespace) -> dict[tuple[str, int], float]:
+    """Seconds by the stopwatch: the median of five times, each of as many calls as take a fiftieth of a second."""
+    images = pictures(arguments)
+    return {key: stopwatch(lambda function=function: function(images)) for key, function in work(arguments).items()}
+
+
+def stopwatch(function: Callable[[], object], rounds: int = 5) -> float:
+    """Seconds of a call, on a device that is kept busy."""
+    function()
+    once = timed(function, 1)
+    calls = max(1, min(50, int(0.02 / max(once, 1e-6))))
+    return float(np.median([timed(function, calls) for _ in range(rounds)]))
+
+
+def timed(function: Callable[[], object], calls: int) -> float:
+    """Seconds a call until the device has done them all."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) / calls
+
+
+def main() -> None:
+    """The table, and how the bars are met."""
+    arguments = parse()
+    card = CARDS[arguments.card]
+    list(corruptions)  # what registers itself makes tensors with data
+    counts, flops = counted(arguments), forward_flops(arguments)
+    forward = flops / (FORWARD_SHARE * card.bf16)
+    times = measured(arguments) if arguments.measure else {}
+    print(f"# A model of {arguments.batch} images at {arguments.size} on an {arguments.card}\n")
+    print(
+        f"Not measured: counted on tensors that hold no data, at {card.memory / 1e12:g} TB/s, "
+        f"{card.fp32 / 1e12:g} TFLOP/s in fp32 and {1e6 * card.launch:g} µs a kernel.\n"
+        f"A forward pass of ViT-B/16 in bf16 ({flops / 1e12:.1f} TFLOP at {FORWARD_SHARE:.0%} of "
+        f"{card.bf16 / 1e12:g} TFLOP/s) takes {1000 * forward:.1f} ms.\n"
+    )
+    if times:
+        print(f"The stopwatch's card is an {torch.cuda.get_device_name()}.\n")
+    head = ["corruption", "severity", "kernels", "GB", "copies from or to the host", "modelled ms", "of a forward pass"]
+    rows = [head + ["measured ms", "measured / model"] * bool(times)]
+    shares = {key: seconds(count, card) / forward for key, count in counts.items()}
+    for key, count in counts.items():
+        row = [key[0], str(key[1] or ""), str(count.kernels), f"{count.bytes / 1e9:.2f}", str(len(count.transfers))]
+        row += [f"{1000 * forward * shares[key]:.2f}", f"{shares[key]:.1%}"]
+        if times:
+            row += [f"{1000 * times[key]:.2f}", f"{times[key] / (forward * shares[key]):.1f}"]
+        rows.append(row)
+    table(rows)
+    judge(counts, shares)
+
+
+def judge(counts: dict[tuple[str, int], Counts], shares: dict[tuple[str, int], float]) -> None:
+    """Hold the 75 conditions against the bars."""
+    of_75 = [(name, severity) for name in COUNTED for severity in SEVERITIES]
+    mean_bytes = float(np.mean([counts[key].bytes for key in of_75])) / 1e9
+    kernels = float(np.mean([counts[key].kernels for key in of_75]))
+    share, most = float(np.mean([shares[key] for key in of_75])), max(of_75, key=lambda key: shares[key])
+    read = [key for key in of_75 if any("to the host" in words for words in counts[key].transfers)]
+    claim(f"mean of the 75 at most {MEAN_GB:g} GB", f"{mean_bytes:.2f} GB", mean_bytes <= MEAN_GB)
+    claim(f"mean of the 75 at most {MEAN_KERNELS} kernels", f"{kernels:.0f}", kernels <= MEAN_KERNELS)
+    claim(f"modelled at most {MEAN_SHARE:.0%} of a forward pass", f"{share:.1%}", share <= MEAN_SHARE)
+    words = f"{shares[most]:.1%} ({most[0]} {most[1]})"
+    claim(f"none modelled above {MOST_SHARE:.0%}", words, shares[most] <= MOST_SHARE)
+    claim("nothing is read back", f"{len(read)} of 75", not read)
+
+
+if __name__ == "__main__":
+    main()
