@@ -44,8 +44,9 @@ def test_corrupted_pictures_are_a_cpus(name, size):
         expected = corrupt(entry, images, severity, seed=3, ids=ids).int()
         got = corrupt(entry, images.cuda(), severity, seed=3, ids=ids).cpu().int()
         difference = (got - expected).abs()
+        # Out of focus by Fourier transforms, and bytes are cut, not rounded: where a picture is flat, 255 becomes 254.
         assert (difference > 1).float().mean() <= 1e-4, f"severity {severity}"
-        assert difference.float().mean() <= 2e-3, f"severity {severity}"
+        assert difference.float().mean() <= (0.05 if name == "defocus_blur" else 2e-3), f"severity {severity}"
 
 
 @pytest.mark.parametrize("name", BATCHED)
@@ -68,7 +69,8 @@ def test_jpeg_and_resizing_are_a_cpus():
 def test_full_precision_has_no_tf32():
     torch.manual_seed(0)
     conv, images = torch.nn.Conv2d(64, 64, 3), torch.randn(4, 64, 32, 32)
-    exact = conv.double()(images.double())
+    with torch.no_grad():
+        exact = conv.double()(images.double())
     with numerics("cuda", "fp32"), torch.inference_mode():
         got = conv.float().cuda()(images.cuda()).cpu()
     assert float((got - exact).norm() / exact.norm()) < 1e-5  # TF32's is some 3e-4
