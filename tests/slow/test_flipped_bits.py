@@ -29,11 +29,11 @@ NAMES = ("digits-vit", "digits-resnet")
 COST = {"parameters": 10_000, "macs": 20_000, "images_per_second": 123.25, "peak_memory": None}
 REFUSED = "refused"
 READ_AT_ONCE = 2**14
-"""Bytes of a file from which on columns are read apart, here: the larger one is the slower, and no flip is different."""
+"""Bytes of a file from which on columns are read apart, here: what is larger is only slower."""
 
 
 def fill(root: Path, *, shift: float = 0.0) -> Path:
-    """A store of two checkpoints on two suites: one whose files are read at once, and one whose columns are read apart."""
+    """A store of two checkpoints on two suites: files of one are read at once, of the other a column at a time."""
     store, rng = Store(root), np.random.default_rng(0)
     store.prepare()
     for number, name in enumerate(NAMES):
