@@ -133,7 +133,10 @@ class _Pool:
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context(self._method)
-        ours, theirs = context.Pipe()
+        try:
+            ours, theirs = context.Pipe()
+        except OSError as error:
+            raise RunError(self._not_started(one_line(error))) from error
         forked = self._method == "fork"
         given = (ours, self._work) if forked else None
         process = context.Process(target=_serve, args=(theirs, given), daemon=True)  # type: ignore[attr-defined]
@@ -174,6 +177,8 @@ class _Pool:
                     raise self._death(worker) from error
                 if worker.begun:
                     number, outcome = message
+                    if number is None:
+                        outcome.result()
                     done[number] = outcome
                     worker.tasks -= 1
                 else:
@@ -283,7 +288,11 @@ def _serve(connection: "multiprocessing.connection.Connection[Any, Any]", forked
         send(connection, replace(ready, value=None))
         work: Any = ready.value
         while True:
-            number, task = _taken(inbox.get())
+            try:
+                number, task = _taken(inbox.get())
+            except RunError as fault:
+                send(connection, (None, _Outcome(error=fault)))  # which task it is cannot be read either
+                continue
             outcome = _attempt(work, task)
             try:
                 send(connection, (number, outcome))
@@ -321,6 +330,8 @@ def _take_in(connection: "multiprocessing.connection.Connection[Any, Any]", inbo
 
 def _taken(value: Any) -> Any:
     """What was sent, where it could be read."""
+    if isinstance(value, RunError):
+        raise value
     if isinstance(value, Exception):
         raise RunError(f"a process cannot read what it is to do ({type(value).__name__}: {one_line(value)})")
     return value
