@@ -290,8 +290,8 @@ def _serve(connection: "multiprocessing.connection.Connection[Any, Any]", forked
         while True:
             try:
                 number, task = _taken(inbox.get())
-            except RunError as fault:
-                send(connection, (None, _Outcome(error=fault)))  # which task it is cannot be read either
+            except RunError as unread:
+                send(connection, (None, _Outcome(error=unread)))  # which task it is cannot be read either
                 continue
             outcome = _attempt(work, task)
             try:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.processes import Started, is_alive
 from tests.slow.fuzzing import times
-from tests.test_faults import BIG, VIT, Undisturbed, assert_whole, cells, outcomes, undisturbed
+from tests.test_faults import BIG, VIT, Undisturbed, assert_whole, cells, half_written, outcomes, undisturbed
 
-TIMES = times(6)
+TIMES = times(4)
 pytestmark = pytest.mark.slow
 NAPS = """
 import time
@@ -108,10 +108,14 @@ def test_a_killed_worker_ends_the_run_with_one_sentence(warm, install, tmp_path)
         if ended.status:
             told += 1
             assert "SIGKILL, mostly for want of memory" in ended.sentence
+            assert "fewer --workers" in ended.sentence
         assert_gone(set(workers))
+        assert not half_written(store)
     assert told
+    before = outcomes(store)
     assert warm.run(NAPPING, store=store, path=[site]).status == 0
     assert len(cells(store)) == 10
+    assert before.items() <= outcomes(store).items()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
