@@ -1,9 +1,10 @@
 """Torch as it starts: what a notebook has set for all of its process decides no number here."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from bench.foreign.fp32 import fp32_settings, plain, set_fp32_settings
 
 _T = TypeVar("_T")
 
@@ -44,61 +45,15 @@ def torch_defaults() -> Iterator[None]:
 def products_of_fp32(*, tf32_convolutions: bool) -> Iterator[None]:
     """Run with matrix products in fp32 itself: without the TF32 or bfloat16 that a caller may have allowed.
 
-    Torch has older settings and newer ones for this, and raises where an older one is read that the newer ones have
-    made untrue. Here both say the same, and are as they were afterwards.
-
     Args:
         tf32_convolutions: whether CUDA's convolutions may go by TF32, as torch starts; if not, they are in fp32 too.
     """
-    import torch
-
-    newer = _newer_settings()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some versions advise against the older ones, which the first one has alone
-        before = _cleared(newer)
-        older = torch.get_float32_matmul_precision(), _tf32_by_the_older_setting()
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = tf32_convolutions
+    before = fp32_settings()
+    set_fp32_settings(plain(tf32_convolutions=tf32_convolutions))
     try:
         yield
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.set_float32_matmul_precision(older[0])
-            torch.backends.cudnn.allow_tf32 = older[1]
-        for setting, own in zip(newer, before, strict=True):
-            setting.fp32_precision = own
-
-
-def _newer_settings() -> list[Any]:
-    """What has a precision of its own, or takes that of what stands before it; torch 2.8 has none."""
-    import torch
-
-    everywhere: Any = torch.backends  # its types lack what it has
-    if not hasattr(everywhere, "fp32_precision"):
-        return []
-    cuda, cpu = everywhere.cudnn, everywhere.mkldnn
-    return [everywhere, cuda, cuda.conv, cuda.rnn, everywhere.cuda.matmul, cpu.conv, cpu.rnn, cpu.matmul]
-
-
-def _cleared(settings: list[Any]) -> list[str]:
-    """Set precisions to `none`; what each had of its own, and did not take from those before it."""
-    seen = [setting.fp32_precision for setting in settings]
-    own = []
-    for setting in settings:  # with those before it cleared, each shows its own, or what torch starts with
-        own.append(setting.fp32_precision)
-        setting.fp32_precision = "none"
-    return [one if one == shown else "none" for one, shown in zip(own, seen, strict=True)]
-
-
-def _tf32_by_the_older_setting() -> bool:
-    """Whether CUDA's convolutions may go by TF32 as far as the older setting goes, while the newer ones say no."""
-    import torch
-
-    try:
-        return torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # it says otherwise
-        return True
+        set_fp32_settings(before)
 
 
 def _set(stack: contextlib.ExitStack, change: Callable[[_T], object], before: _T, wanted: _T) -> None:

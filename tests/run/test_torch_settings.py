@@ -12,6 +12,7 @@ import torch
 
 from bench import api
 from bench.checkpoints import checkpoints
+from bench.foreign.state import undisturbed
 from bench.machine.torch_defaults import products_of_fp32, torch_defaults
 from bench.measure.cells import resolve
 from bench.progress import Silent
@@ -157,5 +158,10 @@ def test_fp32_is_fp32_whatever_mix_of_older_and_newer_settings_was_made():
                 *newer, cudnn, matmul, products = precisions()
                 assert set(newer) <= {"none", "ieee"}, names
                 assert (cudnn, matmul, products) == (False, False, "highest"), names
+            assert precisions() == before, names
+            with undisturbed():  # as around code of a plug-in
+                torch.set_float32_matmul_precision("high")
+                for setting in WITH_PRECISION.values():
+                    setting.fp32_precision = "ieee"
             assert precisions() == before, names
         assert precisions() == start, names
