@@ -9,6 +9,7 @@ not know caches, nor the arithmetic within a kernel: what computes more than it 
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from _counting import Counts, fake_cuda
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.corruptions import SEVERITIES, corrupt, corruptions
+from bench.corruptions import SEVERITIES, Corruption, corrupt, corruptions
 from bench.corruptions.builtin import GROUPS
 from bench.images.jpeg import round_trip
 from bench.images.resize import resize
@@ -75,15 +76,16 @@ def work(arguments: argparse.Namespace) -> dict[tuple[str, int], Callable[[Tenso
     """What is counted: a function of a batch, by its name and severity (0 where there is none)."""
     ids = [f"{i}" for i in range(arguments.batch)]
     found: dict[tuple[str, int], Callable[[Tensor], Tensor]] = {}
-    for name in (name for names in GROUPS.values() for name in names):
+    for entry in (corruptions.get(name) for names in GROUPS.values() for name in names):
         for severity in SEVERITIES:
-            entry = corruptions.get(name)
-            found[name, severity] = lambda images, entry=entry, severity=severity: corrupt(
-                entry, images, severity, seed=0, ids=ids
-            )
+            found[entry.name, severity] = functools.partial(_corrupted, entry, severity, ids)
     found["JPEG of quality 85", 0] = lambda images: round_trip(images, 85)
     found["resized to 256", 0] = lambda images: resize(images, 256)
     return found
+
+
+def _corrupted(entry: Corruption, severity: int, ids: list[str], images: Tensor) -> Tensor:
+    return corrupt(entry, images, severity, seed=0, ids=ids)
 
 
 def counted(arguments: argparse.Namespace) -> dict[tuple[str, int], Counts]:
@@ -103,7 +105,7 @@ def forward_flops(arguments: argparse.Namespace) -> int:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = timm.create_model("vit_base_patch16_224", img_size=arguments.size).eval()
         model(torch.empty(arguments.batch, 3, arguments.size, arguments.size))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def seconds(counts: Counts, card: Card) -> float:
@@ -114,7 +116,7 @@ def seconds(counts: Counts, card: Card) -> float:
 def measured(arguments: argparse.Namespace) -> dict[tuple[str, int], float]:
     """Seconds by the stopwatch: the median of five times, each of as many calls as take a fiftieth of a second."""
     images = pictures(arguments)
-    return {key: stopwatch(lambda function=function: function(images)) for key, function in work(arguments).items()}
+    return {key: stopwatch(functools.partial(function, images)) for key, function in work(arguments).items()}
 
 
 def measured_forward(arguments: argparse.Namespace) -> float:
