@@ -35,8 +35,14 @@ def operation(*writes: str) -> Callable[[_F], _F]:
 
     def register(launch: _F) -> _F:
         name = launch.__name__
+
+        def launch_there(*arguments: Any) -> None:
+            # Triton takes the current device, which need not be the one that the tensors lie on.
+            with torch.cuda.device_of(next(value for value in arguments if isinstance(value, Tensor))):
+                launch(*arguments)
+
         _LIBRARY.define(name + torch.library.infer_schema(launch, mutates_args=writes))
-        _LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, launch_there, "CompositeExplicitAutograd")
         torch.library.register_fake(f"rtbench::{name}", _nothing, lib=_LIBRARY)
         return cast(_F, getattr(torch.ops.rtbench, name).default)
 

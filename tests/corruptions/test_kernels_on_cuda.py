@@ -1,4 +1,4 @@
-"""The Triton kernels make what the compiled loops make, bit for bit: on a CUDA device, or where none is, interpreted."""
+"""The Triton kernels make what the compiled loops make, bit for bit: on a CUDA device, or interpreted without one."""
 
 import importlib.util
 
