@@ -17,8 +17,8 @@ from bench.errors import one_line
 
 _F = TypeVar("_F", bound=Callable[..., None])
 _LIBRARY: Any = torch.library.Library("rtbench", "DEF")  # type: ignore[no-untyped-call]
-EXACT = {"enable_fp_fusion": False}
-"""Options of a kernel whose products and sums are rounded one by one, as a CPU's are."""
+EXACT = {"enable_fp_fusion": False, "sanitize_overflow": False}
+"""Options of kernels: products and sums are rounded one by one, as a CPU's are, and words may wrap around."""
 
 
 def takes(tensor: Tensor) -> bool:
