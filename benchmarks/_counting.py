@@ -146,7 +146,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
     """Within, tensors hold no data, and those made on "cuda" need no device."""
     before = FakeTensor.tolist
     tables._kept.cache_clear()
-    FakeTensor.tolist = _listed  # type: ignore[method-assign]
+    FakeTensor.tolist = _listed  # type: ignore[method-assign, assignment]
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             yield mode

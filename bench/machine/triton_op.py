@@ -38,7 +38,8 @@ def operation(*writes: str) -> Callable[[_F], _F]:
 
         def launch_there(*arguments: Any) -> None:
             # Triton takes the current device, which need not be the one that the tensors lie on.
-            with torch.cuda.device_of(next(value for value in arguments if isinstance(value, Tensor))):
+            tensor = next(value for value in arguments if isinstance(value, Tensor))
+            with torch.cuda.device_of(tensor):  # type: ignore[no-untyped-call]
                 launch(*arguments)
 
         _LIBRARY.define(name + torch.library.infer_schema(launch, mutates_args=writes))

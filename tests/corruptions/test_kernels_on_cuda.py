@@ -1,7 +1,11 @@
 """The Triton kernels make what the compiled loops make, bit for bit: on a CUDA device, or interpreted without one."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +137,16 @@ def test_a_device_on_which_nothing_compiles_is_told_once_and_does_without(device
             assert torch.equal(made("shot_noise", images_NCHW, 2), expected)
         assert torch.equal(made("shot_noise", images_NCHW, 2), expected)  # and no warning
     triton_op._works.cache_clear()
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_card_that_is_not_here_and_fuse_no_product_with_a_sum():
+    script = Path(__file__).parents[2] / "benchmarks" / "compile_kernels.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kernels = [line.split() for line in done.stdout.splitlines() if line.startswith("_")]
+    assert {"_normal_kernel", "_poisson_kernel", "_blocks_kernel", "_level_kernel"} <= {name for name, *_ in kernels}
+    assert {fused for _, _, fused, *_ in kernels} == {"0"}
