@@ -1,12 +1,14 @@
 """What torch would do on a CUDA device, counted on tensors that hold no data: no device is needed.
 
-    with fake_cuda() as counts:
-        corrupt(corruption, counts.uint8(256, 3, 224, 224), 3, seed=0, ids=ids)
-    print(counts.kernels, counts.bytes)
+    with fake_cuda():
+        images = torch.empty(256, 3, 224, 224, dtype=torch.uint8, device="cuda")
+        with Counts() as counts:
+            corrupt(corruption, images, 3, seed=0, ids=ids)
+    print(counts.kernels, counts.bytes, counts.transfers)
 
 Every operation runs for its shapes, types and devices alone. One that takes tensors of two devices fails as it would on
-a device; so does one whose result depends on values (a read-back, a mask of unknown length). What is copied to or from
-the device is noted in `transfers`.
+a device; so does one whose shape depends on values (a mask's rows). What is copied to or from the device is noted, and
+so is each value that is read back: it is then taken for 0.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -45,6 +47,8 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Of matrix products and convolutions."""
     transfers: list[str] = field(default_factory=list)
     """Copies between host and device, in words."""
+    truth: bool = False
+    """What a truth value that is read back is taken for."""
     by_operation: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func.namespace == "prim":  # such as to ask for a tensor's device
             return func(*args, **kwargs)
+        if func is aten._local_scalar_dense.default:
+            return self._read_back(args[0])
         if func.overloadpacket not in flop_registry and func._can_decompose():
             with self:
                 made = func.decompose(*args, **kwargs)
@@ -64,6 +70,11 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = func(*args, **kwargs)
         self._note(func, args, kwargs, made)
         return made
+
+    def _read_back(self, tensor: Tensor) -> bool | float:
+        if tensor.device.type == "cuda":
+            self.transfers.append(f"a value of {tensor.dtype} to the host")
+        return self.truth if tensor.dtype == torch.bool else _zero(tensor)
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> None:
         read, written = _tensors((args, kwargs)), _tensors(made)
@@ -115,12 +126,30 @@ def _size(tensor: Tensor) -> int:
     return math.prod(shape) * tensor.element_size() if tensor.numel() else 0
 
 
+def _zero(tensor: Tensor) -> bool | float:
+    if tensor.dtype == torch.bool:
+        return False
+    return 0.0 if tensor.is_floating_point() else 0
+
+
+def _listed(tensor: Tensor) -> Any:
+    """`Tensor.tolist` without data: zeros, by one copy to the host."""
+    tensor.cpu()
+    values: Any = [_zero(tensor)] * tensor.numel()
+    for size in reversed(tensor.shape[1:]):
+        values = [values[start : start + size] for start in range(0, len(values), size)]
+    return values if tensor.dim() else values[0]
+
+
 @contextlib.contextmanager
 def fake_cuda() -> Iterator[FakeTensorMode]:
     """Within, tensors hold no data, and those made on "cuda" need no device."""
+    before = FakeTensor.tolist
     tables._kept.cache_clear()
+    FakeTensor.tolist = _listed  # type: ignore[method-assign, assignment]
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             yield mode
     finally:
+        FakeTensor.tolist = before  # type: ignore[method-assign]
         tables._kept.cache_clear()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings results/cuda.md up to date, on a machine with a CUDA device: every check of the project that needs one. It takes
-# eight minutes at most; each part has its share, and where it is cut, what it had found by then stands there.
+# eight minutes at most, the most telling first; each part has its share, and what there was of one that is cut is kept.
 set -u
 cd "$(dirname "$0")/.."
 python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("cuda.sh: torch finds no CUDA device here.")' || exit 1
@@ -22,9 +22,11 @@ part() {  # TITLE SECONDS COMMAND…
 { printf '# On a CUDA device, as measured by `benchmarks/cuda.sh`\n\n'
   python -c 'import torch, timm; print(torch.cuda.get_device_name(), "· torch", torch.__version__, "· timm", timm.__version__)'
 } > $out
-part 'Tests' 150 python -m pytest -q -rfE --tb=line -m slow tests/cuda -n 4
-part 'Corruptions' 70 python benchmarks/corruptions.py --device cuda --batch 256
+part 'Kernels against compiled loops' 60 python -m pytest -q -rfE --tb=line -n 4 tests/corruptions/test_kernels_on_cuda.py tests/rng
+part 'The model and the stopwatch' 60 python benchmarks/roofline.py --measure
+part 'Corruptions beside a forward pass' 30 python benchmarks/corruptions.py --device cuda --batch 256
 part 'Predictions and throughput' 120 python benchmarks/on_device.py --images 10000 --limit 100
+part 'Transfer' 40 python benchmarks/transfer.py --device cuda --only neighbours,runs
 part 'Attacks' 60 python benchmarks/attacks.py --device cuda
-part 'Transfer' 80 python benchmarks/transfer.py --device cuda --only neighbours,runs
+part 'The rest of the tests' 110 python -m pytest -q -rfE --tb=line -m slow tests/cuda -n 4
 cat $out

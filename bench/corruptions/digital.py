@@ -8,6 +8,7 @@ Legend: N images, C channels, H × W pixels.
 import functools
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import gaussian_filter
@@ -29,8 +30,10 @@ _JPEG = (25, 18, 15, 10, 7)  # quality
 def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Draw every value towards its channel's mean."""
     kept = _CONTRAST[severity - 1]
-    pixels = images_NCHW.shape[2] * images_NCHW.shape[3]
-    mean_NC11 = images_NCHW.sum((2, 3), keepdim=True).float().div_(pixels)
+    total_NC11 = images_NCHW.sum((2, 3), keepdim=True).float()
+    # By a tensor: CUDA multiplies by the reciprocal of a plain number, which rounds twice.
+    pixels_NC11 = torch.full_like(total_NC11, images_NCHW.shape[2] * images_NCHW.shape[3])
+    mean_NC11 = total_NC11.div_(pixels_NC11)
     mean_NC11.mul_(1 - kept)
     if triton_op.takes(images_NCHW):
         from bench.corruptions.kernels import weather_triton

@@ -88,10 +88,10 @@ def _doubled(plane, y, x, high, wide, row_length, NARROW: tl.constexpr):
     k, m = y // 2, x // 2
     if NARROW:
         return tl.load(plane + k * row_length + m).to(tl.int32)
-    l = tl.minimum(tl.maximum(k + 2 * (y & 1) - 1, 0), high - 1)
+    j = tl.minimum(tl.maximum(k + 2 * (y & 1) - 1, 0), high - 1)
     n = tl.minimum(tl.maximum(m + 2 * (x & 1) - 1, 0), wide - 1)
-    own = 3 * tl.load(plane + k * row_length + m).to(tl.int32) + tl.load(plane + l * row_length + m).to(tl.int32)
-    next_ = 3 * tl.load(plane + k * row_length + n).to(tl.int32) + tl.load(plane + l * row_length + n).to(tl.int32)
+    own = 3 * tl.load(plane + k * row_length + m).to(tl.int32) + tl.load(plane + j * row_length + m).to(tl.int32)
+    next_ = 3 * tl.load(plane + k * row_length + n).to(tl.int32) + tl.load(plane + j * row_length + n).to(tl.int32)
     return (3 * own + next_ + 8 - (x & 1)) >> 4
 
 

@@ -17,8 +17,8 @@ from bench.errors import one_line
 
 _F = TypeVar("_F", bound=Callable[..., None])
 _LIBRARY: Any = torch.library.Library("rtbench", "DEF")  # type: ignore[no-untyped-call]
-EXACT = {"enable_fp_fusion": False}
-"""Options of a kernel whose products and sums are rounded one by one, as a CPU's are."""
+EXACT = {"enable_fp_fusion": False, "sanitize_overflow": False}
+"""Options of kernels: products and sums are rounded one by one, as a CPU's are, and words may wrap around."""
 
 
 def takes(tensor: Tensor) -> bool:
@@ -35,8 +35,15 @@ def operation(*writes: str) -> Callable[[_F], _F]:
 
     def register(launch: _F) -> _F:
         name = launch.__name__
+
+        def launch_there(*arguments: Any) -> None:
+            # Triton takes the current device, which need not be the one that the tensors lie on.
+            tensor = next(value for value in arguments if isinstance(value, Tensor))
+            with torch.cuda.device_of(tensor):  # type: ignore[no-untyped-call]
+                launch(*arguments)
+
         _LIBRARY.define(name + torch.library.infer_schema(launch, mutates_args=writes))
-        _LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, launch_there, "CompositeExplicitAutograd")
         torch.library.register_fake(f"rtbench::{name}", _nothing, lib=_LIBRARY)
         return cast(_F, getattr(torch.ops.rtbench, name).default)
 

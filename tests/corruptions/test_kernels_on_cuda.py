@@ -1,6 +1,11 @@
-"""The Triton kernels make what the compiled loops make, bit for bit: on a CUDA device, or where none is, interpreted."""
+"""The Triton kernels make what the compiled loops make, bit for bit: on a CUDA device, or interpreted without one."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +30,33 @@ SIZES = (1, 2, 1023, 1024, 1025, 2051) if DEVICE == "cpu" else (1, 2, 1023, 1024
 def device(monkeypatch):
     """Where kernels run; without one, tensors of the host take the ways of a device."""
     if DEVICE == "cpu":
+        hasten_the_interpreter(monkeypatch)
         monkeypatch.setattr(torch.Tensor, "is_cuda", True)
         monkeypatch.setattr(torch.Tensor, "is_cpu", False)
     return DEVICE
+
+
+def hasten_the_interpreter(monkeypatch):
+    """Leave out what it does beside computing, which takes two thirds of its time."""
+    from triton.runtime import interpreter
+
+    run, patched = interpreter.InterpretedFunction.run, set()
+
+    def launch(function, *arguments, **named):
+        patched.clear()
+        return run(function, *arguments, **named)
+
+    def call(function, *arguments, **named):
+        module = id(function.fn.__globals__)
+        if module not in patched:  # once a launch, not once a call
+            patched.add(module)
+            interpreter._patch_lang(function.fn)
+        return function.rewrite()(*arguments, **named)
+
+    monkeypatch.setattr(interpreter.InterpretedFunction, "run", launch)
+    monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
+    options = replace(interpreter.interpreter_builder.options, sanitize_overflow=False)
+    monkeypatch.setattr(interpreter.interpreter_builder, "options", options)
 
 
 def pictures(n, height, width, *, last):
@@ -108,3 +137,16 @@ def test_a_device_on_which_nothing_compiles_is_told_once_and_does_without(device
             assert torch.equal(made("shot_noise", images_NCHW, 2), expected)
         assert torch.equal(made("shot_noise", images_NCHW, 2), expected)  # and no warning
     triton_op._works.cache_clear()
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_card_that_is_not_here_and_fuse_no_product_with_a_sum():
+    script = Path(__file__).parents[2] / "benchmarks" / "compile_kernels.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kernels = [line.split() for line in done.stdout.splitlines() if line.startswith("_")]
+    assert {"_normal_kernel", "_poisson_kernel", "_blocks_kernel", "_level_kernel"} <= {name for name, *_ in kernels}
+    assert {fused for _, _, fused, *_ in kernels} == {"0"}

@@ -107,7 +107,7 @@ def poisson_noise(
     grid, sizes = _sizes(images_NCHW)
     bisections = last_LC.shape[1].bit_length() - 1
     _poisson_kernel[grid](
-        images_NCHW, out, keys_N2, stream, last_LC, shown_C, len(shown_C) - 1, *sizes, bisections, _BLOCKS
+        images_NCHW, out, keys_N2, stream, last_LC, shown_C, len(shown_C) - 1, *sizes, bisections, _BLOCKS, **EXACT
     )
 
 

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from bench.images.pixels_triton import PIXELS, SPARED, grid_over, pixels_of, strides_of
-from bench.machine.triton_op import operation
+from bench.machine.triton_op import EXACT, operation
 from bench.rng.on_triton import words
 
 
@@ -64,7 +64,7 @@ def look(keys_N2: Tensor, stream: int, reach: int, height: int, width: int, out_
         out_NTP: int32, (n, rounds, h, w); the number of another pixel, or of the pixel itself.
     """
     grid, programs = grid_over(out_NTP)
-    _look_kernel[grid](keys_N2, stream, out_NTP, reach, out_NTP.shape[1], programs, height, width, PIXELS)
+    _look_kernel[grid](keys_N2, stream, out_NTP, reach, out_NTP.shape[1], programs, height, width, PIXELS, **EXACT)
 
 
 @operation("out")

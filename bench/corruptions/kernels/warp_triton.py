@@ -70,6 +70,42 @@ def _zooms_kernel(
         tl.store(out + sample * stride_n + c * stride_c + pixel * stride_p, value, mask=there)
 
 
+@triton.jit(do_not_specialize=["programs", "height", "width", "old_height", "old_width"])
+def _enlarge_kernel(
+    planes, rows, downs, columns, acrosses, out, old_height, old_width, programs, height, width, PIXELS: tl.constexpr
+):
+    sample, pixel, row, column = pixels_of(programs, width, PIXELS)
+    there = pixel < height * width
+    row, column = tl.where(there, row, 0), tl.where(there, column, 0)
+    place = tl.load(rows + row) * old_width + tl.load(columns + column) + sample * old_height * old_width
+    down_a, down_b = tl.load(downs + 2 * row), tl.load(downs + 2 * row + 1)
+    left = down_a * tl.load(planes + place) + down_b * tl.load(planes + place + old_width)
+    right = down_a * tl.load(planes + place + 1) + down_b * tl.load(planes + place + old_width + 1)
+    value = tl.load(acrosses + 2 * column) * left + tl.load(acrosses + 2 * column + 1) * right
+    tl.store(out + sample * height * width + pixel, value, mask=there)
+
+
+@operation("out_NHW")
+def enlarge(
+    planes_NHW: Tensor, row_H: Tensor, down_H2: Tensor, column_W: Tensor, across_W2: Tensor, out_NHW: Tensor
+) -> None:
+    """Make planes larger.
+
+    Args:
+        planes_NHW: float32, contiguous.
+        row_H: int32, the first of two rows that make a row.
+        down_H2: float32, how much of either.
+        column_W: int32, likewise columns.
+        across_W2: float32, how much of either.
+        out_NHW: float32, overwritten.
+    """
+    grid, programs = grid_over(out_NHW)
+    _enlarge_kernel[grid](
+        planes_NHW, row_H, down_H2, column_W, across_W2, out_NHW, *planes_NHW.shape[1:], programs, *out_NHW.shape[1:],
+        PIXELS, **EXACT,
+    )  # fmt: skip
+
+
 @operation("out")
 def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor, out: Tensor) -> None:
     """`warp.warp`, and cut off to bytes.

@@ -55,6 +55,8 @@ def zoom(planes_NHW: Tensor, factor: float) -> Tensor:
         float32, (n, round(h · factor), round(w · factor)).
     """
     counts = planes_NHW.shape[1:]
+    if triton_op.takes(planes_NHW):
+        return _zoom_by_triton(planes_NHW, factor)
     if not planes_NHW.is_cpu:
         left, right = (table(planes_NHW.device, _matrix_of_whole, count, factor) for count in counts)
         enlarged_NHW: Tensor = left @ planes_NHW @ right.T
@@ -62,6 +64,27 @@ def zoom(planes_NHW: Tensor, factor: float) -> Tensor:
     down, across = (_taps_of_whole(count, factor) for count in counts)
     size = [len(first) for first, _ in (down, across)]
     return _add_zooms(planes_NHW.new_zeros(len(planes_NHW), *size), planes_NHW, [down], [across])
+
+
+def _zoom_by_triton(planes_NHW: Tensor, factor: float) -> Tensor:
+    from bench.corruptions.kernels import warp_triton
+
+    taps = [
+        table(planes_NHW.device, make, count, factor)
+        for count in planes_NHW.shape[1:]
+        for make in (_first_of_whole, _weights_of_whole)
+    ]
+    out_NHW = planes_NHW.new_empty(len(planes_NHW), len(taps[0]), len(taps[2]))
+    warp_triton.enlarge(planes_NHW.contiguous(), *taps, out_NHW)
+    return out_NHW
+
+
+def _first_of_whole(count: int, factor: float) -> Array:
+    return _taps_of_whole(count, factor)[0].astype(np.int32)
+
+
+def _weights_of_whole(count: int, factor: float) -> Array:
+    return _taps_of_whole(count, factor)[1]
 
 
 def _taps_of_whole(count: int, factor: float) -> _Taps:
