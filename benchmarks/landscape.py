@@ -339,35 +339,36 @@ def peers(arguments: argparse.Namespace) -> None:
         ratio >= FASTER,
     )
 
-    rows, ratios = [["checkpoint", "products", "error", "theirs", "ratio"]], []
-    for name in DIGITS:
-        row, ratio = beside_power(name, arguments)
-        rows.append([name, *row, f"{ratio:.2f} ×"])
-        ratios.append(ratio)
-    table(rows)
-    claim(
-        f"λmax at least {THAN_POWER:g} × as fast as PyHessian's power iteration at equal accuracy",
-        f"{min(ratios):.2f} to {max(ratios):.2f} ×",
-        min(ratios) >= THAN_POWER,
-    )
+    for count in (1, 5):
+        rows, ratios = [["checkpoint", "products", "error", "theirs", "ratio"]], []
+        for name in DIGITS:
+            row, ratio = beside_power(name, count, arguments)
+            rows.append([name, *row, f"{ratio:.2f} ×"])
+            ratios.append(ratio)
+        table(rows)
+        claim(
+            f"the largest {count} at least {THAN_POWER:g} × as fast as PyHessian's power iteration at equal accuracy",
+            f"{min(ratios):.2f} to {max(ratios):.2f} ×",
+            min(ratios) >= THAN_POWER,
+        )
     right()
 
 
-def beside_power(name: str, arguments: argparse.Namespace) -> tuple[list[str], float]:
-    """Our products, our error and theirs; how much longer theirs takes."""
+def beside_power(name: str, count: int, arguments: argparse.Namespace) -> tuple[list[str], float]:
+    """Our products, our largest error of the largest eigenvalues and theirs; how much longer theirs takes."""
     import pyhessian
 
     module, pictures, labels = digits(name, arguments.images)
     module.requires_grad_(True)
-    true = float(Curvature(module, pictures, labels, seed=100).eigenvalues(largest=1, most=30).largest_K[0])
-    ours: list[float] = []
-    theirs: list[float] = []
+    true = Curvature(module, pictures, labels, seed=100).eigenvalues(largest=count, tolerance=1e-5).largest_K
+    ours: list[Tensor] = []
+    theirs: list[Tensor] = []
     products: list[int] = []
 
     def lanczos() -> None:
         curvature = Curvature(module, pictures, labels, seed=len(ours))
-        found = curvature.eigenvalues(largest=1, smallest=0, tolerance=2e-3)
-        ours.append(float(found.largest_K[0]))
+        found = curvature.eigenvalues(largest=count, smallest=0, tolerance=2e-3)
+        ours.append(found.largest_K)
         products.append(found.products)
 
     def power() -> None:
@@ -376,22 +377,26 @@ def beside_power(name: str, arguments: argparse.Namespace) -> tuple[list[str], f
         with sdpa_kernel(SDPBackend.MATH):
             other = pyhessian.hessian(module, nn.CrossEntropyLoss(), data=(pictures, labels), cuda=False)
         # Its tolerance is of the last change: this one leaves about the error that ours does.
-        theirs.append(float(other.eigenvalues(maxIter=1000, tol=1e-6)[0][0]))
+        found = other.eigenvalues(maxIter=200, tol=1e-6, top_n=count)[0]
+        theirs.append(torch.tensor(found, dtype=torch.float64))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of backward(create_graph=True)
         times = timed(arguments.rounds, lanczos, power)
-    errors = [float(np.median([abs(value / true - 1) for value in found])) for found in (ours, theirs)]
+    errors = [
+        float(np.median([float(((values - true).abs() / true[0]).max()) for values in found]))
+        for found in (ours, theirs)
+    ]
     return [str(max(products)), *(f"{error:.0e}" for error in errors)], float(np.median(times[:, 1] / times[:, 0]))
 
 
 def right() -> None:
-    """How far curvlinops' products are off, with LayerNorm and without."""
+    """How far curvlinops' products are off where there is LayerNorm."""
     import curvlinops
 
     pictures, labels = images(24)
     found = {}
-    for name in ("vit", "mixer", "batchnorm"):
+    for name in ("vit", "mixer"):  # it cannot take the others' SiLU
         model = network(name).double()
         objective = Curvature(model, pictures.double(), labels, dtype=torch.float64).objective
         vector = torch.randn(len(objective.weights_P), generator=torch.Generator().manual_seed(0)).double()
