@@ -3,6 +3,7 @@
 Legend: N images, B of one piece, C channels, H × W pixels, K classes, P weights that count.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ class Objective:
             gathered, fault = begin(), None
             try:
                 for rows in self.pieces:
-                    with products_of_fp32(tf32_convolutions=False):
+                    with self.exactly():
                         add(gathered, rows)
             except Exception as error:
                 # Its frames hold the tensors that filled the memory: they must be gone before it is given back.
@@ -249,6 +250,10 @@ class Objective:
         if images_BCHW.is_inference():
             images_BCHW = images_BCHW.clone()
         return Piece(images_BCHW, self.labels_N[rows].to(self.device))
+
+    def exactly(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which fp32 is fp32, in convolutions too; all that is gathered over pieces is computed in it."""
+        return products_of_fp32(tf32_convolutions=False)
 
     def flat(self, parts: Sequence[Tensor]) -> Tensor:
         """Tensors as one vector, without gradient."""
