@@ -93,8 +93,12 @@ def _covered(images_NCHW: Tensor, mask_NHW: Tensor, colour: tuple[int, int, int]
 
 
 def _covered_at_once(images_NCHW: Tensor, mask_NHW: Tensor, colour: tuple[int, int, int], opacity: float) -> Tensor:
-    mask_N1HW = mask_NHW[:, None]
-    colour_C11 = table(mask_NHW.device, _as_floats, colour)[:, None, None]
+    colour_C = table(mask_NHW.device, _as_floats, colour)
+    if triton_op.takes(images_NCHW):
+        from bench.corruptions.kernels import spatter_triton
+
+        return triton_op.applied(spatter_triton.cover, images_NCHW, mask_NHW.contiguous(), colour_C, opacity)
+    mask_N1HW, colour_C11 = mask_NHW[:, None], colour_C[:, None, None]
     kept_NCHW = images_NCHW * (1 - opacity * mask_N1HW)
     return kept_NCHW.add_(colour_C11 * mask_N1HW).clamp_(0, 255).to(torch.uint8)
 
@@ -125,6 +129,8 @@ def _shifts(wide_NHW: Tensor) -> Callable[[int, int], Tensor]:
 
 def _canny(liquid_NHW: Tensor) -> Tensor:
     """Bool: cv2.Canny(liquid, 50, 150)."""
+    if triton_op.takes(liquid_NHW):
+        return _canny_by_triton(liquid_NHW)
     at = _shifts(pad(liquid_NHW.float(), (1, 1, 1, 1), mode="replicate"))
     corners, others = at(1, 1) - at(-1, -1), at(-1, 1) - at(1, -1)
     across = (corners + others).add_(at(0, 1) - at(0, -1), alpha=2).int()
@@ -132,6 +138,17 @@ def _canny(liquid_NHW: Tensor) -> Tensor:
     size = across.abs() + down.abs()
     ridge = (size > LOW) & _is_ridge(across, down, size)
     return _grown(ridge & (size > HIGH), ridge)
+
+
+def _canny_by_triton(liquid_NHW: Tensor) -> Tensor:
+    from bench.corruptions.kernels import spatter_triton
+
+    across_NHW, down_NHW = (torch.empty_like(liquid_NHW, dtype=torch.int16) for _ in range(2))
+    spatter_triton.gradient(liquid_NHW.contiguous(), across_NHW, down_NHW)
+    state_NHW = torch.empty_like(liquid_NHW)
+    spatter_triton.ridges(across_NHW, down_NHW, state_NHW)
+    spatter_triton.grow(state_NHW)
+    return state_NHW == 2
 
 
 def _is_ridge(across: Tensor, down: Tensor, size: Tensor) -> Tensor:
@@ -148,12 +165,6 @@ def _is_ridge(across: Tensor, down: Tensor, size: Tensor) -> Tensor:
 
 def _grown(edges: Tensor, ridge: Tensor) -> Tensor:
     """Edges followed along ridges as far as they go."""
-    if triton_op.takes(edges):
-        from bench.corruptions.kernels import spatter_triton
-
-        state = ridge.to(torch.uint8).add_(edges)  # every edge lies on a ridge
-        spatter_triton.grow(state)
-        return state == 2
     now, allowed = edges.half(), ridge.half()
     while True:
         before = now
@@ -179,6 +190,8 @@ def _distance(edges_NHW: Tensor) -> Tensor:
 
     Steps may be taken in any order, so all of them up and down may come first, and the best column is then sought.
     """
+    if triton_op.takes(edges_NHW):
+        return _distance_by_triton(edges_NHW)
     down = torch.where(edges_NHW, 0, FARTHEST + 1)
     for step in (1, 2, 4, 8, 5):  # 20 in all
         nearer = down.clone()
@@ -194,9 +207,19 @@ def _distance(edges_NHW: Tensor) -> Tensor:
     return nearest
 
 
+def _distance_by_triton(edges_NHW: Tensor) -> Tensor:
+    from bench.corruptions.kernels import spatter_triton
+
+    down_NHW = torch.empty_like(edges_NHW, dtype=torch.uint8)
+    spatter_triton.down(edges_NHW.contiguous(), down_NHW)
+    nearest_NHW = torch.empty_like(down_NHW, dtype=torch.int32)
+    spatter_triton.nearest(down_NHW, table(edges_NHW.device, _steps), nearest_NHW)
+    return nearest_NHW
+
+
 def _height(distance_NHW: Tensor) -> Tensor:
     """Float32 whole numbers in 0 … 255, how high the water stands: the reference's blur, equalizeHist, emboss, blur."""
-    level_NHW = _box_sum(distance_NHW.float()) // (9 * STRAIGHT)
+    level_NHW = (_box_sum(distance_NHW.float()) // (9 * STRAIGHT)).to(torch.uint8)  # which is read 21 times
     at = _shifts(_mirrored(_equalised(level_NHW)))
     embossed = (at(0, 0) + at(0, 1) + at(1, 0) - at(-1, 0) - at(0, -1)).add_(at(1, 1) - at(-1, -1), alpha=2)
     return ((_box_sum(embossed.clamp_(0, 255)) + 4) // 9).float()
@@ -214,7 +237,7 @@ def _box_sum(image_NHW: Tensor) -> Tensor:
 
 
 def _equalised(level_NHW: Tensor) -> Tensor:
-    """Float32: cv2.equalizeHist of whole numbers in 0 … 20."""
+    """Float32: cv2.equalizeHist of uint8 in 0 … 20."""
     upto_NL = torch.stack([(level_NHW <= level).sum((1, 2)) for level in range(FARTHEST + 1)], 1)
     lowest_N1 = level_NHW.amin((1, 2))[:, None]
     count_N1 = upto_NL.gather(1, lowest_N1.long())
