@@ -126,9 +126,12 @@ def correlate(
     if images_NCHW.is_cpu:
         rows, columns = (widened(size, reach, border) for size in images_NCHW.shape[-2:])
         return _sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights)
-    if triton_op.takes(images_NCHW) and border == "nearest" and len(down) == len(images_NCHW):
-        return _correlate_by_triton(images_NCHW, down, across, weights)
-    return _correlate_by_fft(images_NCHW, reach, border, down + reach, across + reach, weights)
+    device = images_NCHW.device
+    rows_H, columns_W = (table(device, widened, size, reach, border) for size in images_NCHW.shape[-2:])
+    wide_NCHW = images_NCHW.index_select(2, rows_H).index_select(3, columns_W).contiguous()
+    if triton_op.takes(images_NCHW):
+        return _correlate_by_triton(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
+    return _correlate_by_fft(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
 
 
 def _sum_of_copies(
@@ -144,26 +147,22 @@ def _sum_of_copies(
     return as_images(out_NHX, images_NCHW)
 
 
-def _correlate_by_triton(images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
+def _correlate_by_triton(wide_NCHW: Tensor, like: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
     from bench.corruptions.kernels import filters_triton
 
-    taps = [tap.contiguous() for tap in (down, across, weights)]
-    return triton_op.applied(filters_triton.correlate, images_NCHW, *taps, dtype=torch.float32)
+    out_NCHW = torch.empty_like(triton_op.in_order(like), dtype=torch.float32)
+    filters_triton.correlate(wide_NCHW, *(tap.contiguous() for tap in (down, across, weights)), out_NCHW)
+    return out_NCHW
 
 
-def _correlate_by_fft(
-    images_NCHW: Tensor, reach: int, border: Border, down: Tensor, across: Tensor, weights: Tensor
-) -> Tensor:
-    device = images_NCHW.device
-    rows, columns = (table(device, widened, size, reach, border) for size in images_NCHW.shape[-2:])
+def _correlate_by_fft(wide_NCHW: Tensor, like: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
     # Sides that have small factors alone take a third of the time of others.
-    size = [next_fast_len(len(places), real=True) for places in (rows, columns)]
-    wide_NCHW = images_NCHW.index_select(2, rows).index_select(3, columns).float()
-    kernel_NX = torch.zeros(len(weights), size[0] * size[1], dtype=torch.float32, device=device)
+    size = [next_fast_len(side, real=True) for side in wide_NCHW.shape[2:]]
+    kernel_NX = torch.zeros(len(weights), size[0] * size[1], dtype=torch.float32, device=wide_NCHW.device)
     kernel_NX.scatter_add_(1, down * size[1] + across, weights)
-    spectrum = torch.fft.rfft2(wide_NCHW, s=size).mul_(torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj())
+    spectrum = torch.fft.rfft2(wide_NCHW.float(), s=size).mul_(torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj())
     summed: Tensor = torch.fft.irfft2(spectrum, s=size)
-    return summed[..., : images_NCHW.shape[2], : images_NCHW.shape[3]]
+    return summed[..., : like.shape[2], : like.shape[3]]
 
 
 def as_rows(images: Tensor) -> tuple[Array, int]:

@@ -44,24 +44,29 @@ def _axis_kernel(
         tl.store(out + sample * out_n + c * out_c + pixel * out_p, total, mask=there)
 
 
-@triton.jit(do_not_specialize=[*SPARED, "taps"])
+@triton.jit(do_not_specialize=[*SPARED, "taps", "of_sample", "wide_row", "wide_plane"])
 def _correlate_kernel(
-    images, out, downs, acrosses, weights, taps, programs, height, width, stride_n, stride_c, stride_p,
-    CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    wides, out, downs, acrosses, weights, taps, of_sample, wide_row, wide_plane, programs, height, width,
+    stride_n, stride_c, stride_p, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     sample, pixel, row, column = pixels_of(programs, width, PIXELS)
     there = pixel < height * width
-    first = sample * taps
-    for c in tl.static_range(CHANNELS):
-        image = images + sample * stride_n + c * stride_c
-        total = tl.zeros([PIXELS], tl.float32)
-        for k in range(taps):
-            y = _within(row + tl.load(downs + first + k), height, False)
-            x = _within(column + tl.load(acrosses + first + k), width, False)
-            value = tl.load(image + (y * width + x) * stride_p, mask=there, other=0).to(tl.float32)
-            total += tl.load(weights + first + k) * value
-        place = out + sample * stride_n + c * stride_c + pixel * stride_p
-        tl.store(place, total, mask=there)
+    image = wides + sample * CHANNELS * wide_plane + row * wide_row + column
+    first = sample * of_sample
+    red = tl.zeros([PIXELS], tl.float32)
+    green, blue = red, red
+    for k in range(taps):
+        place = image + (tl.load(downs + first + k) * wide_row + tl.load(acrosses + first + k))
+        weight = tl.load(weights + first + k)
+        red += weight * tl.load(place, mask=there, other=0).to(tl.float32)
+        if CHANNELS == 3:
+            green += weight * tl.load(place + wide_plane, mask=there, other=0).to(tl.float32)
+            blue += weight * tl.load(place + 2 * wide_plane, mask=there, other=0).to(tl.float32)
+    place = out + sample * stride_n + pixel * stride_p
+    tl.store(place, red, mask=there)
+    if CHANNELS == 3:
+        tl.store(place + stride_c, green, mask=there)
+        tl.store(place + 2 * stride_c, blue, mask=there)
 
 
 @operation("out")
@@ -83,21 +88,24 @@ def filter_axis(images: Tensor, weights_K: Tensor, down: bool, reflect: bool, ou
     )  # fmt: skip
 
 
-@operation("out")
-def correlate(images_NCHW: Tensor, down_NK: Tensor, across_NK: Tensor, weights_NK: Tensor, out: Tensor) -> None:
-    """`filters.correlate` with the border `nearest`.
+@operation("out_NCHW")
+def correlate(wide_NCHW: Tensor, down_NK: Tensor, across_NK: Tensor, weights_NK: Tensor, out_NCHW: Tensor) -> None:
+    """Weighted sum of shifted copies, see `filters.correlate`.
 
     Args:
-        images_NCHW: uint8 or float32, of `triton_op.in_order`.
-        down_NK: int64 shifts, contiguous, as the next two.
-        across_NK: int64 shifts.
+        wide_NCHW: uint8 or float32, one channel or three, contiguous: the images with what lies beyond their edges.
+        down_NK: int64, where the copies begin, contiguous, as the next two; or (1, k) for all images alike.
+        across_NK: int64.
         weights_NK: float32.
-        out: float32 with the shape and strides of the images, overwritten.
+        out_NCHW: float32, of `triton_op.in_order`, overwritten.
     """
-    grid, programs = grid_over(images_NCHW)
+    grid, programs = grid_over(out_NCHW)
+    taps = down_NK.shape[1]
+    of_sample = taps if len(down_NK) > 1 else 0
+    wide_row = wide_NCHW.shape[3]
     _correlate_kernel[grid](
-        images_NCHW, out, down_NK, across_NK, weights_NK, down_NK.shape[1], programs, *images_NCHW.shape[2:],
-        *strides_of(images_NCHW), images_NCHW.shape[1], PIXELS, **EXACT,
+        wide_NCHW, out_NCHW, down_NK, across_NK, weights_NK, taps, of_sample, wide_row, wide_NCHW.shape[2] * wide_row,
+        programs, *out_NCHW.shape[2:], *strides_of(out_NCHW), out_NCHW.shape[1], PIXELS, **EXACT,
     )  # fmt: skip
 
 
