@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from _instructions import INSTRUCTIONS
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,20 +37,38 @@ _PER_AXIS = {aten._fft_r2c, aten._fft_c2c, aten._fft_c2r}
 """One kernel for each axis, which reads and writes everything."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a kernel does."""
+
+    bytes: int
+    flops: int
+    """Of a matrix product or convolution."""
+    instructions: int
+    """Of one of our own kernels."""
+
+
 @dataclass
 class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """What was asked of the device while it is entered."""
 
-    kernels: int = 0
-    bytes: int = 0
-    """Read and written by kernels; what they keep in a cache is read once."""
-    flops: int = 0
-    """Of matrix products and convolutions."""
     transfers: list[str] = field(default_factory=list)
     """Copies between host and device, in words."""
     truth: bool = False
     """What a truth value that is read back is taken for."""
     by_operation: Counter[str] = field(default_factory=Counter)
+    works: list["Work"] = field(default_factory=list)
+    """Of each kernel, in order."""
+
+    @property
+    def kernels(self) -> int:
+        """How many."""
+        return len(self.works)
+
+    @property
+    def bytes(self) -> int:
+        """Read and written by kernels; what they keep in a cache is read once."""
+        return sum(work.bytes for work in self.works)
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -97,11 +116,20 @@ class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         new = {id(tensor) for name, tensor in changed if name.startswith("out")}
         moved = {(id(tensor), "read"): tensor for tensor in read if id(tensor) not in new}
         moved |= {(id(tensor), "written"): tensor for tensor in (*written, *(tensor for _, tensor in changed))}
-        self.kernels += passes
-        self.bytes += passes * sum(_size(tensor) for tensor in moved.values())
+        work = Work(
+            bytes=sum(_size(tensor) for tensor in moved.values()),
+            flops=flop_registry[packet](*args, **kwargs, out_val=made) if packet in flop_registry else 0,
+            instructions=_instructions(func, args, kwargs),
+        )
+        self.works += [work] * passes
         self.by_operation[str(func)] += passes
-        if packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **kwargs, out_val=made)
+
+
+def _instructions(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    if func.namespace != "rtbench":
+        return 0
+    named = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+    return INSTRUCTIONS[func._opname](named)
 
 
 def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Tensor]]:

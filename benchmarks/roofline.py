@@ -3,9 +3,10 @@
     python benchmarks/roofline.py                  # results/roofline.md
     python benchmarks/roofline.py --measure        # on a CUDA device: the stopwatch beside the model
 
-Kernels, bytes and copies are counted on tensors that hold no data (`_counting.py`). The model takes the bytes at the
-speed of the card's memory or the products at its arithmetic, whichever takes longer, and a fixed time a kernel. It does
-not know caches, nor the arithmetic within a kernel: what computes more than it reads takes longer.
+Kernels, bytes and copies are counted on tensors that hold no data (`_counting.py`), the instructions of our own kernels
+estimated (`_instructions.py`). The model takes each kernel's bytes at the speed of the card's memory, its products at
+that of its arithmetic or its instructions at that of all lanes together, whichever takes longest, and a fixed time
+between kernels. It does not know caches, nor what waits for what.
 """
 
 import argparse
@@ -47,14 +48,16 @@ class Card:
     """Dense products, FLOP/s."""
     fp32: float
     """Without tensor cores, FLOP/s."""
+    instructions: float
+    """A second, of all lanes together."""
     launch: float = 5e-6
     """Seconds from one kernel to the next, when a host in Python feeds the device."""
 
 
 CARDS = {
-    "H100": Card(memory=3.0e12, bf16=989e12, fp32=67e12),
-    "A100": Card(memory=1.8e12, bf16=312e12, fp32=19.5e12),
-    "L4": Card(memory=0.27e12, bf16=121e12, fp32=30e12),
+    "H100": Card(memory=3.0e12, bf16=989e12, fp32=67e12, instructions=132 * 128 * 1.755e9),
+    "A100": Card(memory=1.8e12, bf16=312e12, fp32=19.5e12, instructions=108 * 64 * 1.41e9),
+    "L4": Card(memory=0.27e12, bf16=121e12, fp32=30e12, instructions=58 * 128 * 2.04e9),
 }
 """H100 SXM5, A100 SXM4 80 GB, L4."""
 FORWARD_SHARE = 0.5
@@ -121,8 +124,11 @@ def forward_flops(arguments: argparse.Namespace) -> int:
 
 
 def seconds(counts: Counts, card: Card) -> float:
-    """The model."""
-    return card.launch * counts.kernels + max(counts.bytes / card.memory, counts.flops / card.fp32)
+    """The model: one kernel after the other, each at what holds it up most."""
+    return sum(
+        card.launch + max(work.bytes / card.memory, work.flops / card.fp32, work.instructions / card.instructions)
+        for work in counts.works
+    )
 
 
 def measured(arguments: argparse.Namespace) -> dict[tuple[str, int], float]:
@@ -167,7 +173,8 @@ def main() -> None:
     print(f"# A model of {arguments.batch} images at {arguments.size} on an {arguments.card}\n")
     print(
         f"Not measured: counted on tensors that hold no data, at {card.memory / 1e12:g} TB/s, "
-        f"{card.fp32 / 1e12:g} TFLOP/s in fp32 and {1e6 * card.launch:g} µs a kernel.\n"
+        f"{card.fp32 / 1e12:g} TFLOP/s in fp32, {card.instructions / 1e12:.0f} × 10¹² instructions a second and "
+        f"{1e6 * card.launch:g} µs a kernel.\n"
         f"A forward pass of ViT-B/16 in bf16 ({flops / 1e12:.1f} TFLOP at {FORWARD_SHARE:.0%} of "
         f"{card.bf16 / 1e12:g} TFLOP/s) takes {1000 * forward:.1f} ms.\n"
     )

@@ -30,9 +30,9 @@ def pixels_of(programs, width, PIXELS: tl.constexpr):
     return sample.to(tl.int64), pixel, pixel // width, pixel % width
 
 
-def grid_over(images: Tensor) -> tuple[tuple[int], int]:
-    """The grid of kernels that take the pixels of (n, …, h, w), and the programs of an image."""
-    programs = triton.cdiv(images.shape[-2] * images.shape[-1], PIXELS)
+def grid_over(images: Tensor, pixels: int = PIXELS) -> tuple[tuple[int], int]:
+    """The grid of kernels that take the pixels of (n, …, h, w), so many a program, and the programs of an image."""
+    programs = triton.cdiv(images.shape[-2] * images.shape[-1], pixels)
     return (images.shape[0] * programs,), programs
 
 

@@ -128,7 +128,7 @@ def correlate(
         return _sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights)
     device = images_NCHW.device
     rows_H, columns_W = (table(device, widened, size, reach, border) for size in images_NCHW.shape[-2:])
-    wide_NCHW = images_NCHW.index_select(2, rows_H).index_select(3, columns_W).contiguous()
+    wide_NCHW = images_NCHW.index_select(2, rows_H).index_select(3, columns_W).float().contiguous()
     if triton_op.takes(images_NCHW):
         return _correlate_by_triton(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
     return _correlate_by_fft(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
@@ -151,7 +151,7 @@ def _correlate_by_triton(wide_NCHW: Tensor, like: Tensor, down: Tensor, across: 
     from bench.corruptions.kernels import filters_triton
 
     out_NCHW = torch.empty_like(triton_op.in_order(like), dtype=torch.float32)
-    filters_triton.correlate(wide_NCHW, *(tap.contiguous() for tap in (down, across, weights)), out_NCHW)
+    filters_triton.correlate(wide_NCHW, down.contiguous(), across.contiguous(), weights.contiguous(), out_NCHW)
     return out_NCHW
 
 
@@ -160,7 +160,7 @@ def _correlate_by_fft(wide_NCHW: Tensor, like: Tensor, down: Tensor, across: Ten
     size = [next_fast_len(side, real=True) for side in wide_NCHW.shape[2:]]
     kernel_NX = torch.zeros(len(weights), size[0] * size[1], dtype=torch.float32, device=wide_NCHW.device)
     kernel_NX.scatter_add_(1, down * size[1] + across, weights)
-    spectrum = torch.fft.rfft2(wide_NCHW.float(), s=size).mul_(torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj())
+    spectrum = torch.fft.rfft2(wide_NCHW, s=size).mul_(torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj())
     summed: Tensor = torch.fft.irfft2(spectrum, s=size)
     return summed[..., : like.shape[2], : like.shape[3]]
 

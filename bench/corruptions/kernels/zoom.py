@@ -69,13 +69,10 @@ def zoom(planes_NHW: Tensor, factor: float) -> Tensor:
 def _zoom_by_triton(planes_NHW: Tensor, factor: float) -> Tensor:
     from bench.corruptions.kernels import warp_triton
 
-    taps = [
-        table(planes_NHW.device, make, count, factor)
-        for count in planes_NHW.shape[1:]
-        for make in (_first_of_whole, _weights_of_whole)
-    ]
-    out_NHW = planes_NHW.new_empty(len(planes_NHW), len(taps[0]), len(taps[2]))
-    warp_triton.enlarge(planes_NHW.contiguous(), *taps, out_NHW)
+    row_H, column_W = (table(planes_NHW.device, _first_of_whole, count, factor) for count in planes_NHW.shape[1:])
+    down_H2, across_W2 = (table(planes_NHW.device, _weights_of_whole, count, factor) for count in planes_NHW.shape[1:])
+    out_NHW = planes_NHW.new_empty(len(planes_NHW), len(row_H), len(column_W))
+    warp_triton.enlarge(planes_NHW.contiguous(), row_H, down_H2, column_W, across_W2, out_NHW)
     return out_NHW
 
 
