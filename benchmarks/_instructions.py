@@ -12,7 +12,7 @@ INSTRUCTIONS: dict[str, Callable[[dict[str, Any]], int]] = {
     "poisson_noise": lambda a: a["out"].numel() * (_WORDS + 15 + 6 * (a["last_LC"].shape[1].bit_length() - 1)),
     "impulse_noise": lambda a: a["out"].numel() * (2 * _WORDS + 15),
     "filter_axis": lambda a: a["out"].numel() * (10 + 16 * (a["weights_K"].shape[0] // 2)),
-    "correlate": lambda a: a["out_NCHW"].numel() * (10 + 52 * a["down_NK"].shape[1] // 10),
+    "correlate": lambda a: a["out_NCHW"].numel() * (10 + 45 * a["down_NK"].shape[1] // 10),
     "mean_of_zooms": lambda a: a["out"].numel() * (15 + 24 * a["row_ZH"].shape[0]),
     "enlarge": lambda a: a["out_NHW"].numel() * 30,
     "warp": lambda a: a["out"].numel() * 40,

@@ -34,7 +34,7 @@ def defocus_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     disk = _DEFOCUS[severity - 1]
     down, across = table(images_NCHW.device, _places, *disk).unbind(1)
     weights, reach = table(images_NCHW.device, _weights, *disk), len(_disk(*disk)) // 2
-    return to_bytes(correlate(images_NCHW, down, across, weights, reach=reach, border="mirror"))
+    return correlate(images_NCHW, down, across, weights, reach=reach, border="mirror")
 
 
 def _places(radius: int, smoothing: float) -> Array:
@@ -76,7 +76,7 @@ def glass_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 def motion_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur along a line in a direction within 45° of the horizontal."""
     angle_N = draws.uniform() * 90 - 45
-    return to_bytes(_MOTION[severity - 1].blur(images_NCHW, angle_N))
+    return _MOTION[severity - 1].blur(images_NCHW, angle_N)
 
 
 def zoom_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:

@@ -12,6 +12,7 @@ from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bench.corruptions.kernels import filters_cpu
+from bench.corruptions.kernels.pixels import to_bytes
 from bench.machine import triton_op
 from bench.machine.tables import table
 from bench.records import Array
@@ -121,17 +122,23 @@ def correlate(
         border: what lies beyond the edges.
 
     Returns:
-        float32 in the shape of the images.
+        In the shape of the images and of their type; bytes are cut off, not rounded.
     """
     if images_NCHW.is_cpu:
         rows, columns = (widened(size, reach, border) for size in images_NCHW.shape[-2:])
-        return _sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights)
+        return _as_given(_sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights), images_NCHW)
     device = images_NCHW.device
     rows_H, columns_W = (table(device, widened, size, reach, border) for size in images_NCHW.shape[-2:])
-    wide_NCHW = images_NCHW.index_select(2, rows_H).index_select(3, columns_W).float().contiguous()
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1)  # as they mostly lie in memory
+    wide_NHWC = images_NHWC.index_select(1, rows_H).index_select(2, columns_W).float().contiguous()
     if triton_op.takes(images_NCHW):
-        return _correlate_by_triton(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
-    return _correlate_by_fft(wide_NCHW, images_NCHW, down + reach, across + reach, weights)
+        return _correlate_by_triton(wide_NHWC, images_NCHW, down + reach, across + reach, weights)
+    wide_NCHW = wide_NHWC.permute(0, 3, 1, 2)
+    return _as_given(_correlate_by_fft(wide_NCHW, images_NCHW, down + reach, across + reach, weights), images_NCHW)
+
+
+def _as_given(summed_NCHW: Tensor, images_NCHW: Tensor) -> Tensor:
+    return to_bytes(summed_NCHW) if images_NCHW.dtype == torch.uint8 else summed_NCHW
 
 
 def _sum_of_copies(
@@ -147,11 +154,11 @@ def _sum_of_copies(
     return as_images(out_NHX, images_NCHW)
 
 
-def _correlate_by_triton(wide_NCHW: Tensor, like: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
+def _correlate_by_triton(wide_NHWC: Tensor, like: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
     from bench.corruptions.kernels import filters_triton
 
-    out_NCHW = torch.empty_like(triton_op.in_order(like), dtype=torch.float32)
-    filters_triton.correlate(wide_NCHW, down.contiguous(), across.contiguous(), weights.contiguous(), out_NCHW)
+    out_NCHW = torch.empty_like(triton_op.in_order(like))
+    filters_triton.correlate(wide_NHWC, down.contiguous(), across.contiguous(), weights.contiguous(), out_NCHW)
     return out_NCHW
 
 

@@ -3,15 +3,16 @@
 Legend: N images, C channels, H × W pixels, K taps of a filter; a kernel of 2R + 1 weights.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from bench.images.pixels_triton import PIXELS, SPARED, grid_over, pixels_of, strides_of
+from bench.images.pixels_triton import PIXELS, SPARED, as_byte, grid_over, pixels_of, strides_of
 from bench.machine.triton_op import EXACT, operation
 
 _MORE_PIXELS = 2 * PIXELS
-"""That a program takes where each needs the same taps, which are then read less often."""
+"""That a program of few threads takes where each pixel needs the same taps, which are then read less often."""
 
 
 @triton.jit
@@ -47,30 +48,30 @@ def _axis_kernel(
         tl.store(out + sample * out_n + c * out_c + pixel * out_p, total, mask=there)
 
 
-@triton.jit(do_not_specialize=[*SPARED, "taps", "of_sample", "wide_row", "wide_plane"])
+@triton.jit(do_not_specialize=[*SPARED, "taps", "of_sample", "wide_row", "wide_size"])
 def _correlate_kernel(
-    wides, out, downs, acrosses, weights, taps, of_sample, wide_row, wide_plane, programs, height, width,
-    stride_n, stride_c, stride_p, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    wides, out, downs, acrosses, weights, taps, of_sample, wide_row, wide_size, programs, height, width,
+    stride_n, stride_c, stride_p, CHANNELS: tl.constexpr, BYTES: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     sample, pixel, row, column = pixels_of(programs, width, PIXELS)
     there = pixel < height * width
-    # One plane of one image has less than 2³¹ places; what is beyond its end sums up the first, and is not stored.
-    image, place = wides + sample * CHANNELS * wide_plane, tl.where(there, row * wide_row + column, 0)
+    # One image has less than 2³¹ places; what is beyond its end sums up the first pixel, and is not stored.
+    image, place = wides + sample * wide_size, tl.where(there, row * wide_row + column, 0) * CHANNELS
     first = sample * of_sample
     red = tl.zeros([PIXELS], tl.float32)
     green, blue = red, red
     for k in range(taps):
-        shifted = place + (tl.load(downs + first + k) * wide_row + tl.load(acrosses + first + k)).to(tl.int32)
-        weight = tl.load(weights + first + k)
-        red += weight * tl.load(image + shifted)
+        shift = (tl.load(downs + first + k) * wide_row + tl.load(acrosses + first + k)).to(tl.int32)
+        weight, values = tl.load(weights + first + k), image + (place + shift * CHANNELS)
+        red += weight * tl.load(values)
         if CHANNELS == 3:
-            green += weight * tl.load(image + wide_plane + shifted)
-            blue += weight * tl.load(image + 2 * wide_plane + shifted)
+            green += weight * tl.load(values + 1)
+            blue += weight * tl.load(values + 2)
     place = out + sample * stride_n + pixel * stride_p
-    tl.store(place, red, mask=there)
+    tl.store(place, as_byte(red) if BYTES else red, mask=there)
     if CHANNELS == 3:
-        tl.store(place + stride_c, green, mask=there)
-        tl.store(place + 2 * stride_c, blue, mask=there)
+        tl.store(place + stride_c, as_byte(green) if BYTES else green, mask=there)
+        tl.store(place + 2 * stride_c, as_byte(blue) if BYTES else blue, mask=there)
 
 
 @operation("out")
@@ -93,23 +94,24 @@ def filter_axis(images: Tensor, weights_K: Tensor, down: bool, reflect: bool, ou
 
 
 @operation("out_NCHW")
-def correlate(wide_NCHW: Tensor, down_NK: Tensor, across_NK: Tensor, weights_NK: Tensor, out_NCHW: Tensor) -> None:
+def correlate(wide_NHWC: Tensor, down_NK: Tensor, across_NK: Tensor, weights_NK: Tensor, out_NCHW: Tensor) -> None:
     """Weighted sum of shifted copies, see `filters.correlate`.
 
     Args:
-        wide_NCHW: float32, one channel or three, contiguous: the images with what lies beyond their edges.
+        wide_NHWC: float32, one channel or three, contiguous: the images with what lies beyond their edges.
         down_NK: int64, where the copies begin, contiguous, as the next two; or (1, k) for all images alike.
         across_NK: int64.
         weights_NK: float32.
-        out_NCHW: float32, of `triton_op.in_order`, overwritten.
+        out_NCHW: float32, or uint8 (cut off), of `triton_op.in_order`, overwritten.
     """
     grid, programs = grid_over(out_NCHW, _MORE_PIXELS)
     taps = down_NK.shape[1]
     of_sample = taps if len(down_NK) > 1 else 0
-    wide_row = wide_NCHW.shape[3]
+    wide_row, wide_size = wide_NHWC.shape[2], wide_NHWC[0].numel()
     _correlate_kernel[grid](
-        wide_NCHW, out_NCHW, down_NK, across_NK, weights_NK, taps, of_sample, wide_row, wide_NCHW.shape[2] * wide_row,
-        programs, *out_NCHW.shape[2:], *strides_of(out_NCHW), out_NCHW.shape[1], _MORE_PIXELS, **EXACT,
+        wide_NHWC, out_NCHW, down_NK, across_NK, weights_NK, taps, of_sample, wide_row, wide_size,
+        programs, *out_NCHW.shape[2:], *strides_of(out_NCHW), out_NCHW.shape[1],
+        out_NCHW.dtype == torch.uint8, _MORE_PIXELS, num_warps=2, **EXACT,
     )  # fmt: skip
 
 

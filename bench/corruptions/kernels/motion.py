@@ -29,7 +29,7 @@ class Motion:
             angle_N: degrees.
 
         Returns:
-            float32 in the shape of the images.
+            In the shape of the images and of their type.
         """
         length, device = 2 * self.radius + 1, images_NCHW.device
         step_K = torch.arange(length, dtype=torch.float64, device=device)
