@@ -36,6 +36,7 @@ images
 attacks
 corruptions
 training
+landscape
 datasets
 suite
 checkpoints
@@ -56,7 +57,7 @@ tools → compare
 """
 """Beside what LAYERS says."""
 
-KERNELS = ("corruptions", "attacks", "training", "transfer")
+KERNELS = ("corruptions", "attacks", "training", "landscape", "transfer")
 """Numerical code: it sees tensors, never what is being measured."""
 
 

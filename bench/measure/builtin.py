@@ -57,3 +57,19 @@ measures.register(
         about="every weight trained further with a new head, the best epoch chosen on validation",
     )
 )
+for name, factory, about in (
+    ("neurons", "Neurons", "share of units above zero after each activation, and units that never are"),
+    ("norms", "Norms", "L2 norm of the weights, of each layer and of all"),
+    ("attention", "Attended", "entropy and mean distance of each attention head, and rollout maps"),
+):
+    measures.register(
+        MeasureEntry(
+            name=name,
+            version=1,
+            interface="checkpoint",
+            factory=f"bench.measure.inside:{factory}",
+            exact=True,
+            passes=lambda params: 1,
+            about=about,
+        )
+    )
