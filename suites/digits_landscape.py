@@ -1,6 +1,6 @@
 """The loss landscape of the digits checkpoints on the images that they learnt from (Chen et al. 2022, 2106.01548)."""
 
-from bench.records import Data, Params
+from bench.records import Data
 from bench.suite import suites
 from bench.suite.landscape import Trained, landscape_suite
 
@@ -13,7 +13,7 @@ suites.register(
             track="digits-landscape",
             data=Data(dataset="digits-train", split="train"),
             classes=10,
-            settings=Params(images=0),
+            images=0,
         )
     )
 )

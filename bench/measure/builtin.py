@@ -73,3 +73,30 @@ for name, factory, about in (
             about=about,
         )
     )
+for name, factory, passes, about in (
+    (
+        "flatness",
+        "Flatness",
+        lambda params: params["draws"] * (str(params["sigma"]).count("+") + str(params["relative"]).count("+") + 2) + 9,
+        "loss under noise of the weights and at SAM's ascent",
+    ),
+    (
+        "surface",
+        "Surface",
+        lambda params: params["points"] ** params["dimensions"],
+        "loss along directions that are scaled to the filters",
+    ),
+    ("ntk", "TangentKernel", lambda params: 6, "extreme eigenvalues of the tangent kernel of blocks of images"),
+):
+    measures.register(
+        MeasureEntry(
+            name=name,
+            version=1,
+            interface="checkpoint",
+            factory=f"bench.measure.landscape:{factory}",
+            seeded=True,
+            exact=True,
+            passes=passes,
+            about=about,
+        )
+    )

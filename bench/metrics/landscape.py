@@ -82,6 +82,106 @@ def _noted(name: str, unit: str) -> Metric:
     )
 
 
+# -- flatness ----------------------------------------------------------------------------------------------------------
+
+
+def loss(outcome: Outcome) -> Array:
+    """(N,) nats: at the weights."""
+    return _column(outcome, "clean_loss")
+
+
+def loss_of(outcome: Outcome, column: str, place: int | None = None) -> Array:
+    """(N,) nats: at weights that are moved.
+
+    Args:
+        outcome: of the measure `flatness`.
+        column: of the way in which they are.
+        place: of one of several sizes; None where there is one.
+    """
+    losses: Array = _column(outcome, column)
+    return losses if place is None else losses[:, place]
+
+
+def rise_of(outcome: Outcome, column: str, place: int | None = None) -> Array:
+    """(N,) nats: by how much the loss at moved weights is above that at the weights; as `loss_of`."""
+    return loss_of(outcome, column, place) - loss(outcome)
+
+
+def _moved(name: str, column: str, place: int | None = None) -> tuple[Metric, Metric]:
+    """The loss at moved weights, and its rise."""
+    values = (functools.partial(of, column=column, place=place) for of in (loss_of, rise_of))
+    nats = (0.0, math.inf), (-math.inf, math.inf)
+    first, second = (
+        _mean(f"{name}_{kind}", v, "nats", ends=ends)
+        for kind, v, ends in zip(("loss", "rise"), values, nats, strict=True)
+    )
+    return first, second
+
+
+LOSS = _mean("training_loss", loss, "nats", ends=(0.0, math.inf))
+ASCENT_LOSS, ASCENT_RISE = _moved("ascent", "ascent_loss")
+GROUP_ASCENT_LOSS, GROUP_ASCENT_RISE = _moved("group_ascent", "group_ascent_loss")
+
+
+def noise(place: int, *, relative: bool) -> tuple[Metric, Metric]:
+    """The loss under noise of the weights, and its rise.
+
+    Args:
+        place: of the size among those of the condition.
+        relative: whether the noise goes by the filters.
+    """
+    if relative:
+        return _moved("relative_noise", "relative_noise_loss", place)
+    return _moved("noise", "noise_loss", place)
+
+
+# -- surface -----------------------------------------------------------------------------------------------------------
+
+
+def surface_rise(outcome: Outcome) -> Array:
+    """(N,) nats: by how much the loss on the rim of the surface, the mean over the rim, is above that in its middle."""
+    surface = _column(outcome, "surface").astype(np.float64)
+    side = _column(outcome, "surface_axis").shape[1]
+    on_line = surface.shape[1] == side
+    grid_NGG = surface.reshape(len(surface), 1 if on_line else side, side)
+    inner_N = grid_NGG[:, :, 1:-1].sum(axis=(1, 2)) if on_line else grid_NGG[:, 1:-1, 1:-1].sum(axis=(1, 2))
+    rim = 2 if on_line else 4 * (side - 1)
+    middle_N = surface[:, surface.shape[1] // 2]
+    rise_N: Array = (surface.sum(axis=1) - inner_N) / rim - middle_N
+    return rise_N
+
+
+SURFACE_RISE = _mean("surface_rise", surface_rise, "nats")
+
+
+# -- tangent kernel ----------------------------------------------------------------------------------------------------
+
+
+def ntk_condition(outcome: Outcome) -> Estimate:
+    """Median over blocks of images of the tangent kernel's largest eigenvalue over its smallest; no interval.
+
+    Raises:
+        BenchError: of half of the blocks or more, rounding hides the smallest.
+
+    >>> columns = {"ntk_largest": np.array([6.0, 6.0, 8.0, np.nan]), "ntk_smallest": np.array([2.0, 2.0, 1.0, np.nan]),
+    ...            "ntk_block": np.array([0, 0, 1, -1])}
+    >>> ntk_condition(Outcome(ids=np.arange(4), labels=np.zeros(4, int), columns=columns)).value
+    5.5
+    """
+    block_N = _column(outcome, "ntk_block")
+    blocks, first = np.unique(block_N, return_index=True)
+    first = first[blocks >= 0]
+    with np.errstate(divide="ignore"):
+        conditions = _column(outcome, "ntk_largest")[first] / _column(outcome, "ntk_smallest")[first]
+    median = float(np.median(conditions))
+    if not math.isfinite(median):
+        raise BenchError("NTK condition is not defined: two images or more of most blocks have nearly one gradient.")
+    return estimate(median, int((block_N >= 0).sum()))
+
+
+NTK_CONDITION = Metric(name="ntk_condition", function=ntk_condition, unit="ratio", higher_is_better=False, right="")
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
