@@ -14,6 +14,8 @@ suites.register(
             data=Data(dataset="digits-train", split="train"),
             classes=10,
             images=0,
+            sigma="0.02+0.05",
+            rho=0.1,
         )
     )
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import BenchError, DoesNotApplyError
 from bench.metrics.by_image import Parts, mean_by_image
 from bench.metrics.metric import Metric
 from bench.metrics.outcomes import column, estimate, mean_of
@@ -201,11 +201,12 @@ def attention(outcome: Outcome, name: str) -> Array:
     """(N,): what a column of the measure `attention` says of its heads, the mean over them.
 
     Raises:
-        BenchError: the model has no attention.
+        DoesNotApplyError: the model has no attention.
     """
     heads_NH = _column(outcome, name)
     if not np.isfinite(heads_NH).all():
-        raise BenchError(f"{name.replace('_', ' ')} is not defined: the model has no attention between all its tokens.")
+        words = name.replace("_", " ")
+        raise DoesNotApplyError(f"{words} is not defined: the model has no attention between all its tokens.")
     mean_N: Array = heads_NH.mean(axis=1, dtype=np.float64)
     return mean_N
 

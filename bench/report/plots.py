@@ -146,7 +146,9 @@ def pairs_figure(boards: Sequence[Board], store: Store) -> Figure:
     Raises:
         BenchError: no pair has both its sides.
     """
-    rows = [(pair, row) for pair, row in compare_pairs(boards, store).rows if row.score.metric.unit == "fraction"]
+    by_accuracy = [board for board in boards if board.suite.accuracy is not None]
+    every = compare_pairs(by_accuracy, store).rows
+    rows = [(pair, row) for pair, row in every if row.score.metric.unit == "fraction"]
     if not rows:
         raise BenchError("no pair has a headline score that is a fraction.")
     families = sorted({pair.after.family for pair, _ in rows})

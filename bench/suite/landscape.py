@@ -30,8 +30,13 @@ class Trained:
     data: Data
     classes: int
     images: int
-    """Of the data, that a limit of this number would take; 0 for all."""
-    batchnorm: str = "eval"
+    """Of the data, those that a limit of this number would take; 0 for all."""
+    sigma: str
+    """Standard deviations of the noise of every weight, ascending."""
+    rho: float
+    """Distance of SAM's ascent, over all weights."""
+    relative: str = "0.2+0.5"
+    """Lengths of the noise of a filter, as shares of the filter's own, ascending."""
 
 
 def landscape_suite(trained: Trained) -> Suite:
@@ -41,12 +46,10 @@ def landscape_suite(trained: Trained) -> Suite:
         Params(
             images=trained.images,
             loss="ce",
-            batchnorm=trained.batchnorm,
-            steps=12,
-            probes=20,
-            sigma="0.01+0.02",
-            relative="0.1+0.2",
-            rho=0.05,
+            batchnorm="eval",
+            sigma=trained.sigma,
+            relative=trained.relative,
+            rho=trained.rho,
         ),
     )
 
@@ -108,13 +111,14 @@ def _check(suite: str, settings: Params) -> None:
 
 
 def _flat(condition: Condition, settings: Params) -> tuple[Score, ...]:
-    """The loss where the weights are moved; the smallest sizes on the board."""
+    """The loss where the weights are moved; the largest sizes on the board."""
     scores = [Score(metric=landscape.LOSS, conditions=(condition,), column="loss")]
     for name, relative in (("relative", True), ("sigma", False)):
-        for place, size in enumerate(amounts(str(settings[name]), name)):
+        sizes = amounts(str(settings[name]), name)
+        for place, size in enumerate(sizes):
             loss, rise = landscape.noise(place, relative=relative)
             at = Params({"size": f"{size:g}"})
-            column = f"{'filter ' * relative}noise {size:g}" if place == 0 else ""
+            column = f"{'filter ' * relative}noise {size:g}" if size == sizes[-1] else ""
             scores.append(Score(metric=loss, conditions=(condition,), at=at))
             scores.append(Score(metric=rise, conditions=(condition,), at=at, column=column))
     for (loss, rise), column in (
