@@ -36,11 +36,11 @@ images
 attacks
 corruptions
 training
-landscape
 datasets
 suite
 checkpoints
 transfer
+landscape
 measure
 run board
 compare tools
@@ -57,7 +57,7 @@ tools → compare
 """
 """Beside what LAYERS says."""
 
-KERNELS = ("corruptions", "attacks", "training", "landscape", "transfer")
+KERNELS = ("corruptions", "attacks", "training", "transfer", "landscape")
 """Numerical code: it sees tensors, never what is being measured."""
 
 

@@ -1,1 +1,4 @@
-"""Why a checkpoint is robust: curvature of its loss, and what else its weights and activations show."""
+"""The landscape of a loss around a module's weights: curvature, with the numbers that say how far to trust it.
+
+Kernels: they see modules and tensors, never what is being measured.
+"""

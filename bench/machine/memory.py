@@ -1,5 +1,6 @@
-"""Running out of memory: how it is told from other faults, and how many images are tried next."""
+"""Memory: how much is free, how running out of it is told from other faults, how many images are tried next."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from bench.errors import RunError
+from bench.machine.hardware import physical_memory
 
 _T = TypeVar("_T")
 
@@ -78,3 +80,12 @@ def fewer(tried: int, error: Exception, *, fixed: bool) -> int:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return tried // 2
+
+
+def free_memory(device: str) -> int:
+    """Bytes free on the device; half of all memory where the system does not say what is free (macOS)."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0]
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return physical_memory() // 2

@@ -1,7 +1,6 @@
 """What the engine does with a device: loading models into its memory, precision, batches that fit."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,8 +12,7 @@ from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.foreign.faults import blamed
-from bench.machine.hardware import physical_memory
-from bench.machine.memory import in_pieces
+from bench.machine.memory import free_memory, in_pieces
 from bench.measure import BatchMeasure
 from bench.records import Array, Cell, Checkpoint, Precision
 from bench.run.rows import columns_of
@@ -151,15 +149,6 @@ def to_unit_range(images_NCHW: torch.Tensor, device: str) -> torch.Tensor:
     # By a tensor of the device's: CUDA multiplies by the rounded reciprocal of a plain number, and half of the 256
     # values differ in their last bit from a CPU's.
     return images.div_(torch.full((), 255.0, device=images.device))
-
-
-def free_memory(device: str) -> int:
-    """Bytes free on the device; half of all memory where the system does not say what is free (macOS)."""
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(torch.device(device))[0]
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return physical_memory() // 2
 
 
 def _size(checkpoint: Checkpoint) -> int:

@@ -1,14 +1,12 @@
 """Batches that fit: memory that runs out halves the batch, and nothing else changes."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
 
 from bench.errors import BenchError, RunError
 from bench.measure.classify import Classify
-from bench.run.device import Model, free_memory, numerics, run_in_chunks, to_unit_range
+from bench.run.device import Model, numerics, run_in_chunks, to_unit_range
 
 
 class Small(torch.nn.Module):
@@ -95,12 +93,6 @@ def test_memory_that_the_cpu_allocator_does_not_have_halves_the_batch():
     model = Model(Greedy(), size=4, chunk=10)
     run_in_chunks(Classify(), model, IMAGES, LABELS, "cpu", fixed=False)
     assert model.chunk == 2
-
-
-def test_free_memory_is_known_without_the_number_of_free_pages(monkeypatch):
-    names = {name: value for name, value in os.sysconf_names.items() if name != "SC_AVPHYS_PAGES"}
-    monkeypatch.setattr(os, "sysconf_names", names)  # as on macOS
-    assert free_memory("cpu") > 0
 
 
 class Rows:

@@ -1,0 +1,189 @@
+"""Products of the Hessian with vectors, by differentiating the gradient once more (Pearlmutter 1994).
+
+Reverse over reverse: the gradient's graph is kept, and each product is one more pass back through it. Forward-mode
+derivatives of reverse-mode ones are wrong in torch for LayerNorm with gains and for BatchNorm in training mode.
+
+Legend: N images, B of one piece, P weights that count, Q of one block.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from bench.errors import BenchError
+from bench.foreign.faults import blamed
+from bench.landscape.blocks import Block
+from bench.landscape.objective import Objective
+from bench.machine.memory import free_memory, is_out_of_memory
+
+_SHARE = 0.5
+"""Of the free memory, for graphs that are kept; vectors, and what a product makes on its way, need the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A vector to multiply, by the Hessian of all weights or by that of a block."""
+
+    vector: Tensor
+    """(P,), or (Q,) of the block."""
+    block: Block | None = None
+
+
+class Products:
+    """Products of the Hessian of an objective at its module's weights.
+
+    The graphs of as many pieces as memory has room for are kept from the first product on; those of the others are made
+    again for every call, which gives the same bits and takes longer.
+
+    Args:
+        objective: whose mean loss is differentiated.
+        memory: bytes for graphs that are kept; None takes half of what is free at the first product.
+    """
+
+    def __init__(self, objective: Objective, memory: int | None = None) -> None:
+        self.objective = objective
+        self.taken = 0.0
+        """Products so far; one of a block counts by its share of the weights."""
+        self._place = {name: place for place, name in enumerate(objective.shapes)}
+        self._memory = memory
+        self._image_bytes = 0
+        """What an image adds to a graph."""
+        self._kept: dict[tuple[int, int], list[Tensor]] = {}
+        """Gradients that can be differentiated again, by the first row of the piece and the row after its last."""
+        self._weights = objective.leaves()
+
+    def __call__(self, vector: Tensor, block: Block | None = None) -> Tensor:
+        """The product with one vector; see `all`."""
+        return self.all([Job(vector, block)])[0]
+
+    def all(self, jobs: Sequence[Job]) -> list[Tensor]:
+        """The products with several vectors, in their shapes; a graph that is not kept is made once for all of them.
+
+        Raises:
+            BenchError: an operation of the module has no second derivative.
+            RunError: a single image does not fit into memory.
+        """
+        pieces = {(rows.start, rows.stop) for rows in self.objective.pieces}
+        self._kept = {key: kept for key, kept in self._kept.items() if key in pieces}
+
+        def add(totals: list[Tensor], rows: slice) -> None:
+            gradients = self._gradients(rows)
+            for total, job in zip(totals, jobs, strict=True):
+                total += self._product(gradients, job)
+
+        totals = self.objective.over_pieces(
+            lambda: [torch.zeros_like(job.vector) for job in jobs], add, make_room=self._forget
+        )
+        self.taken += sum(len(job.vector) for job in jobs) / len(self.objective.weights_P)
+        return totals
+
+    def by_image(self, vector_P: Tensor) -> Tensor:
+        r"""(N,): $v^T H_i v$ of each image's own loss; their mean is $v^T H v$.
+
+        With $\sum_i u_i \ell_i$ in place of the mean loss, it is how $v^T H v$ changes with $u$: one more pass back. It is
+        linear in $u$, so nothing is differentiated a third time by the weights, which torch gets wrong for LayerNorm.
+
+        Raises:
+            BenchError: an operation of the module has no second derivative.
+            RunError: a single image does not fit into memory.
+        """
+        direction = self.objective.split(vector_P)
+
+        def add(found: list[Tensor], rows: slice) -> None:
+            piece = self.objective.piece(rows)
+            factors_B = torch.ones(
+                len(piece.labels_B), device=vector_P.device, dtype=vector_P.dtype, requires_grad=True
+            )
+            with self._differentiating():
+                losses_B = self.objective.losses_of(piece, self._weights)
+                value = factors_B @ losses_B
+                for _ in range(2):
+                    slopes = _differentiated([(value, torch.ones_like(value))], self._weights, graph=True)
+                    value = torch.stack([(s * d).sum() for s, d in zip(slopes, direction, strict=True)]).sum()
+                found.append(_differentiated([(value, torch.ones_like(value))], [factors_B])[0])
+
+        return torch.cat(self.objective.over_pieces(list, add, make_room=self._forget))
+
+    def _product(self, gradients: Sequence[Tensor], job: Job) -> Tensor:
+        places = range(len(gradients)) if job.block is None else [self._place[name] for name in job.block.parameters]
+        weights = [self._weights[place] for place in places]
+        parts = torch.split(job.vector, [weight.numel() for weight in weights])
+        outputs = [
+            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, parts, strict=True)
+        ]
+        with self._differentiating():
+            return self.objective.flat(_differentiated(outputs, weights, keep=True))
+
+    def _gradients(self, rows: slice) -> list[Tensor]:
+        """The gradient of a piece with its graph: the kept one, or one that is made, and kept where there is room."""
+        key = (rows.start, rows.stop)
+        if key in self._kept:
+            return self._kept[key]
+        if self._memory is None:
+            self._memory = int(_SHARE * free_memory(str(self.objective.device)))
+        if self._memory and not self._image_bytes:
+            self._image_bytes = self._weigh(rows)
+        gradients = self._made(rows)
+        kept = sum(stop - start for start, stop in (*self._kept, key))
+        vectors = self.objective.weights_P.nbytes * (1 + len(self._kept))  # the gradients themselves
+        if kept * self._image_bytes + vectors <= self._memory:
+            self._kept[key] = gradients
+        return gradients
+
+    def _made(self, rows: slice) -> list[Tensor]:
+        with self._differentiating():
+            return self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+
+    def _weigh(self, rows: slice) -> int:
+        """Bytes that a piece's graph holds for each of its images."""
+        held: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            self._made(rows)
+        for weight in self._weights:
+            held.pop(weight.untyped_storage().data_ptr(), None)
+        return sum(held.values()) // (rows.stop - rows.start) + 1
+
+    def _differentiating(self) -> contextlib.AbstractContextManager[None]:
+        name = self.objective.name
+        says = f"{name} has no curvature that can be measured, as a step of it cannot be differentiated twice"
+        return blamed(says, BenchError, but=is_out_of_memory)
+
+    def _forget(self) -> bool:
+        """Give back the memory of what is kept, and keep no more; whether that was any."""
+        some = bool(self._kept)
+        self._kept.clear()
+        self._memory = 0
+        return some
+
+
+def _differentiated(
+    outputs: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], *, keep: bool = False, graph: bool = False
+) -> Sequence[Tensor]:
+    """Derivatives by inputs of the product of outputs with their factors.
+
+    Args:
+        outputs: each with its factor; those without a graph are constants: of what is linear, a second derivative is 0.
+        inputs: of the shapes that are returned.
+        keep: whether the outputs' graph is kept.
+        graph: whether the derivatives have a graph themselves.
+    """
+    varying = [(output, factor) for output, factor in outputs if output.requires_grad]
+    if not varying:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    return torch.autograd.grad(
+        [output for output, _ in varying],
+        list(inputs),
+        [factor for _, factor in varying],
+        retain_graph=keep or graph,
+        create_graph=graph,
+        materialize_grads=True,
+    )
