@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_SOFTMAXES = (torch.softmax, torch.Tensor.softmax, F.softmax, torch.nn.functional.softmax)
+_SOFTMAXES = (torch.softmax, torch.Tensor.softmax, F.softmax)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,24 +65,26 @@ class _Weights(TorchFunctionMode):
         self._n = n
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is F.multi_head_attention_forward:  # of torch's own module, within which nothing is seen
+            output, weights = func(*args, **{**named, "need_weights": True, "average_attn_weights": False})
+            self._take(weights)
+            return output, None
+        given = func(*args, **named)
         if func is F.scaled_dot_product_attention:
-            self._take(_weights_of_fused(*args, **(kwargs or {})))
+            self._take(_weights_of_fused(*args, **named))
         elif func in _SOFTMAXES:
             self._take(given)
         return given
 
-    def _take(self, weights: Tensor) -> None:
-        # As torch's MultiheadAttention has them, heads in the batch.
-        if weights.ndim == 3 and len(weights) % self._n == 0:
-            weights = weights.unflatten(0, (self._n, -1))
+    def _take(self, weights: Any) -> None:
         tokens = weights.shape[-1]
         if weights.ndim == 4 and len(weights) == self._n and weights.shape[-2] == tokens > 1:
             self.layers.append(weights.detach().float())
 
 
 def _weights_of_fused(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **named: Any
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, **named: Any
 ) -> Tensor:
     """The weights that `scaled_dot_product_attention` multiplies its values with; dropout is off in eval mode."""
     scale = named.get("scale") or 1 / math.sqrt(query.shape[-1])
@@ -91,7 +93,8 @@ def _weights_of_fused(
     scores = (query.float() @ key.float().transpose(-2, -1)) * scale
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return torch.exp(scores - scores.logsumexp(dim=-1, keepdim=True))
+    weights: Tensor = torch.exp(scores - scores.logsumexp(dim=-1, keepdim=True))
+    return weights
 
 
 @contextlib.contextmanager

@@ -12,6 +12,12 @@ def norms_of(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [part for part in parts if part.running_mean is not None]
 
 
+def statistics_of(module: nn.Module) -> list[Tensor]:
+    """The means and variances that a module's BatchNorm keeps: its own buffers, no copies."""
+    kept = [(norm.running_mean, norm.running_var) for norm in norms_of(module)]
+    return [tensor for pair in kept for tensor in pair if tensor is not None]
+
+
 def take_anew(objective: Objective, weights_P: Tensor | None = None) -> None:
     """Let BatchNorm keep the mean of the statistics of an objective's pieces at some weights.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.landscape.batchnorm import norms_of, take_anew
+from bench.landscape.batchnorm import statistics_of, take_anew
 from bench.landscape.directions import filter_scaled, gaussian
 from bench.landscape.objective import Objective
 
@@ -61,22 +61,20 @@ def path_losses(first: Objective, second: Objective, ts: Sequence[float], *, ane
     """
     if first.shapes != second.shapes:
         raise BenchError(f"there is no straight way from {first.name} to {second.name}: their weights differ in shape.")
-    norms, others = norms_of(first.module), norms_of(second.module)
-    kept = [(norm, norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    here, there = statistics_of(first.module), statistics_of(second.module)
+    kept = [tensor.clone() for tensor in here]
     losses = []
     try:
         for t in ts:
-            for (norm, mean, variance), other in zip(kept, others, strict=True):
-                norm.running_mean.copy_(mean.lerp(other.running_mean, t))
-                norm.running_var.copy_(variance.lerp(other.running_var, t))
+            for tensor, own, other in zip(here, kept, there, strict=True):
+                tensor.copy_(own.lerp(other, t))
             weights_P = first.weights_P.lerp(second.weights_P, t)
             if anew:
                 take_anew(first, weights_P)
             losses.append(_losses(first, weights_P))
     finally:
-        for norm, mean, variance in kept:
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(variance)
+        for tensor, own in zip(here, kept, strict=True):
+            tensor.copy_(own)
     return torch.stack(losses, dim=1)
 
 

@@ -77,9 +77,7 @@ def noted(outcome: Outcome, *, name: str) -> Estimate:
 
 
 def _noted(name: str, unit: str) -> Metric:
-    return Metric(
-        name=name, function=functools.partial(noted, name=name), unit=unit, higher_is_better=False, right=""
-    )
+    return Metric(name=name, function=functools.partial(noted, name=name), unit=unit, higher_is_better=False, right="")
 
 
 # -- flatness ----------------------------------------------------------------------------------------------------------

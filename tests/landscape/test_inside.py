@@ -41,7 +41,10 @@ def test_active_shares_are_what_a_plain_hook_counts(name, images):
         module(images)
     activity = joined([layers_of(module, images)])
     assert activity.active_NL.shape == (6, len(activity.layers))
-    wanted = [[float((output[i] > 0).sum()) / output[i].numel() for output in outputs[: len(activity.layers)]] for i in range(6)]
+    wanted = [
+        [float((output[i] > 0).sum()) / output[i].numel() for output in outputs[: len(activity.layers)]]
+        for i in range(6)
+    ]
     torch.testing.assert_close(activity.active_NL, torch.tensor(wanted, dtype=torch.float64))
 
 
@@ -144,7 +147,9 @@ def by_hand(module: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
         tokens = given[0]
         n, count, width = tokens.shape
         query, key, _ = part.qkv(tokens).reshape(n, count, 3, part.num_heads, -1).permute(2, 0, 3, 1, 4)
-        scores = torch.einsum("nhqd,nhkd->nhqk", part.q_norm(query), part.k_norm(key)) / (width // part.num_heads) ** 0.5
+        scores = (
+            torch.einsum("nhqd,nhkd->nhqk", part.q_norm(query), part.k_norm(key)) / (width // part.num_heads) ** 0.5
+        )
         weights.append(scores.softmax(-1).detach())
 
     handles = [block.attn.register_forward_pre_hook(keep) for block in module.blocks]
