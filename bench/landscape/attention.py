@@ -67,9 +67,7 @@ class _Weights(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
         if func is F.multi_head_attention_forward:  # of torch's own module, within which nothing is seen
-            output, weights = func(*args, **{**named, "need_weights": True, "average_attn_weights": False})
-            self._take(weights)
-            return output, None
+            self._take(func(*args, **{**named, "need_weights": True, "average_attn_weights": False})[1])
         given = func(*args, **named)
         if func is F.scaled_dot_product_attention:
             self._take(_weights_of_fused(*args, **named))
@@ -93,8 +91,7 @@ def _weights_of_fused(
     scores = (query.float() @ key.float().transpose(-2, -1)) * scale
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    weights: Tensor = torch.exp(scores - scores.logsumexp(dim=-1, keepdim=True))
-    return weights
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp()
 
 
 @contextlib.contextmanager
