@@ -84,8 +84,8 @@ class Products:
     def by_image(self, vector_P: Tensor) -> Tensor:
         r"""(N,): $v^T H_i v$ of each image's own loss; their mean is $v^T H v$.
 
-        With $\sum_i u_i \ell_i$ in place of the mean loss, it is how $v^T H v$ changes with $u$: one more pass back. It is
-        linear in $u$, so nothing is differentiated a third time by the weights, which torch gets wrong for LayerNorm.
+        With $\sum_i u_i \ell_i$ in place of the mean loss, it is how $v^T H v$ changes with $u$: one more pass back. As
+        that is linear in $u$, nothing is differentiated by the weights a third time, which LayerNorm gets wrong.
 
         Raises:
             BenchError: an operation of the module has no second derivative.
@@ -140,7 +140,7 @@ class Products:
 
     def _weigh(self, rows: slice) -> int:
         """Bytes that a piece's graph holds for each of its images."""
-        held: dict[int, int] = {}
+        held: dict[int, int] = {}  # bytes of each storage
 
         def note(tensor: Tensor) -> Tensor:
             held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -150,7 +150,8 @@ class Products:
             self._made(rows)
         for weight in self._weights:
             held.pop(weight.untyped_storage().data_ptr(), None)
-        return sum(held.values()) // (rows.stop - rows.start) + 1
+        count: int = rows.stop - rows.start
+        return sum(held.values()) // count + 1
 
     def _differentiating(self) -> contextlib.AbstractContextManager[None]:
         name = self.objective.name
