@@ -88,10 +88,10 @@ def _weights_of_fused(
     scale = named.get("scale") or 1 / math.sqrt(query.shape[-1])
     if query.ndim != 4 or key.ndim != 4 or key.shape[1] != query.shape[1]:
         return query.new_zeros(0)
-    scores = (query.float() @ key.float().transpose(-2, -1)) * scale
+    scores: Tensor = (query.float() @ key.float().transpose(-2, -1)) * scale
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp()
+    return torch.softmax(scores, dim=-1)
 
 
 @contextlib.contextmanager

@@ -75,6 +75,13 @@ for name, factory, about in (
     )
 for name, factory, passes, about in (
     (
+        "curvature",
+        "Curved",
+        # A product is about two gradients, and all blocks together about twice the whole.
+        lambda params: 6 * (params["steps"] + params["probes"]) * (1 + 2 * params["blocks"]) + 90 * params["starts"],
+        "eigenvalues of the Hessian, trace, spectral density and blocks",
+    ),
+    (
         "flatness",
         "Flatness",
         lambda params: params["draws"] * (str(params["sigma"]).count("+") + str(params["relative"]).count("+") + 2) + 9,

@@ -1,11 +1,14 @@
-"""The loss landscape around a checkpoint's weights, as measures: how flat it is, its surface, its tangent kernel.
+"""The loss landscape around a checkpoint's weights, as measures: curvature, flatness, surface, tangent kernel.
 
 All take the mean cross-entropy over the samples of a split as a function of every weight. What is drawn depends on the
-seed and the weights' names alone. Legend: n images, S values of sigma, G points of each side of a plane, T of a line.
+seed and the weights' names alone.
+
+Legend: n images, S values of sigma, G points of each
+side of a plane, T of a line, B blocks, M points of a density.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,28 @@ from bench.datasets import nested_order
 from bench.errors import BenchError, RunError
 from bench.landscape import ntk
 from bench.landscape.batchnorm import take_anew
+from bench.landscape.curvature import BlockCurvature, Curvature
 from bench.landscape.flatness import ascent_losses, group_ascent_losses, noise_losses
 from bench.landscape.objective import Objective, loss_of
 from bench.landscape.surface import axis, line_losses, plane_losses
 from bench.measure import Loader, Pace, PictureLoader
-from bench.measure.inside import constant
+from bench.measure.inside import constant, words
 from bench.records import Array
 from bench.text import amounts
+
+_EIGENVALUES = 5
+"""The largest ones that are sought."""
+_OF_BLOCKS = 0.01
+"""Bound of a block's largest eigenvalue as a share of it: the value itself is far closer."""
+STEPS_OF_A_START = 15
+"""Products for each random vector of a spectral density: more vectors help more than more products."""
+
+
+def samples_of(loader: Loader) -> tuple[Tensor, Tensor]:
+    """All images (n, 3, h, w) and labels (n,) of a loader, held in the machine's memory."""
+    batches = [(batch.images_NCHW.cpu(), batch.labels_N.cpu()) for batch in loader]
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
 
 
 def objective_of(module: nn.Module, loader: Loader, pace: Pace, **how: Any) -> Objective:
@@ -30,13 +48,97 @@ def objective_of(module: nn.Module, loader: Loader, pace: Pace, **how: Any) -> O
 
     Args:
         module: images in [0, 1] to logits.
-        loader: of the samples; their images are held in the machine's memory, and come to the device in batches.
+        loader: of the samples; their images come to the device in batches.
         pace: says how many at a time.
         how: further arguments of `bench.landscape.objective.Objective`.
     """
-    batches = [(batch.images_NCHW.cpu(), batch.labels_N.cpu()) for batch in loader]
-    images, labels = zip(*batches, strict=True)
-    return Objective(module, torch.cat(images), torch.cat(labels), at_once=pace.batch_size, **how)
+    return Objective(module, *samples_of(loader), at_once=pace.batch_size, **how)
+
+
+class Curved:
+    """The checkpoint measure `curvature`.
+
+    Args:
+        steps: products with the Hessian at most for its eigenvalues, of the whole and of each block; fewer are taken
+            where these are known to a thousandth of the largest.
+        probes: products for a trace.
+        starts: random vectors for the spectral density, each of `STEPS_OF_A_START` products; 0 leaves it out.
+        blocks: whether the blocks of weights are measured too.
+        loss: `ce` or `bce`.
+        batchnorm: `eval` or `train`.
+
+    Raises:
+        BenchError: a number is not possible, or a name unknown.
+    """
+
+    def __init__(
+        self,
+        steps: int = 30,
+        probes: int = 10,
+        starts: int = 0,
+        blocks: bool = False,
+        loss: str = "ce",
+        batchnorm: str = "eval",
+    ) -> None:
+        if steps < 2 or probes < 2 or starts < 0:
+            raise BenchError(
+                f"curvature takes at least 2 steps and 2 probes, and no fewer than 0 starts, not {steps}, {probes} and "
+                f"{starts}."
+            )
+        self._most, self._probes, self._starts, self._blocks = steps, probes, starts, blocks
+        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
+
+    def run(
+        self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
+    ) -> dict[str, Array]:
+        """Take the extreme eigenvalues of the Hessian, what each image gives of the largest, and the trace.
+
+        Returns:
+            float64, all but the first the same in every row: `along_top` (n,), the curvature of the image's own loss
+            along the vector of the largest eigenvalue; `eigenvalues` and `eigenvalue_bounds` (n, 5), the largest ones,
+            falling, and how far each may be off; `smallest_eigenvalue` and `smallest_bound` (n,); `trace` and
+            `trace_error` (n,), its standard error by the probes. With `starts`, `density_values` and
+            `density_shares` (n, M), see `bench.landscape.density.Density`. With `blocks`, `block_names` and
+            `block_kinds` text, `block_eigenvalues`, `block_bounds`, `block_traces` and `block_trace_errors` (n, B).
+
+        Raises:
+            BenchError: the loss has no second derivative.
+            RunError: a single image does not fit into memory.
+        """
+        images_NCHW, labels_N = samples_of(loader)
+        curvature = Curvature(module, images_NCHW, labels_N, at_once=pace.batch_size, seed=seed, **self._how)
+        steps = Steps(pace, len(labels_N), 3 + (self._starts > 0) + 2 * self._blocks)
+        known = curvature.eigenvalues(largest=_EIGENVALUES, most=self._most)
+        along_N = steps.through(curvature.by_image(known.vectors(1)[0]))
+        trace = curvature.trace(known, self._probes)
+        steps.take()
+        same: dict[str, Any] = {
+            "eigenvalues": known.largest_K,
+            "eigenvalue_bounds": known.largest_bounds_K,
+            "smallest_eigenvalue": float(known.smallest_K[0]),
+            "smallest_bound": float(known.smallest_bounds_K[0]),
+            "trace": trace.value,
+            "trace_error": trace.standard_error,
+        }
+        if self._starts:
+            density = curvature.density(known, starts=self._starts, steps=STEPS_OF_A_START)
+            same |= {"density_values": density.values_M, "density_shares": density.shares_M}
+            steps.take()
+        if self._blocks:
+            same |= _of_blocks(curvature.by_block(most=self._most, tolerance=_OF_BLOCKS, probes=self._probes))
+        return {"along_top": along_N, **{name: constant(value, len(along_N)) for name, value in same.items()}}
+
+
+def _of_blocks(blocks: Sequence[BlockCurvature]) -> dict[str, Any]:
+    """What is the same in every row; see `Curved.run`."""
+    return {
+        "block_names": words([one.block.name for one in blocks]),
+        "block_kinds": words([one.block.kind for one in blocks]),
+        "block_eigenvalues": [float(one.eigenvalues.largest_K[0]) for one in blocks],
+        "block_bounds": [float(one.eigenvalues.largest_bounds_K[0]) for one in blocks],
+        "block_traces": [one.trace.value for one in blocks],
+        "block_trace_errors": [one.trace.standard_error for one in blocks],
+    }
 
 
 class Flatness:
@@ -70,7 +172,7 @@ class Flatness:
         self._rho, self._draws, self._group = rho, draws, group
         for name, value in (("rho", rho), ("draws", draws), ("group", group)):
             check_amount(value, f"{name} of flatness")
-        self._how = {"loss": loss_of(loss), "batchnorm": batchnorm}
+        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -137,7 +239,7 @@ class Surface:
         if dimensions not in (1, 2):
             raise BenchError(f"dimensions of surface must be 1 or 2, not {dimensions}.")
         self._axis, self._dimensions = axis(extent, points), dimensions
-        self._how = {"loss": loss_of(loss), "batchnorm": batchnorm}
+        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -258,9 +360,13 @@ class Steps:
         self._pace, self._samples, self._steps = pace, samples, steps
         self._taken = 0
 
-    def through(self, rows: Tensor) -> Array:
-        """A column (n, …) as float64, of a step that is through."""
+    def take(self) -> None:
+        """A step is through."""
         before, self._taken = self._taken, self._taken + 1
         told, now = (self._samples * taken // self._steps for taken in (before, self._taken))
         self._pace.done(now - told)
+
+    def through(self, rows: Tensor) -> Array:
+        """A column (n, …) as float64, of a step that is through."""
+        self.take()
         return rows.double().cpu().numpy()

@@ -76,8 +76,78 @@ def noted(outcome: Outcome, *, name: str) -> Estimate:
     return estimate(float(np.mean(_column(outcome, name)[0], dtype=np.float64)), outcome.n)
 
 
-def _noted(name: str, unit: str) -> Metric:
-    return Metric(name=name, function=functools.partial(noted, name=name), unit=unit, higher_is_better=False, right="")
+def _noted(name: str, unit: str, *, higher_is_better: bool = False) -> Metric:
+    return _plain(name, functools.partial(noted, name=name), unit, higher_is_better=higher_is_better)
+
+
+def _plain(name: str, function: Callable[..., Estimate], unit: str, *, higher_is_better: bool = False) -> Metric:
+    """A metric that is no mean over images."""
+    return Metric(name=name, function=function, unit=unit, higher_is_better=higher_is_better, right="")
+
+
+# -- curvature ---------------------------------------------------------------------------------------------------------
+
+
+def along_top(outcome: Outcome) -> Array:
+    """(N,): the curvature of each image's own loss along the vector of the Hessian's largest eigenvalue."""
+    return _column(outcome, "along_top")
+
+
+def standard_error(outcome: Outcome) -> Estimate:
+    """The standard error over images of the largest eigenvalue, its vector held; no interval."""
+    along_N = along_top(outcome)
+    return estimate(float(along_N.std(ddof=1) / math.sqrt(len(along_N))) if len(along_N) > 1 else 0.0, outcome.n)
+
+
+def carrying(outcome: Outcome, *, share: float = 0.9) -> Estimate:
+    """How many images, those that add most first, carry a share of the largest eigenvalue; no interval.
+
+    >>> columns = {"along_top": np.array([1.0, 7.0, 2.0])}
+    >>> carrying(Outcome(ids=np.arange(3), labels=np.zeros(3, int), columns=columns)).value
+    2.0
+    """
+    along_N = np.sort(along_top(outcome))[::-1]
+    if along_N.sum() <= 0:
+        raise BenchError("images that carry the largest eigenvalue are not defined, as it is not above 0.")
+    return estimate(float((along_N.cumsum() < share * along_N.sum()).sum() + 1), outcome.n)
+
+
+def eigenvalue(outcome: Outcome, *, place: int) -> Estimate:
+    """One of the largest eigenvalues of the Hessian, from 1; no interval."""
+    return estimate(float(_column(outcome, "eigenvalues")[0, place - 1]), outcome.n)
+
+
+def of_blocks(outcome: Outcome, *, name: str, kind: str) -> Estimate:
+    """What a column says of the blocks of a kind: the largest eigenvalue of any, or the sum of their traces.
+
+    Raises:
+        DoesNotApplyError: the model has no such block.
+
+    >>> columns = {"block_kinds": np.array(["mlp attention mlp"]), "block_eigenvalues": np.array([[1.0, 5.0, 3.0]])}
+    >>> outcome = Outcome(ids=np.arange(1), labels=np.zeros(1, int), columns=columns)
+    >>> of_blocks(outcome, name="block_eigenvalues", kind="mlp").value
+    3.0
+    """
+    kinds = str(_column(outcome, "block_kinds")[0]).split()
+    values = [value for known, value in zip(kinds, _column(outcome, name)[0], strict=True) if known == kind]
+    if not values:
+        raise DoesNotApplyError(f"the model has no block of the kind {kind!r}.")
+    return estimate(float(max(values) if name == "block_eigenvalues" else sum(values)), outcome.n)
+
+
+KINDS = ("embedding", "attention", "tokens", "mlp", "channels", "stage", "head")
+"""Of blocks, as `bench.landscape.blocks` names them."""
+LAMBDA_MAX = _mean("lambda_max", along_top, "nats")
+LAMBDA_MAX_ERROR = _plain("lambda_max_error", standard_error, "nats")
+CARRYING = _plain("carrying", carrying, "images", higher_is_better=True)
+EIGENVALUE = _plain("eigenvalue", eigenvalue, "nats")
+"""Wants `place`, see `eigenvalue`."""
+LAMBDA_MIN = _noted("smallest_eigenvalue", "nats", higher_is_better=True)
+TRACE = _noted("trace", "nats")
+TRACE_ERROR = _noted("trace_error", "nats")
+BLOCK_LAMBDA_MAX = _plain("block_lambda_max", functools.partial(of_blocks, name="block_eigenvalues"), "nats")
+BLOCK_TRACE = _plain("block_trace", functools.partial(of_blocks, name="block_traces"), "nats")
+"""Both want `kind`, see `of_blocks`."""
 
 
 # -- flatness ----------------------------------------------------------------------------------------------------------
@@ -117,8 +187,8 @@ def _moved(name: str, column: str, place: int | None = None) -> tuple[Metric, Me
 
 
 LOSS = _mean("training_loss", loss, "nats", ends=(0.0, math.inf))
-ASCENT_LOSS, ASCENT_RISE = _moved("ascent", "ascent_loss")
-GROUP_ASCENT_LOSS, GROUP_ASCENT_RISE = _moved("group_ascent", "group_ascent_loss")
+ASCENT = _moved("ascent", "ascent_loss")
+GROUP_ASCENT = _moved("group_ascent", "group_ascent_loss")
 
 
 def noise(place: int, *, relative: bool) -> tuple[Metric, Metric]:
@@ -177,7 +247,7 @@ def ntk_condition(outcome: Outcome) -> Estimate:
     return estimate(median, int((block_N >= 0).sum()))
 
 
-NTK_CONDITION = Metric(name="ntk_condition", function=ntk_condition, unit="ratio", higher_is_better=False, right="")
+NTK_CONDITION = _plain("ntk_condition", ntk_condition, "ratio")
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
