@@ -110,7 +110,8 @@ def _unmerged() -> Iterator[None]:
 
 def entropy(weights_NHTT: Tensor) -> Tensor:
     """(N, H) nats: the entropy of each query's weights, the mean over queries."""
-    return torch.special.entr(weights_NHTT).sum(dim=-1).mean(dim=-1)
+    each_NHT: Tensor = torch.special.entr(weights_NHTT).sum(dim=-1)
+    return each_NHT.mean(dim=-1)
 
 
 def distance(weights_NHTT: Tensor) -> Tensor:
