@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator
 
@@ -137,30 +138,49 @@ def figures(board: Board, store: Store) -> Iterator[tuple[str, Figure]]:
 # -- surfaces ----------------------------------------------------------------------------------------------------------
 
 
-def surface_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
-    """The mean loss over two random directions, a panel a checkpoint, on shared axes and colours."""
-    surfaces = [_smooth(entry) for entry in checkpoints]
-    extent = float(checkpoints[0].same("surface_axis")[-1])
-    highest = max(float(surface.max()) for surface in surfaces)
-    norm = LogNorm(_LEAST_LOSS, max(highest, 10 * _LEAST_LOSS))
-    levels = np.geomspace(norm.vmin or _LEAST_LOSS, norm.vmax or 1.0, _LEVELS)
-    figure, grid = _panels(len(checkpoints), (2.5, 2.55), shared=True)
-    for axes, entry, surface in zip(grid, checkpoints, surfaces, strict=True):
-        ticks = np.linspace(-extent, extent, len(surface))
-        image = axes.contourf(ticks, ticks, surface.clip(_LEAST_LOSS), levels=levels, norm=norm, cmap="viridis")
-        axes.contour(ticks, ticks, surface.clip(_LEAST_LOSS), levels=levels, colors="white", linewidths=0.3, alpha=0.6)
+class Surfaces:
+    """Mean losses over two random directions, on shared axes and colours.
+
+    Args:
+        checkpoints: all whose surfaces are to be compared.
+    """
+
+    def __init__(self, checkpoints: Sequence[Shown]) -> None:
+        self._surfaces = {entry.checkpoint: _smooth(entry) for entry in checkpoints}
+        self._extent = float(checkpoints[0].same("surface_axis")[-1])
+        highest = max(10 * _LEAST_LOSS, *(float(surface.max()) for surface in self._surfaces.values()))
+        self._norm, self._levels = LogNorm(_LEAST_LOSS, highest), np.geomspace(_LEAST_LOSS, highest, _LEVELS)
+
+    def draw(self, axes: Axes, entry: Shown) -> ContourSet:
+        """Draw that of a checkpoint, and give what a colour bar is of."""
+        surface = self._surfaces[entry.checkpoint].clip(_LEAST_LOSS)
+        ticks = np.linspace(-self._extent, self._extent, len(surface))
+        filled = axes.contourf(ticks, ticks, surface, levels=self._levels, norm=self._norm, cmap="viridis")
+        axes.contour(ticks, ticks, surface, levels=self._levels, colors="white", linewidths=0.3, alpha=0.6)
         axes.plot(0, 0, marker="+", color="white", markersize=7)
         axes.set_title(entry.name, fontsize=9)
         axes.set_aspect("equal")
         axes.tick_params(labelsize=7)
-    bar = figure.colorbar(image, ax=grid, shrink=0.85, pad=0.02, ticks=LogLocator())
-    bar.ax.yaxis.set_major_formatter(LogFormatterSciNotation())
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("mean loss, nats", fontsize=8)
+        return filled
+
+
+def surface_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
+    """The mean loss over two random directions, a panel a checkpoint."""
+    surfaces = Surfaces(checkpoints)
+    figure, grid = _panels(len(checkpoints), (2.5, 2.55), shared=True)
+    drawn = [surfaces.draw(axes, entry) for axes, entry in zip(grid, checkpoints, strict=True)]
+    _colour_bar(figure, drawn[0], grid)
     figure.supxlabel("first direction, in lengths of each filter", fontsize=8)
     figure.supylabel("second direction", fontsize=8)
     _title(figure, board, "The loss around the weights", checkpoints[0].outcome.n)
     return figure
+
+
+def _colour_bar(figure: Figure, drawn: ContourSet, grid: Sequence[Axes]) -> None:
+    bar = figure.colorbar(drawn, ax=list(grid), shrink=0.85, pad=0.02, ticks=LogLocator())
+    bar.ax.yaxis.set_major_formatter(LogFormatterSciNotation())
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("mean loss, nats", fontsize=8)
 
 
 def _smooth(entry: Shown, points: int = 121) -> Array:
@@ -179,78 +199,103 @@ def _smooth(entry: Shown, points: int = 121) -> Array:
 # -- spectral densities ------------------------------------------------------------------------------------------------
 
 
-def density_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
-    """The share of eigenvalues a decade of their size, a panel a family; those below 0 to the left."""
-    families = list(dict.fromkeys(entry.checkpoint.family for entry in checkpoints))
-    sizes = [np.abs(entry.same("density_values")).max() for entry in checkpoints]
-    largest = 10 ** math.ceil(math.log10(max(sizes)))
-    figure, grid = _panels(len(families), (3.1, 2.7), shared=True)
-    for axes, family in zip(grid, families, strict=True):
-        members = [entry for entry in checkpoints if entry.checkpoint.family == family]
+class Spectra:
+    """Shares of eigenvalues a decade of their size, on one axis; those below 0 to the left.
+
+    Args:
+        checkpoints: all whose spectra are to be compared.
+    """
+
+    def __init__(self, checkpoints: Sequence[Shown]) -> None:
+        largest = max(float(np.abs(entry.same("density_values")).max()) for entry in checkpoints)
+        self._last = math.ceil(math.log10(largest))
+
+    def draw(self, axes: Axes, members: Sequence[Shown]) -> None:
+        """Draw those of some checkpoints."""
         for number, entry in enumerate(members):
-            exponents, negative, positive = _log_density(entry, largest)
-            decades = exponents - exponents[0]
+            decades, negative, positive = self._log_density(entry)
             axes.plot(decades, positive, color=_colour(number), linewidth=1.3, label=entry.name)
             axes.plot(-decades, negative, color=_colour(number), linewidth=1.3)
         axes.axvline(0, color="#222222", linewidth=0.6)
-        places = range(0, _DECADES + 1, 2)
-        first = round(math.log10(largest)) - _DECADES
+        first, places = self._last - _DECADES, range(2, _DECADES + 1, 2)
         axes.set_xticks(
-            [sign * place for sign in (-1, 1) for place in places if place or sign > 0],
+            [*(-place for place in places), 0, *places],
             [
-                rf"${'-' if sign < 0 else ''}10^{{{first + place}}}$" if place else rf"$\pm10^{{{first}}}$"
-                for sign in (-1, 1)
-                for place in places
-                if place or sign > 0
+                *(f"$-10^{{{first + place}}}$" for place in places),
+                rf"$\pm10^{{{first}}}$",
+                *(f"$10^{{{first + place}}}$" for place in places),
             ],
         )
         axes.set_yscale("log")
         axes.set_ylim(1e-7, 3)
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
         _plain(axes)
+
+    def _log_density(self, entry: Shown) -> tuple[Array, Array, Array]:
+        """Decades from the axis's smallest size on, and the densities below and above 0 there."""
+        import torch
+
+        from bench.landscape.density import Density
+
+        values, shares = (torch.from_numpy(np.array(entry.same(f"density_{what}"))) for what in ("values", "shares"))
+        made = Density(values_M=values, shares_M=shares).on_log_axis(
+            smallest=10.0 ** (self._last - _DECADES), largest=10.0**self._last, width=0.2
+        )
+        exponents = made.size_M.log10().numpy()
+        return exponents - exponents[0], made.negative_M.numpy(), made.positive_M.numpy()
+
+
+def density_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
+    """The spectral densities, a panel a family."""
+    spectra, families = Spectra(checkpoints), list(dict.fromkeys(entry.checkpoint.family for entry in checkpoints))
+    figure, grid = _panels(len(families), (3.1, 2.7), shared=True)
+    for axes, family in zip(grid, families, strict=True):
+        spectra.draw(axes, [entry for entry in checkpoints if entry.checkpoint.family == family])
+        axes.legend(fontsize=7, frameon=False, loc="upper left")
     figure.supxlabel("eigenvalue of the Hessian, nats", fontsize=8)
     figure.supylabel("share of all eigenvalues a decade", fontsize=8)
     _title(figure, board, "The spectrum of the Hessian", checkpoints[0].outcome.n)
     return figure
 
 
-def _log_density(entry: Shown, largest: float) -> tuple[Array, Array, Array]:
-    """Exponents of the axis, ascending, and the densities below and above 0 there."""
-    import torch
-
-    from bench.landscape.density import Density
-
-    values, shares = (torch.from_numpy(np.array(entry.same(f"density_{what}"))) for what in ("values", "shares"))
-    made = Density(values_M=values, shares_M=shares).on_log_axis(
-        smallest=largest / 10**_DECADES, largest=largest, width=0.2
-    )
-    return made.size_M.log10().numpy(), made.negative_M.numpy(), made.positive_M.numpy()
-
-
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
 
+class Blocks:
+    """The largest eigenvalue of each block of weights, on one axis.
+
+    Args:
+        checkpoints: all whose blocks are to be compared.
+    """
+
+    def __init__(self, checkpoints: Sequence[Shown]) -> None:
+        values = np.concatenate([entry.same("block_eigenvalues") for entry in checkpoints])
+        above = values[values > 0]
+        self._ends = (above.min() / 2, above.max() * 2) if above.size else (0.1, 1.0)
+
+    def draw(self, axes: Axes, members: Sequence[Shown]) -> None:
+        """Draw those of some checkpoints of one architecture, a bar each."""
+        blocks, height = members[0].words("block_names"), 0.8 / len(members)
+        for number, entry in enumerate(members):
+            places = np.arange(len(blocks)) + (number - (len(members) - 1) / 2) * height
+            bars = entry.same("block_eigenvalues").clip(self._ends[0])
+            axes.barh(places, bars, height=height, color=_colour(number), label=entry.name)
+        axes.set_xscale("log")
+        axes.set_xlim(*self._ends)
+        axes.set_yticks(range(len(blocks)), [literal(block) for block in blocks], fontsize=7)
+        axes.invert_yaxis()
+        _plain(axes)
+
+
 def blocks_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
-    """The largest eigenvalue of each block of weights; a panel an architecture, a bar a checkpoint."""
+    """The blocks, a panel an architecture."""
     groups: dict[tuple[str, ...], list[Shown]] = {}
     for entry in checkpoints:
         groups.setdefault(tuple(entry.words("block_names")), []).append(entry)
-    most = max(map(len, groups))
-    figure, grid = _panels(len(groups), (3.3, 0.24 * most + 1.2))
-    values = [entry.same("block_eigenvalues") for entry in checkpoints]
-    least = min(float(value[value > 0].min()) for value in values if (value > 0).any())
-    for axes, (blocks, members) in zip(grid, groups.items(), strict=True):
-        height = 0.8 / len(members)
-        for number, entry in enumerate(members):
-            places = np.arange(len(blocks)) + (number - (len(members) - 1) / 2) * height
-            bars = entry.same("block_eigenvalues").clip(least / 2)
-            axes.barh(places, bars, height=height, color=_colour(number), label=entry.name)
-        axes.set_xscale("log")
-        axes.set_xlim(least / 2, 2 * max(float(value.max()) for value in values))
-        axes.set_yticks(range(len(blocks)), [literal(block) for block in blocks], fontsize=7)
-        axes.invert_yaxis()
+    figure, grid = _panels(len(groups), (3.3, 0.24 * max(map(len, groups)) + 1.2))
+    blocks = Blocks(checkpoints)
+    for axes, members in zip(grid, groups.values(), strict=True):
+        blocks.draw(axes, members)
         axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
-        _plain(axes)
     figure.supxlabel("largest eigenvalue of the block's own Hessian, nats", fontsize=8)
     _title(figure, board, "The blocks of weights", checkpoints[0].outcome.n)
     return figure
