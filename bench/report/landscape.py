@@ -8,7 +8,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _ACROSS = 3
 """Panels side by side at most."""
+_POWERS = LogFormatterSciNotation()
 _LETTER = 0.075
 """Width of a letter of the title, inches, rounded up."""
 _LEVELS = 14
@@ -169,16 +170,25 @@ def surface_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
     surfaces = Surfaces(checkpoints)
     figure, grid = _panels(len(checkpoints), (2.5, 2.55), shared=True)
     drawn = [surfaces.draw(axes, entry) for axes, entry in zip(grid, checkpoints, strict=True)]
-    _colour_bar(figure, drawn[0], grid)
+    colour_bar(figure, drawn[0], grid, "right")
     figure.supxlabel("first direction, in lengths of each filter", fontsize=8)
     figure.supylabel("second direction", fontsize=8)
     _title(figure, board, "The loss around the weights", checkpoints[0].outcome.n)
     return figure
 
 
-def _colour_bar(figure: Figure, drawn: ContourSet, grid: Sequence[Axes]) -> None:
-    bar = figure.colorbar(drawn, ax=list(grid), shrink=0.85, pad=0.02, ticks=LogLocator())
-    bar.ax.yaxis.set_major_formatter(LogFormatterSciNotation())
+def colour_bar(figure: Figure, drawn: ContourSet, grid: Sequence[Axes], location: Literal["right", "bottom"]) -> None:
+    """Say which loss a colour is.
+
+    Args:
+        figure: with the panels.
+        drawn: as `Surfaces.draw` gives it.
+        grid: the panels.
+        location: where it stands.
+    """
+    bar = figure.colorbar(
+        drawn, ax=list(grid), location=location, shrink=0.85, pad=0.02, ticks=LogLocator(), format=_POWERS
+    )
     bar.ax.tick_params(labelsize=7)
     bar.set_label("mean loss, nats", fontsize=8)
 
@@ -210,14 +220,20 @@ class Spectra:
         largest = max(float(np.abs(entry.same("density_values")).max()) for entry in checkpoints)
         self._last = math.ceil(math.log10(largest))
 
-    def draw(self, axes: Axes, members: Sequence[Shown]) -> None:
-        """Draw those of some checkpoints."""
+    def draw(self, axes: Axes, members: Sequence[Shown], every: int = 2) -> None:
+        """Draw those of some checkpoints.
+
+        Args:
+            axes: of a panel.
+            members: the checkpoints.
+            every: decades from tick to tick.
+        """
         for number, entry in enumerate(members):
             decades, negative, positive = self._log_density(entry)
             axes.plot(decades, positive, color=_colour(number), linewidth=1.3, label=entry.name)
             axes.plot(-decades, negative, color=_colour(number), linewidth=1.3)
         axes.axvline(0, color="#222222", linewidth=0.6)
-        first, places = self._last - _DECADES, range(2, _DECADES + 1, 2)
+        first, places = self._last - _DECADES, range(every, _DECADES + 1, every)
         axes.set_xticks(
             [*(-place for place in places), 0, *places],
             [

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from bench.board.leaderboard import Board
-from bench.report.landscape import Blocks, Shown, Spectra, Surfaces, shown
+from bench.report.landscape import Blocks, Shown, Spectra, Surfaces, colour_bar, shown
 from bench.store import Store
 
-_SIZE = (3.0, 8.0)
+_SIZE = (3.2, 7.6)
 """Width and height, inches."""
 _DOTS_PER_INCH = 120
 
@@ -49,19 +49,13 @@ def columns(board: Board, store: Store) -> Iterator[Column]:
 
 def _column(surfaces: Surfaces, spectra: Spectra, blocks: Blocks, parts: list[Shown]) -> Figure:
     figure = Figure(figsize=_SIZE, layout="constrained")
-    first, second, third = figure.subplots(3, 1, height_ratios=(3.0, 2.0, 3.0))
-    drawn = surfaces.draw(first, parts[0])
-    bar = figure.colorbar(drawn, ax=first, shrink=0.8)
-    bar.ax.tick_params(labelsize=6)
-    spectra.draw(second, parts[1:2])
+    first, second, third = figure.subplots(3, 1, height_ratios=(3.4, 2.0, 2.6))
+    colour_bar(figure, surfaces.draw(first, parts[0]), [first], "bottom")
+    spectra.draw(second, parts[1:2], every=3)
     blocks.draw(third, parts[2:])
-    for axes, title in (
-        (first, "mean loss, nats, over two directions"),
-        (second, "share of eigenvalues a decade"),
-        (third, "largest eigenvalue by block, nats"),
-    ):
-        axes.set_title(title, fontsize=8)
-        axes.tick_params(labelsize=6)
+    first.set_title("over two directions", fontsize=8)
+    second.set_title("share of eigenvalues a decade", fontsize=8)
+    third.set_title("largest eigenvalue by block, nats", fontsize=8)
     return figure
 
 
