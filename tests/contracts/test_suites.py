@@ -403,9 +403,9 @@ def test_made_up_columns_of_a_landscape_are_those_that_the_measure_gives(name):
 
 def of_two_layers() -> torch.nn.Module:
     """Four logits by a convolution, BatchNorm and a smooth activation; it says how it is made, as checkpoints do."""
-    layers = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.BatchNorm2d(4), torch.nn.GELU(), torch.nn.Flatten()
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        layers = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.BatchNorm2d(4), torch.nn.GELU(), torch.nn.Flatten()
         module = torch.nn.Sequential(*layers, torch.nn.Linear(36, 4)).eval().requires_grad_(False)
     module.untrained = of_two_layers
     return module
