@@ -268,7 +268,8 @@ class TangentKernel:
 
     Args:
         state: `initial`, the architecture's first values by the seed, or `trained`, the checkpoint's weights.
-        block: images of one kernel; in the order in which growing limits take them. A last block of fewer is left out.
+        block: images of one kernel; in the order in which growing limits take them. A last block of fewer is left out,
+            but for the only one.
 
     Raises:
         BenchError: the state is unknown, or a block is of fewer than 2.
@@ -292,12 +293,13 @@ class TangentKernel:
             in no block. `ntk_block` (n,) int32, the number of the block, or -1.
 
         Raises:
-            RunError: there are too few images for a block, or the architecture cannot be made anew.
+            RunError: there is one image alone, or the architecture cannot be made anew.
         """
         n = len(loader.ids)
-        blocks = nested_order(loader.ids)[: n - n % self._block].reshape(-1, self._block)
-        if not len(blocks):
-            raise RunError(f"a tangent kernel of {self._block} images needs as many; there are {n}.")
+        if n < 2:
+            raise RunError(f"a tangent kernel needs at least 2 images, not {n}.")
+        size = min(self._block, n)
+        blocks = nested_order(loader.ids)[: n - n % size].reshape(-1, size)
         objective = objective_of(
             untrained(module, seed) if self._initial else module,
             loader,
