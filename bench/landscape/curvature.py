@@ -19,9 +19,6 @@ from bench.landscape.objective import AT_ONCE, BatchNorm, Objective
 from bench.landscape.products import Products
 from bench.landscape.trace import Probed, Trace, traces
 
-_KNOWN = 0.01
-"""Bound, as a share of the largest, below which an eigenvalue is taken out of the density as known."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockCurvature:
@@ -138,22 +135,15 @@ class Curvature:
         """The spectral density: how many eigenvalues are of which size.
 
         Args:
-            known: of `eigenvalues`; the largest are taken as they are, and only the rest is estimated.
+            known: of `eigenvalues`; those that it is sure of are taken as they are, and only the rest is estimated.
             starts: random vectors.
             steps: products for each.
 
         Raises:
             RunError: a single image does not fit into memory.
         """
-        count = known.within(_KNOWN)
-        return density(
-            self.products,
-            self._normal("density", None),
-            starts=starts,
-            steps=steps,
-            known_R=known.largest_K[:count],
-            vectors_RP=known.vectors(count),
-        )
+        draw = self._normal("density", None)
+        return density(self.products, draw, known.krylov, starts=starts, steps=steps)
 
     def by_block(
         self, *, largest: int = 1, smallest: int = 1, tolerance: float = 1e-3, most: int = 50, probes: int = 20

@@ -1,6 +1,6 @@
-"""The spectral density by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017), the largest values taken out.
+"""The spectral density by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017), what is known is taken out.
 
-Legend: P size of a vector, M points, R largest eigenvalues, S steps.
+Legend: P size of a vector, M points, R known eigenvalues, S steps.
 """
 
 import math
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from bench.landscape.lanczos import Course, Krylov, advance
 from bench.landscape.products import Products
+
+_KNOWN = 0.01
+"""Residual, as a share of the largest absolute value, below which an eigenvalue counts as found."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,32 +57,27 @@ class Density:
         return LogDensity(size_M=10**axis_M, positive_M=sides[0], negative_M=sides[1])
 
 
-def density(
-    products: Products,
-    draw: Callable[[], Tensor],
-    *,
-    starts: int,
-    steps: int,
-    known_R: Tensor,
-    vectors_RP: Tensor,
-) -> Density:
+def density(products: Products, draw: Callable[[], Tensor], known: Krylov, *, starts: int, steps: int) -> Density:
     """The spectral density of the whole matrix.
 
     Args:
         products: what multiplies.
         draw: makes a random normal vector (P,), another one each time.
+        known: a recurrence that has been here: each of the ends of the spectrum that it has found is one eigenvalue of
+            P, without variance, and the starts stay orthogonal to its vector.
         starts: random vectors; more of them help more than more steps.
         steps: products for each.
-        known_R: eigenvalues that are known already, such as the largest: each is one of P, without variance.
-        vectors_RP: their vectors, orthonormal, which the starts stay orthogonal to.
     """
-    values, shares = [known_R], [torch.full_like(known_R, 1 / vectors_RP.shape[1])]
-    left = 1 - len(known_R) / vectors_RP.shape[1]
+    ritz = known.ritz()
+    found = ritz.residuals_S <= _KNOWN * ritz.values_S.abs().max()
+    beside_RP = known.vectors(found.nonzero()[:, 0].tolist())
+    count, size = beside_RP.shape
+    values, shares = [ritz.values_S[found]], [torch.full((count,), 1 / size, dtype=torch.float64)]
     for _ in range(starts):
-        krylov = Krylov(draw, steps, beside_RP=vectors_RP)
+        krylov = Krylov(draw, steps, beside_RP)
         advance(products, [Course(krylov)], lambda _: False)
         ritz = krylov.ritz()
         values.append(ritz.values_S)
-        shares.append(ritz.weights_S * (left / starts))
+        shares.append(ritz.weights_S * ((1 - count / size) / starts))
     values_M, order_M = torch.cat(values).sort()
     return Density(values_M=values_M, shares_M=torch.cat(shares)[order_M])

@@ -157,7 +157,7 @@ class Objective:
         weights = self.leaves(weights_P)
 
         def add(total_P: Tensor, rows: slice) -> None:
-            total_P += self.flat(self.gradients_of(self.piece(rows), weights))
+            add_parts(self.split(total_P), self.gradients_of(self.piece(rows), weights))
 
         return self.over_pieces(lambda: torch.zeros_like(self.weights_P), add)
 
@@ -284,6 +284,12 @@ class Objective:
     def name(self) -> str:
         """The module's class, for messages."""
         return type(getattr(self.module, "model", self.module)).__name__
+
+
+def add_parts(totals: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
+    """Add tensors to others with as many elements each, in place: a vector of all weights would take their memory."""
+    for total, part in zip(totals, parts, strict=True):
+        total += part.detach().reshape(total.shape)
 
 
 def _check_images(images_NCHW: Tensor, labels_N: Tensor) -> None:

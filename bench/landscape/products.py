@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from bench.errors import BenchError
 from bench.foreign.faults import blamed
 from bench.landscape.blocks import Block
-from bench.landscape.objective import Objective
+from bench.landscape.objective import Objective, add_parts
 from bench.machine.memory import free_memory, is_out_of_memory
 
 _SHARE = 0.5
@@ -55,6 +55,7 @@ class Products:
         self._kept: dict[tuple[int, int], list[Tensor]] = {}
         """Gradients that can be differentiated again, by the first row of the piece and the row after its last."""
         self._weights = objective.leaves()
+        self._checked = False
 
     def __call__(self, vector: Tensor, block: Block | None = None) -> Tensor:
         """The product with one vector; see `all`."""
@@ -73,7 +74,7 @@ class Products:
         def add(totals: list[Tensor], rows: slice) -> None:
             gradients = self._gradients(rows)
             for total, job in zip(totals, jobs, strict=True):
-                total += self._product(gradients, job)
+                self._add_product(total, gradients, job)
 
         totals = self.objective.over_pieces(
             lambda: [torch.zeros_like(job.vector) for job in jobs], add, make_room=self._forget
@@ -98,6 +99,8 @@ class Products:
             factors_B = torch.ones(
                 len(piece.labels_B), device=vector_P.device, dtype=vector_P.dtype, requires_grad=True
             )
+            if not self._checked:
+                self._made(rows)
             with self._differentiating():
                 losses_B = self.objective.losses_of(piece, self._weights)
                 value = factors_B @ losses_B
@@ -108,15 +111,16 @@ class Products:
 
         return torch.cat(self.objective.over_pieces(list, add, make_room=self._forget))
 
-    def _product(self, gradients: Sequence[Tensor], job: Job) -> Tensor:
+    def _add_product(self, total: Tensor, gradients: Sequence[Tensor], job: Job) -> None:
         places = range(len(gradients)) if job.block is None else [self._place[name] for name in job.block.parameters]
         weights = [self._weights[place] for place in places]
-        parts = torch.split(job.vector, [weight.numel() for weight in weights])
+        sizes = [weight.numel() for weight in weights]
+        factors = torch.split(job.vector, sizes)
         outputs = [
-            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, parts, strict=True)
+            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, factors, strict=True)
         ]
         with self._differentiating():
-            return self.objective.flat(_differentiated(outputs, weights, keep=True))
+            add_parts(torch.split(total, sizes), _differentiated(outputs, weights, keep=True))
 
     def _gradients(self, rows: slice) -> list[Tensor]:
         """The gradient of a piece with its graph: the kept one, or one that is made, and kept where there is room."""
@@ -136,7 +140,11 @@ class Products:
 
     def _made(self, rows: slice) -> list[Tensor]:
         with self._differentiating():
-            return self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+            gradients = self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+            if not self._checked:
+                _check_twice(gradients)
+                self._checked = True
+            return gradients
 
     def _weigh(self, rows: slice) -> int:
         """Bytes that a piece's graph holds for each of its images."""
@@ -188,3 +196,21 @@ def _differentiated(
         create_graph=graph,
         materialize_grads=True,
     )
+
+
+def _check_twice(gradients: Sequence[Tensor]) -> None:
+    """Make sure that no step says that it can be differentiated only once.
+
+    A step that was written in Python says so by a node that raises where it is come by; as no weight lies behind it,
+    torch leaves it out, and would give products that are wrong.
+    """
+    waiting = [gradient.grad_fn for gradient in gradients]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise NotImplementedError("one is marked once_differentiable")
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
