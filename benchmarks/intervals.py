@@ -8,6 +8,7 @@ an accuracy of 0.5 beside 1.96 standard errors on either side.
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -329,6 +330,7 @@ def main() -> None:
                         if len(each) >= arguments.repeats / 10:
                             shares[name, n].append(float(np.mean(each)))
             ratios = width(kind, Images(n=n, correlation=0.5, rng=rng), 20)
+            print(f"{kind.name}, {n:,} images", file=sys.stderr, flush=True)
             widths |= dict(zip([(kind.name, n), (f"difference: {kind.name}", n)], ratios, strict=True))
     names = [
         name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)

@@ -1,16 +1,14 @@
-"""Every check of the project that needs a CUDA device; prints Markdown, which `cuda.sh` keeps in results/cuda.md.
+"""A CUDA device beside the CPU, and the engine beside a bare module on it; `cuda.sh` keeps what it prints.
 
     python benchmarks/on_device.py
 
-1. The tests that are skipped without a device.
-2. The digits track in fp32 on the CPU and on the device, and in bf16: predictions that differ.
-3. vit_base_patch16_224 in bf16 from a warm cache of crops, beside what timm's benchmark.py does: the bare module on
+1. The digits track in fp32 on the CPU and on the device, and in bf16: predictions that differ.
+2. vit_base_patch16_224 in bf16 from a warm cache of crops, beside what timm's benchmark.py does: the bare module on
    synthetic images that lie on the device already (bf16 weights and inputs, channels last, batch 256).
 """
 
 import argparse
 import dataclasses
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,26 +45,13 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """All of it, in turn."""
+    """Both, in turn."""
     arguments = parse()
     name = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "the CPU"
-    print(f"# On {name}\n\ntorch {torch.__version__}, timm {timm.__version__}, Python {sys.version.split()[0]}\n")
-    print("## Tests\n", flush=True)
-    run_tests()
+    print(f"{name}, torch {torch.__version__}, timm {timm.__version__}, Python {sys.version.split()[0]}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        print("\n## The digits track on both devices\n", flush=True)
         compare_devices(arguments, Path(folder))
-        print(f"\n## {arguments.arch} in bf16 from a warm cache\n", flush=True)
         compare_throughput(arguments, Path(folder))
-
-
-def run_tests() -> None:
-    """Those of tests/run/test_device.py, whose CUDA ones are skipped elsewhere."""
-    tests = Path(__file__).parents[1] / "tests" / "run" / "test_device.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", str(tests)], capture_output=True, text=True, check=False
-    )
-    print("```\n" + "\n".join(done.stdout.strip().splitlines()[-5:]) + "\n```")
 
 
 # -- predictions ----------------------------------------------------------------------------------------------------
@@ -80,7 +65,9 @@ def compare_devices(arguments: argparse.Namespace, folder: Path) -> None:
     for (device, precision), other in zip(ways[1:], found[1:], strict=True):
         flipped = sum(int((other[key] != one).sum()) for key, one in found[0].items())
         total = sum(len(one) for one in found[0].values())
-        print(f"{flipped:,} of {total:,} predictions in {precision} on {device} differ from the CPU's in fp32\n")
+        print(
+            f"{flipped:,} of {total:,} predictions in {precision} on {device} differ from the CPU's in fp32", flush=True
+        )
         if precision == "fp32":
             claim("predictions that another device flips", f"{flipped / total:.3%}", flipped / total <= FLIPS_BAR)
 
@@ -119,7 +106,7 @@ def compare_throughput(arguments: argparse.Namespace, folder: Path) -> None:
     whole, sweep = np.median(ours, axis=0)
     peer = float(np.median(bare))
     print(f"bare module {peer:,.0f} images/s; engine {sweep:,.0f} in the sweep of {arguments.images:,} images,")
-    print(f"{whole:,.0f} with planning, loading and writing\n")
+    print(f"{whole:,.0f} with planning, loading and writing")
     claim("throughput from a warm cache beside the bare module", f"{sweep / peer:.1%}", sweep / peer >= THROUGHPUT_BAR)
 
 

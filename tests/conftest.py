@@ -29,6 +29,10 @@ from bench.measure import measures
 from bench.suite import suites
 from tests.processes import Warm
 
+if not torch.cuda.is_available():
+    # Triton's kernels then run in its interpreter, which asks when they are defined.
+    os.environ["TRITON_INTERPRET"] = "1"
+
 PLUGIN = Path(__file__).parent / "plugin"
 # A stranger's package, imported only where a test installs it; doctest collection must not register it here.
 collect_ignore = ["plugin"]

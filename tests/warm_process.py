@@ -100,7 +100,6 @@ if __name__ == "__main__":
     if request is not None:
         status = carry_out(request["start"])
         if request["tear_down"]:
-            gc.unfreeze()
             sys.exit(status)
         sys.stdout.flush()
         sys.stderr.flush()

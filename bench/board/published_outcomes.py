@@ -100,6 +100,8 @@ def read_outcomes(table: PublishedTable) -> dict[str, list[Given]] | None:
         given: dict[str, list[Given]] = {}
         for row in sorted(rows, key=lambda row: row["set"]):
             values_NC = np.array(row["values"], np.float64).reshape(-1, row["columns"])
+            if not np.isfinite(values_NC).all():
+                raise ValueError("some of its values are NaN or infinite")
             given.setdefault(row["checkpoint"], []).append(Given(samples=row["samples"], values_NC=values_NC))
         return given
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:

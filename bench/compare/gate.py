@@ -198,7 +198,7 @@ def _from_published(before: Numbers, after: Numbers, row: Row, new: Side | None)
 
 def _by_published_outcomes(by_value: Difference, first: ByImage, second: ByImage, place: str) -> Difference:
     """Compare image by image, as if both sides were stored."""
-    if abs(first.value - by_value.before.value) > 10**-DIGITS:
+    if not abs(first.value - by_value.before.value) <= 10**-DIGITS:  # nor where it is NaN
         raise CannotCompareError(
             f"{place} has {by_value.before.value:.{DIGITS}f} for {by_value.suite}, and the outcomes beside it make "
             f"{first.value:.{DIGITS}f}; publish both anew."
@@ -219,7 +219,7 @@ def _with_own_interval(by_value: Difference, parts: ByImage | None) -> Differenc
         return by_value
     before = by_value.before
     right = round(before.value * before.n)
-    if not 0 <= right <= before.n or abs(right / before.n - before.value) > 10**-DIGITS:
+    if not (0 <= right <= before.n and abs(right / before.n - before.value) <= 10**-DIGITS):
         raise CannotCompareError(
             f"the published {before.value:.{DIGITS}f} of {by_value.suite} is no share of {before.n:,} images; make it "
             "anew."

@@ -20,7 +20,7 @@ CorruptFunction: TypeAlias = "Callable[[torch.Tensor, int, Draws], torch.Tensor]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
-_CPU_PIECE, _GPU_PIECE = 1 << 20, 1 << 25
+_CPU_PIECE, _GPU_PIECE = 1 << 20, 1 << 26
 """Values at once: a few images on a CPU, whose caches hold them, a few hundred on a GPU. They bound the memory, and
 decide no number."""
 

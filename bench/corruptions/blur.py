@@ -6,14 +6,14 @@ Every function takes (images_NCHW uint8, severity 1 to 5, draws of the N samples
 import functools
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import correlate, gaussian_filter, widened
 from bench.corruptions.kernels.motion import Motion
 from bench.corruptions.kernels.pixels import to_bytes
 from bench.corruptions.kernels.shuffle import shuffle
-from bench.corruptions.kernels.zoom import sum_of_zooms
+from bench.corruptions.kernels.zoom import mean_of_zooms
+from bench.machine.tables import table
 from bench.records import Array
 from bench.rng import Draws
 
@@ -31,13 +31,22 @@ def gaussian_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def defocus_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur by a disk with soft edges, as a lens out of focus does."""
-    kernel = _disk(*_DEFOCUS[severity - 1])
-    down, across = np.nonzero(kernel)
-    weights = torch.from_numpy(kernel[down, across].astype(np.float32))
-    rows, columns = (torch.from_numpy(place - len(kernel) // 2) for place in (down, across))
-    return to_bytes(
-        correlate(images_NCHW, rows[None], columns[None], weights[None], reach=len(kernel) // 2, border="mirror")
-    )
+    disk = _DEFOCUS[severity - 1]
+    down, across = table(images_NCHW.device, _places, *disk).unbind(1)
+    weights, reach = table(images_NCHW.device, _weights, *disk), len(_disk(*disk)) // 2
+    return to_bytes(correlate(images_NCHW, down, across, weights, reach=reach, border="mirror"))
+
+
+def _places(radius: int, smoothing: float) -> Array:
+    """(1, 2, k) int64: how far down and across the points of a disk lie from its middle."""
+    disk = _disk(radius, smoothing)
+    return np.stack(np.nonzero(disk))[None] - len(disk) // 2
+
+
+def _weights(radius: int, smoothing: float) -> Array:
+    """(1, k) float32: of the points of a disk."""
+    disk = _disk(radius, smoothing)
+    return disk[np.nonzero(disk)][None].astype(np.float32)
 
 
 @functools.lru_cache(maxsize=len(_DEFOCUS))
@@ -61,10 +70,7 @@ def glass_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur, let pixels change places with near ones, and blur again."""
     sigma, reach, times = GLASS[severity - 1]
     blurred_NCHW = to_bytes(gaussian_filter(images_NCHW, sigma, border="nearest"))
-    height, width = (size - 2 * reach for size in images_NCHW.shape[2:])
-    # Two numbers a pixel, first across and then down, from the last pixel to the first.
-    moves = draws.integers(-reach, reach, times, height, width, 2)
-    return to_bytes(gaussian_filter(shuffle(blurred_NCHW, reach, moves), sigma, border="nearest"))
+    return to_bytes(gaussian_filter(shuffle(blurred_NCHW, reach, times, draws), sigma, border="nearest"))
 
 
 def motion_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -80,4 +86,4 @@ def zoom_blur(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """
     end, step = _ZOOM[severity - 1]
     factors = [float(factor) for factor in np.arange(1, end, step)]
-    return to_bytes(sum_of_zooms(images_NCHW, factors).div_(len(factors) + 1))
+    return mean_of_zooms(images_NCHW, factors)

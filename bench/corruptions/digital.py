@@ -8,6 +8,7 @@ Legend: N images, C channels, H × W pixels.
 import functools
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import gaussian_filter
@@ -15,6 +16,7 @@ from bench.corruptions.kernels.pixelate import pixelated
 from bench.corruptions.kernels.pixels import brightest, darkest, look_up, to_bytes
 from bench.corruptions.kernels.warp import warp
 from bench.images.jpeg import round_trip
+from bench.machine import triton_op
 from bench.records import Array
 from bench.rng import Draws
 
@@ -28,9 +30,16 @@ _JPEG = (25, 18, 15, 10, 7)  # quality
 def contrast(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     """Draw every value towards its channel's mean."""
     kept = _CONTRAST[severity - 1]
-    pixels = images_NCHW.shape[2] * images_NCHW.shape[3]
-    mean_NC11 = images_NCHW.sum((2, 3), keepdim=True).float().div_(pixels)
-    return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11.mul_(1 - kept)))
+    total_NC11 = images_NCHW.sum((2, 3), keepdim=True).float()
+    # By a tensor: CUDA multiplies by the reciprocal of a plain number, which rounds twice.
+    pixels_NC11 = torch.full_like(total_NC11, images_NCHW.shape[2] * images_NCHW.shape[3])
+    mean_NC11 = total_NC11.div_(pixels_NC11)
+    mean_NC11.mul_(1 - kept)
+    if triton_op.takes(images_NCHW):
+        from bench.corruptions.kernels import weather_triton
+
+        return triton_op.applied(weather_triton.contrast, images_NCHW, mean_NC11.flatten(1), kept)
+    return to_bytes(images_NCHW.float().mul_(kept).add_(mean_NC11))
 
 
 def saturate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -40,7 +49,7 @@ def saturate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
     value_N1HW = brightest(images_NCHW)
     spread_N1HW = value_N1HW - darkest(images_NCHW)
     factor, summand = _SATURATE[severity - 1]
-    stretch_N1HW = look_up(_stretch(factor, summand), value_N1HW.int().mul_(256).add_(spread_N1HW))
+    stretch_N1HW = look_up(_stretch, (factor, summand), value_N1HW.int().mul_(256).add_(spread_N1HW))
     below_NCHW = (value_N1HW - images_NCHW).float().mul_(stretch_N1HW)
     if summand:
         # Grey has no hue: the reference takes red's, so green and blue fall.
@@ -71,7 +80,7 @@ def elastic_transform(images_NCHW: Tensor, severity: int, draws: Draws) -> Tenso
         ).mul_(_ELASTIC[severity - 1])
         for _ in range(2)
     )
-    return to_bytes(warp(images_NCHW, down_NHW, across_NHW))
+    return warp(images_NCHW, down_NHW, across_NHW)
 
 
 def pixelate(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:

@@ -6,7 +6,6 @@ CPU and as operations on the whole batch elsewhere: every integer is below 2²�
 Legend: N images, C channels, H × W pixels; a `wide` tensor has a frame of one pixel around each image.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +17,9 @@ from torch.nn.functional import max_pool2d, pad
 from bench.corruptions.kernels import spatter_cpu
 from bench.corruptions.kernels.filters import gaussian_filter
 from bench.corruptions.kernels.spatter_cpu import DIAGONAL, FARTHEST, HIGH, KNIGHT, LOW, STRAIGHT, TAN_22, TAN_SHIFT
+from bench.machine import triton_op
+from bench.machine.tables import table
+from bench.records import Array
 from bench.rng import Draws
 
 
@@ -48,7 +50,8 @@ _MUD_BLUR, _MUD_LEAST = 1.5, 0.8
 _ROUNDING = 1e-6
 """Float32 sums of a kernel's weights miss 1 by less: mud that is nearly full is full, as in float64."""
 _ROUNDS = 16
-"""Edges grow by this many pixels between two looks at whether they still do: each look waits for the device."""
+"""Without Triton, edges grow by this many pixels between two looks at whether they still do: each waits for the device.
+"""
 
 
 def spatter(images_NCHW: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -91,9 +94,13 @@ def _covered(images_NCHW: Tensor, mask_NHW: Tensor, colour: tuple[int, int, int]
 
 def _covered_at_once(images_NCHW: Tensor, mask_NHW: Tensor, colour: tuple[int, int, int], opacity: float) -> Tensor:
     mask_N1HW = mask_NHW[:, None]
-    colour_C11 = mask_NHW.new_tensor(colour)[:, None, None]
+    colour_C11 = table(mask_NHW.device, _as_floats, colour)[:, None, None]
     kept_NCHW = images_NCHW * (1 - opacity * mask_N1HW)
     return kept_NCHW.add_(colour_C11 * mask_N1HW).clamp_(0, 255).to(torch.uint8)
+
+
+def _as_floats(colour: tuple[int, int, int]) -> Array:
+    return np.array(colour, np.float32)
 
 
 def _relief(liquid_NHW: Tensor) -> Tensor:
@@ -141,6 +148,12 @@ def _is_ridge(across: Tensor, down: Tensor, size: Tensor) -> Tensor:
 
 def _grown(edges: Tensor, ridge: Tensor) -> Tensor:
     """Edges followed along ridges as far as they go."""
+    if triton_op.takes(edges):
+        from bench.corruptions.kernels import spatter_triton
+
+        state = ridge.to(torch.uint8).add_(edges)  # every edge lies on a ridge
+        spatter_triton.grow(state)
+        return state == 2
     now, allowed = edges.half(), ridge.half()
     while True:
         before = now
@@ -150,15 +163,15 @@ def _grown(edges: Tensor, ridge: Tensor) -> Tensor:
             return now.bool()
 
 
-@functools.lru_cache(maxsize=4)
-def _steps(device: torch.device) -> Tensor:
+def _steps() -> Array:
     """(21, 22) int32: the distance at so many pixels across and down, where 21 down stands for none in sight."""
     across, down = np.indices((FARTHEST + 1, FARTHEST + 2))
     long, short = np.maximum(across, down), np.minimum(across, down)
     # The fewest steps: knight's moves, and straight or diagonal ones for the rest.
     rest = np.where(long >= 2 * short, (long - 2 * short) * STRAIGHT, (2 * short - long) * DIAGONAL)
-    table = rest + np.minimum(short, long - short) * KNIGHT
-    return torch.from_numpy(table.clip(max=FARTHEST * STRAIGHT).astype(np.int32)).to(device)
+    distance = rest + np.minimum(short, long - short) * KNIGHT
+    steps: Array = distance.clip(max=FARTHEST * STRAIGHT).astype(np.int32)
+    return steps
 
 
 def _distance(edges_NHW: Tensor) -> Tensor:
@@ -172,7 +185,7 @@ def _distance(edges_NHW: Tensor) -> Tensor:
         torch.minimum(nearer[:, step:], down[:, :-step] + step, out=nearer[:, step:])
         torch.minimum(nearer[:, :-step], down[:, step:] + step, out=nearer[:, :-step])
         down = nearer
-    steps = _steps(edges_NHW.device)
+    steps = table(edges_NHW.device, _steps)
     nearest = steps[0][down]
     for across in range(1, FARTHEST):
         path = steps[across][down]

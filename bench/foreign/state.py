@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.foreign.fp32 import fp32_settings, plain, set_fp32_settings
 from bench.foreign.sources import is_ours
 
 
@@ -168,10 +169,9 @@ _SETTINGS = (
     _by("torch", "is_grad_enabled", "set_grad_enabled", at_first=True),
     _by("torch", "is_anomaly_enabled", "autograd.set_detect_anomaly", at_first=False),
     _Setting(_deterministic, _set_deterministic, "torch", (False, False)),
-    _by("torch", "get_float32_matmul_precision", "set_float32_matmul_precision", at_first="highest"),
+    _Setting(fp32_settings, set_fp32_settings, "torch", plain(tf32_convolutions=True)),
     _of("torch.backends.cudnn", "benchmark", at_first=False),
     _of("torch.backends.cudnn", "deterministic", at_first=False),
-    _of("torch.backends.cudnn", "allow_tf32", at_first=True),
     _of("PIL.Image", "MAX_IMAGE_PIXELS"),
     _of("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", at_first=False),
 )

@@ -8,11 +8,15 @@ Samples are kept less 128, as the DCT takes them; every step gives the same eith
 Shapes: N images, C channels, H rows, W columns; blocks are (8, 8, B), the rows and columns of B blocks.
 """
 
-import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from bench.machine import triton_op
+from bench.machine.tables import table
+from bench.records import Array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +107,29 @@ def round_trip(images_NCHW: Tensor, quality: int) -> Tensor:
     """
     if not 1 <= quality <= 95:
         raise ValueError(f"JPEG quality must be from 1 to 95; {quality} came.")
+    if triton_op.takes(images_NCHW):
+        return _round_trip_by_triton(images_NCHW, quality)
     height, width = images_NCHW.shape[2:]
     luma, chroma = _code(*_planes(images_NCHW), quality)
     ycc_NCHW = torch.cat((luma[:, :, :height, :width], _upsample(chroma, height, width)), 1)
     del luma, chroma  # lest they add to the peak
     return _sum(_TO_RGB, ycc_NCHW, 1).clamp_(0, 255).to(torch.uint8)
+
+
+def _round_trip_by_triton(images_NCHW: Tensor, quality: int) -> Tensor:
+    from bench.images import jpeg_triton
+
+    images_NCHW = triton_op.in_order(images_NCHW)
+    n, _, height, width = images_NCHW.shape
+    device = images_NCHW.device
+    luma = torch.empty(n, 1, _up(height, 8), _up(width, 8), dtype=torch.int8, device=device)
+    chroma = torch.empty(n, 2, _up(height, 16) // 2, _up(width, 16) // 2, dtype=torch.int8, device=device)
+    cosines, steps = table(device, _weights, _DCT_ACROSS), table(device, _steps, quality)
+    jpeg_triton.code(images_NCHW, cosines, steps[0], False, luma)
+    jpeg_triton.code(images_NCHW, cosines, steps[1], True, chroma)
+    out = torch.empty_like(images_NCHW)
+    jpeg_triton.colours(luma, chroma, out)
+    return out
 
 
 def _planes(images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,7 +174,7 @@ def _quantise(blocks: Tensor, counts: list[int], quality: int) -> None:
     libjpeg-turbo multiplies by reciprocals instead of dividing, which comes to the same.
     """
     blocks += blocks >> 31  # −1 where negative: halves then go down
-    for part, steps in zip(blocks.split_with_sizes(counts, 2), _steps(quality, blocks.device), strict=True):
+    for part, steps in zip(blocks.split_with_sizes(counts, 2), table(blocks.device, _steps, quality), strict=True):
         divisors = steps * 8
         part.add_(divisors >> 1).div_(divisors, rounding_mode="floor").mul_(steps)
 
@@ -203,7 +225,7 @@ def _parity(length: int, device: torch.device) -> Tensor:
 
 def _sum(sums: _Sums, values: Tensor, dim: int) -> Tensor:
     """Weighted sums along `dim`, which keeps its length; int32, contiguous."""
-    weights, offsets = _constants(sums, values.device)
+    weights, offsets = (table(values.device, make, sums) for make in (_weights, _offsets))
     shape = [-1 if d == dim else 1 for d in range(values.ndim)]
     total = offsets.view(shape).expand(values.shape).clone(memory_format=torch.contiguous_format)
     for i in range(values.shape[dim]):
@@ -211,17 +233,18 @@ def _sum(sums: _Sums, values: Tensor, dim: int) -> Tensor:
     return total.bitwise_right_shift_(sums.shift)
 
 
-@functools.lru_cache(maxsize=64)
-def _constants(sums: _Sums, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Weights (o, i) and offsets (o,), int32; kept, since sending them waits for the device."""
-    weights, offsets = (torch.tensor(numbers, dtype=torch.int32) for numbers in (sums.weights, sums.offsets))
-    return weights.to(device), offsets.to(device)
+def _weights(sums: _Sums) -> Array:
+    """(o, i) int32."""
+    return np.array(sums.weights, np.int32)
 
 
-@functools.lru_cache(maxsize=256)
-def _steps(quality: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The quantisation of luma and chroma, each (8, 8, 1) int32, 1 to 255: jpeg_set_quality of jcparam.c, baseline."""
+def _offsets(sums: _Sums) -> Array:
+    """(o,) int32."""
+    return np.array(sums.offsets, np.int32)
+
+
+def _steps(quality: int) -> Array:
+    """(2, 8, 8, 1) int32, 1 to 255, the quantisation of luma and chroma: jpeg_set_quality of jcparam.c, baseline."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    base = torch.tensor((_LUMA_STEPS, _CHROMA_STEPS), dtype=torch.int32)
-    luma, chroma = ((base * percent + 50) // 100).clamp_(1, 255).unsqueeze(-1).to(device)
-    return luma, chroma
+    base = np.array((_LUMA_STEPS, _CHROMA_STEPS), np.int32)
+    return ((base * percent + 50) // 100).clip(1, 255)[..., None]

@@ -5,7 +5,10 @@ import torch
 from torch import Tensor
 
 from bench.images.resample import BITS, resize_part, taps
+from bench.machine import triton_op
+from bench.machine.tables import table
 from bench.machine.threads import fill_images
+from bench.records import Array
 
 
 def resize(images_NCHW: Tensor, size: int) -> Tensor:
@@ -40,10 +43,10 @@ def average(images_NCHW: Tensor, axis: int, size: int, interpolation: str) -> Te
     Returns:
         uint8.
     """
-    before = images_NCHW.shape[axis]
-    table = taps(before, size, 0, size, interpolation)
-    first = torch.from_numpy(table.first).to(images_NCHW.device)
-    weights = torch.from_numpy(table.weights).to(images_NCHW.device)
+    before, device = images_NCHW.shape[axis], images_NCHW.device
+    first, weights = (table(device, make, before, size, interpolation) for make in (_first, _weights))
+    if triton_op.takes(images_NCHW):
+        return _average_by_triton(images_NCHW, axis, first, weights)
     shape = [1, 1, 1, 1]
     shape[axis] = size
     images = images_NCHW.int()
@@ -53,3 +56,23 @@ def average(images_NCHW: Tensor, axis: int, size: int, interpolation: str) -> Te
         part = images.index_select(axis, (first + k).clamp(max=before - 1))
         total = total + part.mul_(weights[:, k].view(shape))
     return total.bitwise_right_shift_(BITS).clamp_(0, 255).to(torch.uint8)
+
+
+def _first(before: int, after: int, interpolation: str) -> Array:
+    return taps(before, after, 0, after, interpolation).first
+
+
+def _weights(before: int, after: int, interpolation: str) -> Array:
+    return taps(before, after, 0, after, interpolation).weights
+
+
+def _average_by_triton(images_NCHW: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
+    from bench.images import resize_triton
+
+    images_NCHW = triton_op.in_order(images_NCHW)
+    shape = [*images_NCHW.shape[:axis], len(first), *images_NCHW.shape[axis + 1 :]]
+    last = images_NCHW.is_contiguous(memory_format=torch.channels_last)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    out = torch.empty(shape, dtype=torch.uint8, device=images_NCHW.device, memory_format=memory_format)
+    resize_triton.average(images_NCHW, first, weights, axis == 2, out)
+    return out

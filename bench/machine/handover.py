@@ -5,13 +5,17 @@ is left where a process is killed. Where the system has none, arrays go through 
 """
 
 import contextlib
+import errno
 import mmap
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
+
+from bench.errors import RunError, one_line
 
 _LARGE = 2**16
 """Bytes from which on an array goes in memory of its own."""
@@ -43,7 +47,8 @@ def send(connection: "Connection[Any, Any]", value: object) -> None:
             message = pickle.dumps(value, protocol=5)
         connection.send_bytes(pickle.dumps((message, spans)))
         if memory is not None:
-            reduction.send_handle(connection, memory, None)  # Windows alone needs the process
+            with _as_socket(connection) as unix:
+                reduction.sendfds(unix, [memory])
 
 
 def receive(connection: "Connection[Any, Any]") -> Any:
@@ -52,16 +57,45 @@ def receive(connection: "Connection[Any, Any]") -> Any:
     Raises:
         EOFError: nobody holds the other end any more.
         OSError: likewise, in the middle of a value.
+        RunError: there is no descriptor or no memory for the arrays of this value; the next one may come.
     """
     message, spans = pickle.loads(connection.recv_bytes())
     if not spans:
         return pickle.loads(message)
-    memory = reduction.recv_handle(connection)
-    try:
-        mapped = memoryview(mmap.mmap(memory, spans[-1][1]))
-    finally:
-        os.close(memory)
+    mapped = _mapped(connection, spans[-1][1])
     return pickle.loads(message, buffers=[mapped[start:end] for start, end in spans])
+
+
+def _mapped(connection: "Connection[Any, Any]", size: int) -> memoryview:
+    """The memory whose descriptor comes next; `mmap` keeps one of its own while the arrays are there."""
+    try:
+        with _as_socket(connection) as unix:
+            [memory] = reduction.recvfds(unix, 1)
+        try:
+            return memoryview(mmap.mmap(memory, size))
+        finally:
+            os.close(memory)
+    except RuntimeError as error:  # the message came, and the descriptor did not
+        raise RunError(_refusal(size, os.strerror(errno.EMFILE))) from error
+    except OSError as error:
+        raise RunError(_refusal(size, error.strerror or one_line(error))) from error
+
+
+def _refusal(size: int, reason: str) -> str:
+    return (
+        f"the {size:,} bytes that another process hands over cannot be taken ({reason}); let this process open more "
+        "files (ulimit -n) and have more memory, or ask for less at once (--workers, --batch-size)."
+    )
+
+
+@contextlib.contextmanager
+def _as_socket(connection: "Connection[Any, Any]") -> Iterator[socket.socket]:
+    """The connection itself, and no duplicate: for that there may be no descriptor left."""
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection.fileno())
+    try:
+        yield unix
+    finally:
+        unix.detach()
 
 
 @contextlib.contextmanager
@@ -70,15 +104,15 @@ def _in_memory(arrays: Sequence[pickle.PickleBuffer]) -> Iterator[tuple[int | No
     if not arrays or not hasattr(os, "memfd_create"):
         yield None, []
         return
-    try:
-        memory = os.memfd_create("rtbench")
-    except OSError:  # forbidden in some sandboxes
-        yield None, []
-        return
-    try:
-        yield memory, _fill(memory, arrays)
-    finally:
-        os.close(memory)
+    with contextlib.ExitStack() as stack:
+        try:
+            memory = os.memfd_create("rtbench")
+            stack.callback(os.close, memory)
+            spans = _fill(memory, arrays)
+        except OSError:  # forbidden in some sandboxes; or there is no room, or no descriptor
+            yield None, []
+        else:
+            yield memory, spans
 
 
 def _fill(memory: int, arrays: Sequence[pickle.PickleBuffer]) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ moment, keeps nobody waiting: its connection closes. Nothing goes through /dev/s
 """
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -132,12 +133,15 @@ class _Pool:
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context(self._method)
-        ours, theirs = context.Pipe()
+        try:
+            ours, theirs = context.Pipe()
+        except OSError as error:
+            raise RunError(self._not_started(one_line(error))) from error
         forked = self._method == "fork"
         given = (ours, self._work) if forked else None
         process = context.Process(target=_serve, args=(theirs, given), daemon=True)  # type: ignore[attr-defined]
         try:
-            with _undisturbed():
+            with _undisturbed(), _uncollected():
                 process.start()
         except (OSError, EOFError) as error:
             raise RunError(self._not_started(one_line(error))) from error
@@ -173,6 +177,8 @@ class _Pool:
                     raise self._death(worker) from error
                 if worker.begun:
                     number, outcome = message
+                    if number is None:
+                        outcome.result()
                     done[number] = outcome
                     worker.tasks -= 1
                 else:
@@ -237,6 +243,21 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is collected while a process begins, nor in a forked one before it has frozen what it was given.
+
+    Garbage of this process must not be finalised in another: a tensor of a CUDA device would abort it.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 # -- in the processes -----------------------------------------------------------------------------------------
 
 
@@ -258,14 +279,20 @@ def _serve(connection: "multiprocessing.connection.Connection[Any, Any]", forked
     try:
         _leave_signals()
         if forked:
+            gc.freeze()  # all that came with the fork is its parent's to finalise
             forked[0].close()  # the other end: this process must not keep its own connection open
+        gc.enable()
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_take_in, args=(connection, inbox), daemon=True).start()
         ready = _attempt(_begun, forked[1] if forked else inbox.get())
         send(connection, replace(ready, value=None))
         work: Any = ready.value
         while True:
-            number, task = _taken(inbox.get())
+            try:
+                number, task = _taken(inbox.get())
+            except RunError as unread:
+                send(connection, (None, _Outcome(error=unread)))  # which task it is cannot be read either
+                continue
             outcome = _attempt(work, task)
             try:
                 send(connection, (number, outcome))
@@ -303,6 +330,8 @@ def _take_in(connection: "multiprocessing.connection.Connection[Any, Any]", inbo
 
 def _taken(value: Any) -> Any:
     """What was sent, where it could be read."""
+    if isinstance(value, RunError):
+        raise value
     if isinstance(value, Exception):
         raise RunError(f"a process cannot read what it is to do ({type(value).__name__}: {one_line(value)})")
     return value

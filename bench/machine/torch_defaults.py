@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from bench.foreign.fp32 import fp32_settings, plain, set_fp32_settings
 
 _T = TypeVar("_T")
 
@@ -32,11 +34,26 @@ def torch_defaults() -> Iterator[None]:
         _set(
             stack, lambda how: torch.use_deterministic_algorithms(how[0], warn_only=how[1]), deterministic, (False,) * 2
         )
-        _set(stack, lambda on: setattr(torch.backends.cudnn, "benchmark", on), torch.backends.cudnn.benchmark, False)
-        cpu: Any = torch.backends.mkldnn  # its types lack what it has
-        for products in (torch.backends.cuda.matmul, cpu.matmul, cpu.conv):
-            _keep_fp32(stack, products)
+        cudnn = torch.backends.cudnn
+        _set(stack, lambda on: setattr(cudnn, "benchmark", on), cudnn.benchmark, False)
+        _set(stack, lambda on: setattr(cudnn, "deterministic", on), cudnn.deterministic, False)
+        stack.enter_context(products_of_fp32(tf32_convolutions=True))
         yield
+
+
+@contextlib.contextmanager
+def products_of_fp32(*, tf32_convolutions: bool) -> Iterator[None]:
+    """Run with matrix products in fp32 itself: without the TF32 or bfloat16 that a caller may have allowed.
+
+    Args:
+        tf32_convolutions: whether CUDA's convolutions may go by TF32, as torch starts; if not, they are in fp32 too.
+    """
+    before = fp32_settings()
+    set_fp32_settings(plain(tf32_convolutions=tf32_convolutions))
+    try:
+        yield
+    finally:
+        set_fp32_settings(before)
 
 
 def _set(stack: contextlib.ExitStack, change: Callable[[_T], object], before: _T, wanted: _T) -> None:
@@ -44,10 +61,3 @@ def _set(stack: contextlib.ExitStack, change: Callable[[_T], object], before: _T
     if before != wanted:
         change(wanted)
         stack.callback(change, before)
-
-
-def _keep_fp32(stack: contextlib.ExitStack, products: Any) -> None:
-    """Without TF32 or bfloat16 in the place of fp32, which `set_float32_matmul_precision` allows."""
-    before = getattr(products, "fp32_precision", "none")  # torch 2.8 has none
-    if before not in ("none", "ieee"):
-        _set(stack, lambda how: setattr(products, "fp32_precision", how), before, "ieee")

@@ -30,9 +30,9 @@ from bench.text import amounts
 
 _EIGENVALUES = 5
 """The largest ones that are sought."""
-_OF_BLOCKS = 0.01
+_OF_BLOCKS = 0.05
 """Bound of a block's largest eigenvalue as a share of it: the value itself is far closer."""
-STEPS_OF_A_START = 15
+STEPS_OF_A_START = 10
 """Products for each random vector of a spectral density: more vectors help more than more products."""
 
 

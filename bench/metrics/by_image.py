@@ -30,9 +30,10 @@ class Parts:
 
     @property
     def value(self) -> float:
-        """The score that they make."""
+        """The score that they make; NaN or infinite where it is not defined."""
         means_RC = self.values_NC.mean(axis=0, keepdims=True)
-        return float(means_RC[0, 0] if self.score is None else self.score(means_RC)[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(means_RC[0, 0] if self.score is None else self.score(means_RC)[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +58,9 @@ class DropBetweenSets:
 
     @property
     def value(self) -> float:
-        """The score that they make."""
-        return 1 - self.shifted.value / self.clean.value
+        """The score that they make; NaN where the clean mean is 0."""
+        clean = self.clean.value
+        return 1 - self.shifted.value / clean if clean else math.nan
 
 
 ByImage: TypeAlias = Parts | MeanOfSets | DropBetweenSets

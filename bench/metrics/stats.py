@@ -31,6 +31,11 @@ MANY = 1000
 _LEAST = 1e-300  # of chances of which the normal quantile is taken
 _STEP = 0.3  # of the trapezoids, of a spread: with it the chance has an error of some 10⁻⁹ of itself
 _BLOCK = 24  # trapezoids at a time
+_BLOCKS = 2000
+"""At most. Two images take some 700, more take fewer; only where values differ by 10²⁰ times would there be no end, and
+then the chance is next to nothing anyway."""
+_LARGE = 2.0**300
+"""Of which the square, times all the images in the world, is a number; 1 / `_LARGE` is as far from 0."""
 
 
 def share_interval(right: float, n: float, confidence: float = 0.95) -> Interval:
@@ -139,7 +144,9 @@ class OfImages(Confidence):
         beyond_U, counts_U = self._beyond(value, self.highest if sign > 0 else self.lowest)
         step = 2 * math.sqrt(counts_U @ np.square(beyond_U)) / float(self.counts_U @ self.denominators_U)
         far = value + sign * min(step, abs(end - value))
-        while step < abs(end - value) and p(far) >= tail:  # not until `far` is the end: rounding may leave it beside
+        while (
+            0 < step < abs(end - value) and p(far) >= tail
+        ):  # not until `far` is the end: rounding may leave it beside
             step *= 2
             far = value + sign * min(step, abs(end - value))
         aim = _quantile(tail)
@@ -216,9 +223,17 @@ def chance_above_zero(values_U: Array, counts_U: Array) -> float:
         values_U: (U,) finite numbers.
         counts_U: (U,) how often each comes.
 
+    Raises:
+        ValueError: a number that is not finite.
+
     >>> round(chance_above_zero(np.array([1.0, -1.0]), np.array([7.0, 16.0])), 4)  # of 22 coins at most 6 are heads
     0.0262
     """
+    if not (np.isfinite(values_U).all() and np.isfinite(counts_U).all()):
+        raise ValueError("the chance is of finite numbers, and some are NaN or infinite")
+    largest = float(np.abs(values_U).max(initial=0.0))
+    if largest and not 1 / _LARGE < largest < _LARGE:
+        values_U = values_U / largest  # the chance is the same, and squares are numbers
     kept = (values_U != 0) & (counts_U > 0)
     values_U, counts_U = values_U[kept], counts_U[kept]
     if not (values_U > 0).any():
@@ -275,7 +290,7 @@ def _along_line(values_U: Array, counts_U: Array) -> float:
     scaled_U = values_U / (1 - point * values_U)
     spread = math.sqrt(counts_U @ np.square(scaled_U) + point**-2)
     total, first = 0.5, 1
-    while True:
+    for _ in range(_BLOCKS):
         y_B = np.arange(first, first + _BLOCK) * _STEP / spread
         turns_BU = y_B[:, None] * scaled_U
         sizes_B = np.exp(-0.5 * (np.log1p(np.square(turns_BU)) @ counts_U + np.log1p(np.square(y_B / point))))

@@ -11,7 +11,7 @@ numbers: as easy as 1, 2, 3", SC 2011 (doi:10.1145/2063384.2063405). It adds, ro
 which int32 tensors do natively; Philox needs 64-bit products and was slower. What follows the bits is only
 +, -, ×, comparison and conversion, one eager tensor operation each, which IEEE 754 rounds in one way. Library
 functions differ between devices: even `torch.sqrt` on a CPU gets the last bit of one float32 in six wrong.
-On a CPU `bench.rng.on_cpu` does the same steps compiled.
+On a CPU `bench.rng.on_cpu` does the same steps compiled, on CUDA `bench.rng.on_triton`.
 
 Legend: N samples, M elements of a sample, R rows of a tile, L levels and C counts of a table, X any axes.
 """
@@ -25,9 +25,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bench.machine import triton_op
+from bench.machine.tables import table
+from bench.records import Array
 from bench.rng.on_cpu import BITS, COS, LOG, MINUS_2_LOG_2, NORMAL, SIN, UNIFORM, fill, fill_poisson, poisson_guide
 
 MAX_RATE = 700
@@ -142,11 +146,12 @@ def poisson(keys: Keys, level_NX: Tensor, rates: Sequence[float], stream: int = 
     if not all(0 <= rate <= MAX_RATE for rate in rates):
         raise ValueError(f"poisson needs rates in [0, {MAX_RATE}], got {min(rates):g} to {max(rates):g}")
     level_NM = level_NX.reshape(n, math.prod(shape[1:]))
-    last_LC = _poisson_table(tuple(rates), level_NX.device)
     count_NM = torch.empty(level_NM.shape, dtype=torch.float32, device=level_NM.device)
     if level_NM.is_cpu:
-        fill_poisson(keys.words_N2, _checked(stream), level_NM, last_LC, _poisson_guide(tuple(rates)), count_NM)
+        tables = _poisson_table(tuple(rates)), _poisson_guide(tuple(rates))
+        fill_poisson(keys.words_N2, _checked(stream), level_NM, *tables, count_NM)
     else:
+        last_LC = table(level_NX.device, _poisson_table, tuple(rates))
         word_NM = bits(keys, level_NM.shape[1:], stream)
         for rows, columns in _tiles(n, level_NM.shape[1]):
             count_NM[rows, columns] = _search(level_NM[rows, columns], word_NM[rows, columns], last_LC)
@@ -171,6 +176,10 @@ class Draws:
     def device(self) -> torch.device:
         """Where draws are made."""
         return self.keys.words_N2.device
+
+    def take(self) -> tuple[Tensor, int]:
+        """The keys, contiguous, and the next stream, for a kernel that makes its draws where it needs them."""
+        return self.keys.words_N2.contiguous(), next(self._stream)
 
     def uniform(self, *shape: int) -> Tensor:
         """(n, *shape) float32 in [0, 1)."""
@@ -206,11 +215,15 @@ def _checked(stream: int) -> int:
 
 
 def _draw(keys: Keys, shape: Sequence[int], stream: int, law: int) -> Tensor:
-    """(n, *shape): compiled loops on a CPU, tensor operations elsewhere, the same numbers."""
+    """(n, *shape): compiled loops on a CPU, a kernel on CUDA, tensor operations elsewhere, the same numbers."""
     n, size, device = len(keys.words_N2), math.prod(shape), keys.words_N2.device
     value_NM = torch.empty(n, size, dtype=torch.int32 if law == BITS else torch.float32, device=device)
     if keys.words_N2.is_cpu:
         fill(law, keys.words_N2, _checked(stream), value_NM)
+    elif triton_op.takes(keys.words_N2):
+        from bench.rng import on_triton
+
+        on_triton.fill(law, keys.words_N2.contiguous(), _checked(stream), value_NM)
     else:
         _fill_by_tensors(law, keys.words_N2, _checked(stream), value_NM)
     return value_NM.view(n, *shape)
@@ -223,7 +236,7 @@ def _fill_by_tensors(law: int, words_N2: Tensor, stream: int, out_NM: Tensor) ->
     for rows, blocks in _tiles(len(out_NM), -(-size // 2)):
         key_R2 = words_N2[rows]
         index = torch.arange(blocks.start, blocks.stop, dtype=torch.int32, device=key_R2.device)
-        words = threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_tensor(stream))
+        words = threefry(key_R2[:, :1], key_R2[:, 1:], index, index.new_full((), stream))
         even, odd = transform(*words)
         # Two strided copies: `torch.stack` takes five times as long.
         out_NM[rows, 2 * blocks.start : 2 * blocks.stop : 2] = even
@@ -276,23 +289,32 @@ def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
     return _polynomial(square, COS).mul_(radius), sine.mul_(radius)
 
 
+def poisson_words(rates: Sequence[float], bisections: int, device: torch.device) -> Tensor:
+    """What `on_triton.count` searches for counts up to 2^bisections − 1, and gives that for all above: (levels, ·)."""
+    return table(device, _poisson_words, tuple(rates), bisections)
+
+
+def _poisson_words(rates: tuple[float, ...], bisections: int) -> Array:
+    return np.ascontiguousarray(_poisson_table(rates)[:, : 1 << bisections])
+
+
 @lru_cache(maxsize=16)
-def _poisson_table(rates: tuple[float, ...], device: torch.device) -> Tensor:
+def _poisson_table(rates: tuple[float, ...]) -> Array:
     """Row l, column c: the last int32 word that gives a Poisson(rates[l]) count of at most c."""
     most = max(rates)
     columns = 1 << math.ceil(math.log2(most + 7 * math.sqrt(most) + 16))  # beyond: less than 2^-33
-    rate_L1 = torch.tensor(rates, dtype=torch.float64, device="cpu")[:, None]
-    ratio_LC = rate_L1 / torch.arange(columns, dtype=torch.float64, device="cpu").clamp_(min=1)
+    ratio_LC = np.array(rates)[:, None] / np.arange(columns).clip(min=1)
     ratio_LC[:, 0] = 1.0
-    # On the CPU, where a scan runs in order: the table is the same everywhere, and needs no exponential.
+    # In order, on the host: the table is the same everywhere, and needs no exponential.
     weight_LC = ratio_LC.cumprod(1).cumsum(1)
-    last_LC = (weight_LC / weight_LC[:, -1:]).mul_(2.0**32).round_().sub_(1 + 2.0**31).clamp_(min=-(2.0**31))
-    return last_LC.to(device, torch.int32)
+    last_LC = np.rint(weight_LC / weight_LC[:, -1:] * 2.0**32) - (1 + 2.0**31)
+    words_LC: Array = last_LC.clip(min=-(2.0**31)).astype(np.int32)
+    return words_LC
 
 
 @lru_cache(maxsize=16)
-def _poisson_guide(rates: tuple[float, ...]) -> Tensor:
-    return poisson_guide(_poisson_table(rates, torch.device("cpu")))
+def _poisson_guide(rates: tuple[float, ...]) -> Array:
+    return poisson_guide(_poisson_table(rates))
 
 
 def _search(level: Tensor, word: Tensor, last_LC: Tensor) -> Tensor:

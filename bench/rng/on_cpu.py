@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import float32, float64, int32, int64, uint32
 from torch import Tensor
 
@@ -150,14 +149,14 @@ def fill(law: int, words_N2: Tensor, stream: int, out_NM: Tensor) -> None:
     _fill(keys, stream, law, out_NM.numpy().view(uint32))
 
 
-def poisson_guide(last_LC: Tensor) -> Tensor:
+def poisson_guide(last_LC: Array) -> Array:
     """(levels, 256) int16: the smallest count of all words that begin with these 8 bits."""
     starts = (np.arange(2**32 >> _GUIDE_SHIFT, dtype=np.int64) << _GUIDE_SHIFT) - 2**31
-    return torch.from_numpy(np.stack([np.searchsorted(row, starts) for row in last_LC.numpy()]).astype(np.int16))
+    return np.stack([np.searchsorted(row, starts) for row in last_LC]).astype(np.int16)
 
 
 def fill_poisson(
-    words_N2: Tensor, stream: int, level_NM: Tensor, last_LC: Tensor, guide_LG: Tensor, out_NM: Tensor
+    words_N2: Tensor, stream: int, level_NM: Tensor, last_LC: Array, guide_LG: Array, out_NM: Tensor
 ) -> None:
     """Fill a contiguous float32 tensor with Poisson counts.
 
@@ -170,4 +169,4 @@ def fill_poisson(
         out_NM: overwritten.
     """
     keys, level = words_N2.contiguous().numpy().view(uint32), level_NM.contiguous().numpy()
-    _fill_poisson(keys, stream, level, last_LC.numpy(), guide_LG.numpy(), out_NM.numpy())
+    _fill_poisson(keys, stream, level, last_LC, guide_LG, out_NM.numpy())

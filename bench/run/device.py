@@ -13,6 +13,7 @@ from bench.checkpoints.loading import load
 from bench.errors import BenchError, RunError, one_line
 from bench.foreign.faults import blamed
 from bench.machine.memory import free_memory, in_pieces
+from bench.machine.torch_defaults import products_of_fp32
 from bench.measure import BatchMeasure
 from bench.records import Array, Cell, Checkpoint, Precision
 from bench.run.rows import columns_of
@@ -71,8 +72,7 @@ def numerics(device: str, precision: Precision) -> Iterator[None]:
             kind = device.split(":")[0]
             stack.enter_context(torch.autocast(kind, dtype=_AUTOCAST[precision]))
         elif device.startswith("cuda"):
-            # What is not named is switched to torch's defaults, of which `enabled` is False.
-            stack.enter_context(torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False))
+            stack.enter_context(products_of_fp32(tf32_convolutions=False))
         yield
 
 

@@ -19,7 +19,7 @@ BLOCK, MOST_IN_BLOCKS = 16, 160
 """Images of a tangent kernel; those that are in one at most."""
 POINTS, EXTENT = 9, 1.0
 """Of an axis of the surface; where it ends, in lengths of a filter."""
-STARTS, MOST_IN_SPECTRUM = 4, 200
+STARTS, MOST_IN_SPECTRUM = 4, 100
 """Random vectors of the spectral density; images that it, the blocks and the surface are of at most."""
 _EIGENVALUES = range(2, 6)
 """Beside the largest."""

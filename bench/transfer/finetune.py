@@ -164,7 +164,8 @@ class _Forward:
 
     def __call__(self, images_MCHW: Tensor) -> Tensor:
         """Logits (M, K), float32."""
-        return (self.compiled or self._module)(images_MCHW).float()
+        # Not `or`: what torch.compile gives of a module has a length, which is asked of the module.
+        return (self._module if self.compiled is None else self.compiled)(images_MCHW).float()
 
     def give_up(self, error: Exception) -> None:
         """Go on uncompiled."""
@@ -293,7 +294,7 @@ class _Tuning:
             with torch.no_grad():
                 for buffer, copied in zip(self.buffers, before, strict=True):
                     buffer.copy_(copied)
-            if not is_out_of_memory(fault) and self.forward.compiled:
+            if not is_out_of_memory(fault) and self.forward.compiled is not None:
                 self.forward.give_up(fault)
             elif self.cut_freely or not is_out_of_memory(fault):
                 self.micro = fewer(min(self.micro, len(labels_B)), fault, fixed=self.means.fixed)

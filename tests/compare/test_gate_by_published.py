@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from _outcomes import write_outcome
 
 from bench import api
-from bench.board.tables import NotAsPublishedError, read_csv
+from bench.board.published_outcomes import file_digest, read_outcomes
+from bench.board.tables import NotAsPublishedError, read_csv, read_published
 from bench.cli import main
 from bench.compare.gate import Report, judge
 from bench.compare.numbers import published, stored
@@ -227,14 +230,36 @@ def test_published_outcomes_are_small(tmp_path):
 
 
 def test_outcomes_that_do_not_make_the_published_value_are_no_pass(worse, tmp_path):
-    from dataclasses import replace
-
     before = published([worse / "digits.csv"])
     frame = before.frame.copy()
     frame.loc[frame["score"] == "top-1", "value"] = 0.951
     report = judge(replace(before, frame=frame), numbers(DIGITS, Store(tmp_path / "runs")), [DIGITS], [("a", "a")])
     assert report.exit_status == 3
     assert "the outcomes beside it make 0.960000" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_published_outcomes_that_are_no_numbers_are_damage_though_their_digest_fits(worse, wrong):
+    path, table = worse / "digits.outcomes.parquet", read_published(worse / "digits.csv")
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["values"][0] = wrong
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    fitting = replace(table, metadata={**table.metadata, "outcomes": file_digest(path.read_bytes())})
+    with pytest.raises(RunError, match=r"damaged \(some of its values are NaN or infinite\)"):
+        read_outcomes(fitting)
+
+
+@pytest.mark.parametrize(("suite", "clean"), [("digits", np.nan), ("two-sets", 0.0)])
+def test_outcomes_that_make_no_value_are_no_pass(tmp_path, suite, clean):
+    """Whatever compares with NaN is false: as `apart by more than`, it let these through."""
+    suite, store = {"digits": DIGITS, **HEADLINES}[suite], Store(tmp_path / "store")
+    fill(suite, store, 0)
+    before = published([publish(suite, store, tmp_path)])
+    [[first, *others]] = before.outcomes.values()
+    edited = [replace(first, values_NC=np.full_like(first.values_NC, clean)), *others]
+    report = judge(replace(before, outcomes={(suite.name, "a"): edited}), numbers(suite, store), [suite], [("a", "a")])
+    assert report.exit_status == 3
+    assert "the outcomes beside it make nan" in report.rows[0].reason
 
 
 # -- what was learnt from -------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """Work in processes: results in order, faults as they are, and nobody left behind."""
 
+import contextlib
 import errno
+import gc
 import math
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,6 +86,74 @@ def test_arrays_come_through_the_connection_where_there_is_no_memory_for_them(mo
     monkeypatch.setattr(os, "memfd_create", forbidden)
     made = list(in_processes(np.ones, [10**6, 10**5, 3], 1, doing="counts"))
     assert [len(array) for array in made] == [10**6, 10**5, 3]
+
+
+def test_garbage_of_this_process_is_finalised_here_alone(tmp_path: Path) -> None:
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    def collect(task: int) -> bool:
+        gc.collect()
+        return gc.isenabled()
+
+    gc.disable()  # until the processes have begun
+    Garbage()
+    results = in_processes(collect, [0, 1], 2, doing="collects")
+    assert next(results)
+    gc.enable()
+    assert next(results)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+def open_no_file_from(number: int) -> None:
+    """From now on this process opens no file whose number is so high."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+@contextlib.contextmanager
+def no_file_from(number: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_no_file_from(number)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+REFUSED = r"^the 800,000 bytes that another process hands over cannot be taken \(Too many open files\); .*ulimit -n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arrays go through the connection")
+def test_arrays_for_which_there_is_no_descriptor_are_one_sentence() -> None:
+    results = in_processes(np.ones, [3, *[10**5] * 9], 1, doing="counts")
+    next(results)
+    with no_file_from(3), pytest.raises(RunError, match=REFUSED):
+        list(results)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arrays go through the connection")
+def test_a_process_that_has_no_descriptor_for_its_task_says_so() -> None:
+    tasks = [np.ones(10**5)] * 3
+    with pytest.raises(RunError, match=REFUSED):
+        list(in_processes(len, tasks, 1, doing="counts", begin=lambda: open_no_file_from(3)))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_a_process_that_cannot_be_started_for_want_of_descriptors_is_one_sentence(left: int) -> None:
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(left)]
+    with no_file_from(max(held, default=2) + 1):
+        for descriptor in held:
+            os.close(descriptor)
+        with pytest.raises(RunError, match="counts could not be started .*Too many open files.*fewer --workers"):
+            list(in_processes(np.ones, [10**5] * 3, 2, doing="counts"))
+    assert not multiprocessing.active_children()
 
 
 def test_no_more_processes_are_started_than_there_is_work_for() -> None:

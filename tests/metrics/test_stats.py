@@ -177,3 +177,29 @@ def test_a_sum_of_one_sign_has_no_chance_or_no_other() -> None:
 
 def test_a_chance_of_next_to_nothing_is_none_below_it() -> None:
     assert stats._lugannani_rice(32.0, 1e5) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_the_chance_knows_no_scale(scale: float) -> None:
+    for values_U in (np.array([1.0, -1.0]), np.linspace(-1.1, 1, 2 * stats.MANY)):
+        counts_U = np.linspace(7.0, 16.0, len(values_U))
+        assert chance_above_zero(scale * values_U, counts_U) == pytest.approx(chance_above_zero(values_U, counts_U))
+
+
+@pytest.mark.parametrize("values", [(1e10, -1e150), (-1e10, 1e150), (1e-300, -1e300), (1e-320, -1.0, 1e-10)])
+def test_the_chance_of_numbers_that_are_worlds_apart_has_an_end(values: tuple[float, ...]) -> None:
+    chance = chance_above_zero(np.array(values), np.array([7.0, 1.0, 2.0])[: len(values)])
+    assert chance == pytest.approx(float(max(values) > -min(values)), abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_the_chance_of_what_is_no_number_is_refused(wrong: float) -> None:
+    ones = np.ones(3)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        chance_above_zero(np.array([1.0, -1.0, wrong]), ones)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        chance_above_zero(np.array([1.0, -1.0, 0.5]), wrong * ones)
+    sure = of_mean(np.array([0.0, 1.0, 0.5, wrong]), 0.0, 1.0)
+    for asked in (sure.p, sure.interval):
+        with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN or infinite"):
+            asked()

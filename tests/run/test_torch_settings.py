@@ -1,8 +1,10 @@
 """What a notebook has set in torch for all of its process changes no bit, and is as it was afterwards."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ import torch
 
 from bench import api
 from bench.checkpoints import checkpoints
-from bench.machine.torch_defaults import torch_defaults
+from bench.foreign.state import undisturbed
+from bench.machine.torch_defaults import products_of_fp32, torch_defaults
 from bench.measure.cells import resolve
 from bench.progress import Silent
 from bench.records import Condition, Data, Images, Measurement, Params, Perturbation
+from bench.run.device import numerics
 from bench.run.local import execute
 from bench.run.plan import make_sweeps
 from bench.store import Store
@@ -108,3 +112,56 @@ def test_a_block_has_torchs_own_settings_and_gives_back_the_callers(name):
             assert not torch.backends.cudnn.benchmark
         assert state() == before
     assert state() == own
+
+
+# -- TF32, by older and newer settings -------------------------------------------------------------------------------
+
+BACKENDS: Any = torch.backends
+WITH_PRECISION = {
+    "everywhere": BACKENDS, "cudnn": BACKENDS.cudnn, "conv": BACKENDS.cudnn.conv, "rnn": BACKENDS.cudnn.rnn,
+    "matmul": BACKENDS.cuda.matmul, "cpu": BACKENDS.mkldnn.matmul,
+} if hasattr(BACKENDS, "fp32_precision") else {}  # fmt: skip
+OLDER: dict[str, Callable[[], object]] = {
+    "older cudnn": lambda: setattr(BACKENDS.cudnn, "allow_tf32", False),
+    "older matmul": lambda: setattr(BACKENDS.cuda.matmul, "allow_tf32", True),
+    "older products": lambda: torch.set_float32_matmul_precision("medium"),
+}
+NEWER: dict[str, Callable[[], object]] = {
+    f"{name} {precision}": lambda setting=setting, precision=precision: setattr(setting, "fp32_precision", precision)
+    for name, setting in WITH_PRECISION.items()
+    for precision in ("ieee", "tf32" if name != "cpu" else "bf16")
+}
+MIXED = [*itertools.permutations({**OLDER, **NEWER}, 2), *[(name,) for name in {**OLDER, **NEWER}]]
+
+
+def precisions() -> list[object]:
+    """What torch says of all of them; an older setting raises where the newer ones have made it untrue."""
+    found: list[object] = [setting.fp32_precision for setting in WITH_PRECISION.values()]
+    for older in (
+        lambda: BACKENDS.cudnn.allow_tf32, lambda: BACKENDS.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision,
+    ):  # fmt: skip
+        try:
+            found.append(older())
+        except RuntimeError:
+            found.append("raises")
+    return found
+
+
+def test_fp32_is_fp32_whatever_mix_of_older_and_newer_settings_was_made():
+    start = precisions()
+    for names in MIXED:
+        with products_of_fp32(tf32_convolutions=True):  # each mix begins as torch starts
+            for name in names:
+                {**OLDER, **NEWER}[name]()
+            before = precisions()
+            with torch_defaults(), numerics("cuda", "fp32"):
+                *newer, cudnn, matmul, products = precisions()
+                assert set(newer) <= {"none", "ieee"}, names
+                assert (cudnn, matmul, products) == (False, False, "highest"), names
+            assert precisions() == before, names
+            with undisturbed():  # as around code of a plug-in
+                torch.set_float32_matmul_precision("high")
+                for setting in WITH_PRECISION.values():
+                    setting.fp32_precision = "ieee"
+            assert precisions() == before, names
+        assert precisions() == start, names

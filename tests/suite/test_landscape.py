@@ -40,7 +40,7 @@ def test_density_blocks_surface_and_kernels_are_of_some_images_alone() -> None:
         for c in suites.get("imagenet-landscape").conditions
     }
     assert samples["curvature", False] == samples["flatness", False] == 1000
-    assert (samples["curvature", True], samples["surface", False], samples["ntk", False]) == (200, 200, 160)
+    assert (samples["curvature", True], samples["surface", False], samples["ntk", False]) == (100, 100, 160)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -416,6 +417,16 @@ def test_where_compiling_fails_it_goes_on_without(tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "_Forward", lambda module, _, note: forward(module, torch.device("cuda"), note))
     found = tune(tmp_path / "compiled", note=notes.append)
     assert "torch.compile failed (RuntimeError: no C compiler found)" in notes[0]
+    monkeypatch.undo()
+    assert_same(found, tune(tmp_path / "plain"))
+
+
+def test_a_compiled_module_learns_what_the_plain_one_does(tmp_path, monkeypatch):
+    forward, notes = finetune._Forward, []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(finetune, "_Forward", lambda module, _, note: forward(module, torch.device("cuda"), note))
+    found = tune(tmp_path / "compiled", note=notes.append)
+    assert not [note for note in notes if "compile" in note]
     monkeypatch.undo()
     assert_same(found, tune(tmp_path / "plain"))
 

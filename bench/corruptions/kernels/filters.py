@@ -8,9 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bench.corruptions.kernels import filters_cpu
+from bench.machine import triton_op
+from bench.machine.tables import table
 from bench.records import Array
 
 Border: TypeAlias = Literal["nearest", "reflect", "mirror"]
@@ -52,10 +55,13 @@ def gaussian_filter(
     Returns:
         float32 in the same shape.
     """
-    down, across = (gaussian_kernel(s, truncate) for s in (sigma if isinstance(sigma, tuple) else (sigma, sigma)))
+    sigmas = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     if images.is_cpu:
+        down, across = (gaussian_kernel(s, truncate) for s in sigmas)
         return _separable(images, down, across, border)
-    return _separable_by_products(images, down, across, border)
+    if triton_op.takes(images):
+        return _separable_by_triton(images, sigmas, truncate, border)
+    return _separable_by_products(images, sigmas, truncate, border)
 
 
 def _separable(images: Tensor, down: Array, across: Array, border: Border) -> Tensor:
@@ -68,22 +74,37 @@ def _separable(images: Tensor, down: Array, across: Array, border: Border) -> Te
     return as_images(out_NHX, images)
 
 
-def _separable_by_products(images: Tensor, down: Array, across: Array, border: Border) -> Tensor:
-    """Filter by matrix products: on a GPU they cost less than passing over memory for every tap."""
-    height, width = images.shape[-2:]
-    down_HH = _band(height, down, border).to(images.device)
-    across_WW = _band(width, across, border).to(images.device)
+def _separable_by_triton(images: Tensor, sigmas: tuple[float, float], truncate: float, border: Border) -> Tensor:
+    from bench.corruptions.kernels import filters_triton
+
+    for sigma, down in zip(sigmas, (True, False), strict=True):
+        arguments = table(images.device, _gaussian_weights, sigma, truncate), down, border == "reflect"
+        images = triton_op.applied(filters_triton.filter_axis, images, *arguments, dtype=torch.float32)
+    return images
+
+
+def _gaussian_weights(sigma: float, truncate: float) -> Array:
+    return gaussian_kernel(sigma, truncate).astype(np.float32)
+
+
+def _separable_by_products(images: Tensor, sigmas: tuple[float, float], truncate: float, border: Border) -> Tensor:
+    """Filter by matrix products: they cost less than passing over memory for every tap."""
+    down_HH, across_WW = (
+        table(images.device, _band, size, sigma, truncate, border)
+        for size, sigma in zip(images.shape[-2:], sigmas, strict=True)
+    )
     filtered: Tensor = down_HH @ images.float().contiguous() @ across_WW.T
     return filtered
 
 
-def _band(size: int, kernel: Array, border: Border) -> Tensor:
+def _band(size: int, sigma: float, truncate: float, border: Border) -> Array:
     """(size, size) float32: the matrix of a filter along an axis."""
+    kernel = gaussian_kernel(sigma, truncate)
     place = widened(size, len(kernel) // 2, border)
     band = np.zeros((size, size))
     for k, weight in enumerate(kernel):
         band[np.arange(size), place[k : k + size]] += weight
-    return torch.from_numpy(band.astype(np.float32))
+    return band.astype(np.float32)
 
 
 def correlate(
@@ -93,7 +114,7 @@ def correlate(
 
     Args:
         images_NCHW: uint8 or float32.
-        down: (n, k) int64, or (1, k) for all images alike; on the CPU, as the next two.
+        down: (n, k) int64, or (1, k) for all images alike; on the device of the images, as the next two.
         across: as `down`.
         weights: float32 in the shape of `down`.
         reach: no shift is larger; not taken from the shifts, so that other images of a batch change nothing.
@@ -102,10 +123,12 @@ def correlate(
     Returns:
         float32 in the shape of the images.
     """
-    rows, columns = (widened(size, reach, border) for size in images_NCHW.shape[-2:])
     if images_NCHW.is_cpu:
+        rows, columns = (widened(size, reach, border) for size in images_NCHW.shape[-2:])
         return _sum_of_copies(images_NCHW, rows, columns, down + reach, across + reach, weights)
-    return _correlate_by_fft(images_NCHW, rows, columns, down + reach, across + reach, weights)
+    if triton_op.takes(images_NCHW) and border == "nearest" and len(down) == len(images_NCHW):
+        return _correlate_by_triton(images_NCHW, down, across, weights)
+    return _correlate_by_fft(images_NCHW, reach, border, down + reach, across + reach, weights)
 
 
 def _sum_of_copies(
@@ -121,14 +144,24 @@ def _sum_of_copies(
     return as_images(out_NHX, images_NCHW)
 
 
+def _correlate_by_triton(images_NCHW: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
+    from bench.corruptions.kernels import filters_triton
+
+    taps = [tap.contiguous() for tap in (down, across, weights)]
+    return triton_op.applied(filters_triton.correlate, images_NCHW, *taps, dtype=torch.float32)
+
+
 def _correlate_by_fft(
-    images_NCHW: Tensor, rows: Array, columns: Array, down: Tensor, across: Tensor, weights: Tensor
+    images_NCHW: Tensor, reach: int, border: Border, down: Tensor, across: Tensor, weights: Tensor
 ) -> Tensor:
-    device, size = images_NCHW.device, (len(rows), len(columns))
-    wide_NCHW = images_NCHW[:, :, torch.from_numpy(rows).to(device)][..., torch.from_numpy(columns).to(device)]
+    device = images_NCHW.device
+    rows, columns = (table(device, widened, size, reach, border) for size in images_NCHW.shape[-2:])
+    # Sides that have small factors alone take a third of the time of others.
+    size = [next_fast_len(len(places), real=True) for places in (rows, columns)]
+    wide_NCHW = images_NCHW.index_select(2, rows).index_select(3, columns).float()
     kernel_NX = torch.zeros(len(weights), size[0] * size[1], dtype=torch.float32, device=device)
-    kernel_NX.scatter_add_(1, (down * size[1] + across).to(device), weights.to(device))
-    spectrum = torch.fft.rfft2(wide_NCHW.float()) * torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj()
+    kernel_NX.scatter_add_(1, down * size[1] + across, weights)
+    spectrum = torch.fft.rfft2(wide_NCHW, s=size).mul_(torch.fft.rfft2(kernel_NX.view(-1, 1, *size)).conj())
     summed: Tensor = torch.fft.irfft2(spectrum, s=size)
     return summed[..., : images_NCHW.shape[2], : images_NCHW.shape[3]]
 

@@ -33,6 +33,18 @@ def frost_pictures(height: int, width: int) -> tuple[Array, ...]:
     return tuple(_enlarged(name, height, width) for name in _NAMES)
 
 
+def all_pictures(height: int, width: int) -> Array:
+    """The bytes of `frost_pictures`, one picture after the other."""
+    return np.concatenate([picture.ravel() for picture in frost_pictures(height, width)])
+
+
+def picture_frames(height: int, width: int) -> Array:
+    """(6, 3) int64: where each picture begins in `all_pictures`, its rows and columns."""
+    pictures = frost_pictures(height, width)
+    first = np.cumsum([0, *(picture.size for picture in pictures[:-1])])
+    return np.column_stack([first, [picture.shape[:2] for picture in pictures]])
+
+
 def _enlarged(name: str, height: int, width: int) -> Array:
     picture = _read(name)
     larger = max(1.0, height / picture.shape[0], width / picture.shape[1]) * _ENLARGED

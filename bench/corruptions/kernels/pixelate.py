@@ -9,6 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from bench.images.resize import average
+from bench.machine.tables import table
+from bench.records import Array
 
 
 def pixelated(images_NCHW: Tensor, share: float) -> Tensor:
@@ -37,7 +39,12 @@ def _by_tensors(images_NCHW: Tensor, share: float) -> Tensor:
     height, width = images_NCHW.shape[2:]
     coarse = average(average(images_NCHW, 3, int(width * share), "box"), 2, int(height * share), "box")
     for axis, size in ((2, height), (3, width)):
-        step = coarse.shape[axis] / size
-        place = np.cumsum(np.r_[0.5 * step, np.full(size - 1, step)])  # added up, as Pillow does: ties fall as there
-        coarse = coarse.index_select(axis, torch.from_numpy(place.astype(np.int64)).to(coarse.device))
+        coarse = coarse.index_select(axis, table(coarse.device, _repeated, coarse.shape[axis], size))
     return coarse
+
+
+def _repeated(before: int, after: int) -> Array:
+    """(after,) int64: which of the coarse pixels each place of an axis shows."""
+    step = before / after
+    # Added up, as Pillow does: ties fall as there.
+    return np.cumsum(np.r_[0.5 * step, np.full(after - 1, step)]).astype(np.int64)

@@ -1,10 +1,12 @@
 """What the corruptions share: draws for every value, tables, and the way back to bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
+from bench.machine import triton_op
+from bench.machine.tables import table
 from bench.records import Array
 
 
@@ -26,14 +28,28 @@ def darkest(images_NCHW: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(red, green), blue)[:, None]
 
 
-def look_up(table: Array, index_NCHW: Tensor) -> Tensor:
-    """The entries of a table in the shape of the index; channels last in memory."""
-    entries = torch.from_numpy(table).to(index_NCHW.device)
+def look_up(make: Callable[..., Array], arguments: tuple[Hashable, ...], index_NCHW: Tensor) -> Tensor:
+    """The entries of a table in the shape of the index; channels last in memory.
+
+    Args:
+        make: gives the table, as of `bench.machine.tables.table`.
+        arguments: of `make`.
+        index_NCHW: of any type that holds whole numbers.
+    """
+    entries = table(index_NCHW.device, make, *arguments)
     index_NHWC = index_NCHW.permute(0, 2, 3, 1)  # as it mostly lies in memory
     return entries.index_select(0, index_NHWC.reshape(-1).int()).view(index_NHWC.shape).permute(0, 3, 1, 2)
 
 
 def to_bytes(images_NCHW: Tensor) -> Tensor:
-    """Turn values from 0 to 255 into bytes: cut off, not rounded, as imagecorruptions does."""
+    """Turn values from 0 to 255 into bytes: cut off, not rounded, as imagecorruptions does.
+
+    Args:
+        images_NCHW: floating; may be overwritten.
+    """
+    if triton_op.takes(images_NCHW):
+        from bench.images import pixels_triton
+
+        return triton_op.applied(pixels_triton.to_bytes, images_NCHW)
     # By way of int16: straight from float to bytes takes a CPU four times as long.
     return images_NCHW.clamp_(0, 255).to(torch.int16).to(torch.uint8)

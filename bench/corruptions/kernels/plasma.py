@@ -1,4 +1,4 @@
-"""Height maps for fog, by the diamond-square algorithm as imagecorruptions' `plasma_fractal` runs it.
+"""Fog, and its height maps by the diamond-square algorithm as imagecorruptions' `plasma_fractal` runs it.
 
 Legend: N maps, M their side, K places of a level along a side, X all draws of a map.
 """
@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.corruptions.kernels.pixels import to_bytes
+from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.records import Array
 from bench.rng import Draws
@@ -24,16 +26,57 @@ def plasma(draws: Draws, side: int, decay: float) -> Tensor:
         decay: what the roughness is divided by from level to level.
 
     Returns:
-        (n, side, side) float32 in [0, 1].
+        (n, side, side) float32, of any heights.
     """
     map_NMM = torch.zeros(len(draws), side, side, dtype=torch.float32, device=draws.device)
+    if triton_op.takes(map_NMM):
+        _fill_by_triton(draws, decay, map_NMM)
+        return map_NMM
     added_NX = draws.uniform(side * side - 1)
     if map_NMM.is_cpu:
         _fill(added_NX.numpy(), decay, map_NMM.numpy())
     else:
         _fill_at_once(added_NX, decay, map_NMM)
+    return map_NMM
+
+
+def fog_over(images_NCHW: Tensor, map_NMM: Tensor, thickness: float) -> Tensor:
+    """Brighten by maps and dim so that the brightest pixel could stay.
+
+    Args:
+        images_NCHW: uint8.
+        map_NMM: of `plasma`, as large as the images or larger; may be overwritten.
+        thickness: of the fog; the highest point of a map adds so much of white.
+
+    Returns:
+        uint8 in the shape of the images.
+    """
+    if triton_op.takes(images_NCHW):
+        return _fog_by_triton(images_NCHW, map_NMM, thickness)
+    height, width = images_NCHW.shape[2:]
     map_NMM -= map_NMM.amin((1, 2), keepdim=True)
-    return map_NMM.div_(map_NMM.amax((1, 2), keepdim=True))
+    map_N1HW = map_NMM.div_(map_NMM.amax((1, 2), keepdim=True))[:, None, :height, :width]
+    brightest_N111 = images_NCHW.flatten(1).amax(1)[:, None, None, None].float().div_(255)
+    foggy_NCHW = images_NCHW.float().div_(255).add_(map_N1HW * thickness)
+    return to_bytes(foggy_NCHW.mul_(brightest_N111 / (brightest_N111 + thickness)).mul_(255))
+
+
+def _fill_by_triton(draws: Draws, decay: float, map_NMM: Tensor) -> None:
+    from bench.corruptions.kernels import plasma_triton
+
+    keys_N2, stream = draws.take()
+    count, roughness = 1, _ROUGHNESS
+    while count < map_NMM.shape[1]:
+        plasma_triton.level(keys_N2, stream, roughness * roughness, count, map_NMM)
+        count, roughness = 2 * count, roughness / decay
+
+
+def _fog_by_triton(images_NCHW: Tensor, map_NMM: Tensor, thickness: float) -> Tensor:
+    from bench.corruptions.kernels import plasma_triton
+
+    extremes = torch.aminmax(map_NMM.flatten(1), dim=1)
+    bright_N = images_NCHW.amax((1, 2, 3))
+    return triton_op.applied(plasma_triton.fog, images_NCHW, map_NMM, *extremes, bright_N, thickness)
 
 
 @compiled

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.corruptions.kernels.pixels import to_bytes
+from bench.machine import triton_op
 from bench.machine.compiled import compiled
 from bench.records import Array
 
 
 def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
-    """What stands at (y + down, x + across): between pixels bilinear, beyond the edges mirrored.
+    """What stands at (y + down, x + across), cut off to bytes: between pixels bilinear, beyond the edges mirrored.
 
     As scipy.ndimage.map_coordinates with order 1 and `reflect`: edge pixels stand twice.
 
@@ -22,14 +24,22 @@ def warp(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
         across_NHW: float32, pixels.
 
     Returns:
-        float32 in the shape of the images.
+        uint8 in the shape of the images.
     """
+    if triton_op.takes(images_NCHW):
+        return _warp_by_triton(images_NCHW, down_NHW, across_NHW)
     if not images_NCHW.is_cpu:
-        return _warp_by_gathers(images_NCHW, down_NHW, across_NHW)
+        return to_bytes(_warp_by_gathers(images_NCHW, down_NHW, across_NHW))
     images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
     out_NHWC = np.empty(images_NHWC.shape, np.float32)
     _warp(images_NHWC, down_NHW.numpy(), across_NHW.numpy(), out_NHWC)
-    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+    return to_bytes(torch.from_numpy(out_NHWC).permute(0, 3, 1, 2))
+
+
+def _warp_by_triton(images_NCHW: Tensor, down_NHW: Tensor, across_NHW: Tensor) -> Tensor:
+    from bench.corruptions.kernels import warp_triton
+
+    return triton_op.applied(warp_triton.warp, images_NCHW, down_NHW.contiguous(), across_NHW.contiguous())
 
 
 @compiled

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.corruptions.kernels.filters import as_images, as_rows
+from bench.corruptions.kernels.pixels import to_bytes
+from bench.machine import triton_op
 from bench.machine.compiled import compiled
+from bench.machine.tables import table
 from bench.records import Array
 
 _Taps: TypeAlias = tuple[Array, Array]
@@ -52,27 +54,89 @@ def zoom(planes_NHW: Tensor, factor: float) -> Tensor:
     Returns:
         float32, (n, round(h · factor), round(w · factor)).
     """
-    size = [enlarged(count, factor) for count in planes_NHW.shape[1:]]
-    taps = [_taps(count, factor, 0, wanted) for count, wanted in zip(planes_NHW.shape[1:], size, strict=True)]
-    return _add_zooms(planes_NHW.new_zeros(len(planes_NHW), *size), planes_NHW, [taps[0]], [taps[1]])
+    counts = planes_NHW.shape[1:]
+    if triton_op.takes(planes_NHW):
+        return _zoom_by_triton(planes_NHW, factor)
+    if not planes_NHW.is_cpu:
+        left, right = (table(planes_NHW.device, _matrix_of_whole, count, factor) for count in counts)
+        enlarged_NHW: Tensor = left @ planes_NHW @ right.T
+        return enlarged_NHW
+    down, across = (_taps_of_whole(count, factor) for count in counts)
+    size = [len(first) for first, _ in (down, across)]
+    return _add_zooms(planes_NHW.new_zeros(len(planes_NHW), *size), planes_NHW, [down], [across])
 
 
-def sum_of_zooms(images_NCHW: Tensor, factors: Sequence[float]) -> Tensor:
-    """The image and all its enlarged middles, cut to its size and summed.
+def _zoom_by_triton(planes_NHW: Tensor, factor: float) -> Tensor:
+    from bench.corruptions.kernels import warp_triton
+
+    taps = [
+        table(planes_NHW.device, make, count, factor)
+        for count in planes_NHW.shape[1:]
+        for make in (_first_of_whole, _weights_of_whole)
+    ]
+    out_NHW = planes_NHW.new_empty(len(planes_NHW), len(taps[0]), len(taps[2]))
+    warp_triton.enlarge(planes_NHW.contiguous(), *taps, out_NHW)
+    return out_NHW
+
+
+def _first_of_whole(count: int, factor: float) -> Array:
+    return _taps_of_whole(count, factor)[0].astype(np.int32)
+
+
+def _weights_of_whole(count: int, factor: float) -> Array:
+    return _taps_of_whole(count, factor)[1]
+
+
+def _taps_of_whole(count: int, factor: float) -> _Taps:
+    return _taps(count, factor, 0, enlarged(count, factor))
+
+
+def _matrix_of_whole(count: int, factor: float) -> Array:
+    return _matrix(_taps_of_whole(count, factor), count)
+
+
+def mean_of_zooms(images_NCHW: Tensor, factors: Sequence[float]) -> Tensor:
+    """The mean of the image and all its enlarged middles, cut to its size and off to bytes.
 
     Args:
-        images_NCHW: uint8.
+        images_NCHW: uint8, three channels.
         factors: the first may be 1.
 
     Returns:
-        float32 in the shape of the images.
+        uint8 in the shape of the images.
     """
-    larger = [factor for factor in factors if factor != 1]
-    height, width = images_NCHW.shape[2:]
-    down = [_taps_of_middle(height, factor) for factor in larger]
-    across = [_taps_of_middle(width, factor) for factor in larger]
+    larger = tuple(factor for factor in factors if factor != 1)
     alike = 1 + len(factors) - len(larger)
-    return _add_zooms(images_NCHW.float().mul_(alike), images_NCHW, down, across)
+    if triton_op.takes(images_NCHW):
+        return _mean_by_triton(images_NCHW, larger, alike)
+    total = images_NCHW.float().mul_(alike)
+    if images_NCHW.is_cpu:
+        down, across = ([_taps_of_middle(size, factor) for factor in larger] for size in images_NCHW.shape[2:])
+        total = _add_zooms(total, images_NCHW, down, across)
+    else:
+        total = _add_products(total, images_NCHW, larger)
+    return to_bytes(total.div_(len(factors) + 1))
+
+
+def _mean_by_triton(images_NCHW: Tensor, larger: tuple[float, ...], alike: int) -> Tensor:
+    from bench.corruptions.kernels import warp_triton
+
+    taps = [
+        table(images_NCHW.device, make, size, larger)
+        for size in images_NCHW.shape[2:]
+        for make in (_first_of_all, _weights_of_all)
+    ]
+    return triton_op.applied(warp_triton.mean_of_zooms, images_NCHW, *taps, alike)
+
+
+def _first_of_all(size: int, factors: tuple[float, ...]) -> Array:
+    """(z, size) int32: the first of two neighbours, for each zoom."""
+    return np.stack([_taps_of_middle(size, factor)[0] for factor in factors]).astype(np.int32)
+
+
+def _weights_of_all(size: int, factors: tuple[float, ...]) -> Array:
+    """(z, size, 2) float32: how much of each."""
+    return np.stack([_taps_of_middle(size, factor)[1] for factor in factors])
 
 
 def _taps_of_middle(size: int, factor: float) -> _Taps:
@@ -80,9 +144,11 @@ def _taps_of_middle(size: int, factor: float) -> _Taps:
     return _taps(count, factor, start, size)
 
 
+def _matrix_of_middle(size: int, factor: float) -> Array:
+    return _matrix(_taps_of_middle(size, factor), size)
+
+
 def _add_zooms(total: Tensor, images: Tensor, down: Sequence[_Taps], across: Sequence[_Taps]) -> Tensor:
-    if not images.is_cpu:
-        return _add_products(total, images, down, across)
     images_NHX, channels = as_rows(images)
     total_NHX, _ = as_rows(total)
     place_ZX = np.stack([(first[:, None] * channels + np.arange(channels)).ravel() for first, _ in across])
@@ -92,22 +158,22 @@ def _add_zooms(total: Tensor, images: Tensor, down: Sequence[_Taps], across: Seq
     return as_images(total_NHX, total)
 
 
-def _add_products(total: Tensor, images: Tensor, down: Sequence[_Taps], across: Sequence[_Taps]) -> Tensor:
+def _add_products(total: Tensor, images: Tensor, factors: Sequence[float]) -> Tensor:
     """Add the enlargements as matrix products, for a GPU."""
     planes = images.float().contiguous()
-    for rows, columns in zip(down, across, strict=True):
-        left, right = _matrix(rows, images.shape[-2]), _matrix(columns, images.shape[-1])
-        total += left.to(images.device) @ planes @ right.to(images.device).T
+    for factor in factors:
+        left, right = (table(images.device, _matrix_of_middle, size, factor) for size in images.shape[-2:])
+        total += left @ planes @ right.T
     return total
 
 
-def _matrix(taps: _Taps, size: int) -> Tensor:
+def _matrix(taps: _Taps, size: int) -> Array:
     """(wanted, size) float32."""
     first, weights = taps
     matrix = np.zeros((len(first), size), np.float32)
     for k in range(2):
         matrix[np.arange(len(first)), first + k] = weights[:, k]
-    return torch.from_numpy(matrix)
+    return matrix
 
 
 @compiled
