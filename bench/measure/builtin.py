@@ -3,6 +3,7 @@
 from bench.attacks import ENGINE_VERSION
 from bench.attacks.builtin import FGSM, PGD
 from bench.measure import MeasureEntry, measures, register_attack
+from bench.records import Params
 
 measures.register(
     MeasureEntry(
@@ -73,24 +74,47 @@ for name, factory, about in (
             about=about,
         )
     )
+
+
+def _of_curvature(params: Params) -> int:
+    """A product takes about two gradients, and one with all blocks together about twice as much."""
+    products = _number(params, "steps", 30) + _number(params, "probes", 10)
+    return 6 * products * (1 + 2 * bool(params.get("blocks"))) + 60 * _number(params, "starts", 0)
+
+
+def _of_flatness(params: Params) -> int:
+    """A pass for each draw of each noise, and gradients."""
+    sizes = sum(str(params.get(name)).count("+") + 1 for name in ("sigma", "relative"))
+    return _number(params, "draws", 10) * sizes + 9
+
+
+def _of_surface(params: Params) -> int:
+    """A pass for each point."""
+    points: int = _number(params, "points", 21) ** _number(params, "dimensions", 1)
+    return points
+
+
+def _number(params: Params, name: str, default: int) -> int:
+    return int(params.get(name) or default)
+
+
 for name, factory, passes, about in (
     (
         "curvature",
         "Curved",
-        # A product is about two gradients, and all blocks together about twice the whole.
-        lambda params: 6 * (params["steps"] + params["probes"]) * (1 + 2 * params["blocks"]) + 90 * params["starts"],
+        _of_curvature,
         "eigenvalues of the Hessian, trace, spectral density and blocks",
     ),
     (
         "flatness",
         "Flatness",
-        lambda params: params["draws"] * (str(params["sigma"]).count("+") + str(params["relative"]).count("+") + 2) + 9,
+        _of_flatness,
         "loss under noise of the weights and at SAM's ascent",
     ),
     (
         "surface",
         "Surface",
-        lambda params: params["points"] ** params["dimensions"],
+        _of_surface,
         "loss along directions that are scaled to the filters",
     ),
     ("ntk", "TangentKernel", lambda params: 6, "extreme eigenvalues of the tangent kernel of blocks of images"),

@@ -12,6 +12,7 @@ from bench.landscape.objective import Objective
 from bench.measure import Pace, measures
 from bench.measure.landscape import Steps, untrained
 from bench.records import Params
+from bench.suite import suites
 from tests.contracts.test_suites import InMemory, of_two_layers
 
 PACE = Pace(batch_size=8, fixed=False, done=lambda count: None)
@@ -121,6 +122,13 @@ def test_a_model_without_attention_has_rows_without_numbers(loader):
     rows = run("attention", loader)
     assert np.isnan(rows["attention_entropy"]).all()
     assert set(rows["attention_heads"]) == {""}
+
+
+@pytest.mark.parametrize("name", ["curvature", "flatness", "surface", "ntk", "neurons", "norms", "attention"])
+def test_what_a_measure_costs_is_known_with_its_own_parameters_and_without(name):
+    conditions = [c for c in suites.get("digits-landscape").conditions if c.measure.name == name]
+    for params in (Params(), *(condition.measure.params for condition in conditions)):
+        assert measures.get(name).passes(params) > 0
 
 
 def test_progress_is_told_in_samples_and_ends_with_all_of_them():
