@@ -392,7 +392,7 @@ def way_figure(ways: "Sequence[Way]", board: Board, images: int) -> Figure:
             axes.plot(way.at_T, losses, color=_colour(number), linewidth=1.4, label=label or None)
         axes.set_xticks([0, 0.5, 1], [literal(way.names[0]), "half", literal(way.names[1])], fontsize=7)
         if len(way.losses) > 1:
-            axes.legend(fontsize=7, frameon=False, loc="upper right")
+            axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
         _plain(axes)
         axes.set_ylim(bottom=0)
     figure.supylabel("mean loss, nats", fontsize=8)
