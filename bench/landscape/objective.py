@@ -5,7 +5,7 @@ Legend: N images, B of one piece, C channels, H × W pixels, K classes, P weight
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from bench.attacks.losses import Loss, cross_entropy
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.foreign.faults import blamed
 from bench.machine.memory import fewer, is_out_of_memory
-from bench.machine.torch_defaults import torch_defaults
+from bench.machine.torch_defaults import products_of_fp32, torch_defaults
 from bench.text import some
 
 _T = TypeVar("_T")
@@ -262,14 +262,9 @@ class Objective:
             images_BCHW = images_BCHW.clone()
         return Piece(images_BCHW, self.labels_N[rows].to(self.device))
 
-    @contextlib.contextmanager
-    def exactly(self) -> Iterator[None]:
-        """Run convolutions of a CUDA device without TF32, and the same way each time."""
-        with contextlib.ExitStack() as stack:
-            if self.device.type == "cuda":
-                enabled = torch.backends.cudnn.enabled
-                stack.enter_context(torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False))
-            yield
+    def exactly(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which fp32 is fp32, in convolutions too; all that is gathered over pieces is computed in it."""
+        return products_of_fp32(tf32_convolutions=False)
 
     def flat(self, parts: Sequence[Tensor]) -> Tensor:
         """Tensors as one vector, without gradient."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 
 from bench.errors import BenchError
 from bench.foreign.faults import blamed
@@ -52,8 +52,8 @@ class Products:
         self._memory = memory
         self._image_bytes = 0
         """What an image adds to a graph."""
-        self._kept: dict[tuple[int, int], list[Tensor]] = {}
-        """Gradients that can be differentiated again, by the first row of the piece and the row after its last."""
+        self._kept: dict[tuple[int, int], list[GradientEdge | None]] = {}
+        """The graphs of gradients, by the first row of the piece and the row after its last."""
         self._weights = objective.leaves()
         self._checked = False
 
@@ -72,9 +72,9 @@ class Products:
         self._kept = {key: kept for key, kept in self._kept.items() if key in pieces}
 
         def add(totals: list[Tensor], rows: slice) -> None:
-            gradients = self._gradients(rows)
+            edges = self._edges(rows)
             for total, job in zip(totals, jobs, strict=True):
-                self._add_product(total, gradients, job)
+                self._add_product(total, edges, job)
 
         totals = self.objective.over_pieces(
             lambda: [torch.zeros_like(job.vector) for job in jobs], add, make_room=self._forget
@@ -105,61 +105,58 @@ class Products:
                 losses_B = self.objective.losses_of(piece, self._weights)
                 value = factors_B @ losses_B
                 for _ in range(2):
-                    slopes = _differentiated([(value, torch.ones_like(value))], self._weights, graph=True)
+                    slopes = _differentiated([_edge(value)], [torch.ones_like(value)], self._weights, graph=True)
                     value = torch.stack([(s * d).sum() for s, d in zip(slopes, direction, strict=True)]).sum()
-                found.append(_differentiated([(value, torch.ones_like(value))], [factors_B])[0])
+                found.append(_differentiated([_edge(value)], [torch.ones_like(value)], [factors_B])[0])
 
         return torch.cat(self.objective.over_pieces(list, add, make_room=self._forget))
 
-    def _add_product(self, total: Tensor, gradients: Sequence[Tensor], job: Job) -> None:
-        places = range(len(gradients)) if job.block is None else [self._place[name] for name in job.block.parameters]
+    def _add_product(self, total: Tensor, edges: Sequence[GradientEdge | None], job: Job) -> None:
+        places = range(len(edges)) if job.block is None else [self._place[name] for name in job.block.parameters]
         weights = [self._weights[place] for place in places]
         sizes = [weight.numel() for weight in weights]
-        factors = torch.split(job.vector, sizes)
-        outputs = [
-            (gradients[place], part.view_as(gradients[place])) for place, part in zip(places, factors, strict=True)
-        ]
+        factors = [part.view_as(w) for part, w in zip(torch.split(job.vector, sizes), weights, strict=True)]
         with self._differentiating():
-            add_parts(torch.split(total, sizes), _differentiated(outputs, weights, keep=True))
+            parts = _differentiated([edges[place] for place in places], factors, weights, keep=True)
+        add_parts(torch.split(total, sizes), parts)
 
-    def _gradients(self, rows: slice) -> list[Tensor]:
-        """The gradient of a piece with its graph: the kept one, or one that is made, and kept where there is room."""
+    def _edges(self, rows: slice) -> list[GradientEdge | None]:
+        """The graph of a piece's gradient: the kept one, or one that is made, and kept where there is room."""
         key = (rows.start, rows.stop)
         if key in self._kept:
             return self._kept[key]
         if self._memory is None:
             self._memory = int(_SHARE * free_memory(str(self.objective.device)))
-        if self._memory and not self._image_bytes:
-            self._image_bytes = self._weigh(rows)
-        gradients = self._made(rows)
-        kept = sum(stop - start for start, stop in (*self._kept, key))
-        vectors = self.objective.weights_P.nbytes * (1 + len(self._kept))  # the gradients themselves
-        if kept * self._image_bytes + vectors <= self._memory:
-            self._kept[key] = gradients
-        return gradients
+        edges = self._made(rows) if self._image_bytes or not self._memory else self._weighed(rows)
+        images = sum(stop - start for start, stop in (*self._kept, key))
+        if self._memory and images * self._image_bytes <= self._memory:
+            self._kept[key] = edges
+        return edges
 
-    def _made(self, rows: slice) -> list[Tensor]:
+    def _made(self, rows: slice) -> list[GradientEdge | None]:
         with self._differentiating():
             gradients = self.objective.gradients_of(self.objective.piece(rows), self._weights, keep_graph=True)
+            edges = [_edge(gradient) for gradient in gradients]
             if not self._checked:
-                _check_twice(gradients)
+                _check_twice(edges)
                 self._checked = True
-            return gradients
+            return edges
 
-    def _weigh(self, rows: slice) -> int:
-        """Bytes that a piece's graph holds for each of its images."""
+    def _weighed(self, rows: slice) -> list[GradientEdge | None]:
+        """What `_made` gives, with a count of the bytes that it holds for each image."""
         held: dict[int, int] = {}  # bytes of each storage
 
         def note(tensor: Tensor) -> Tensor:
             held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
+            return tensor.detach()  # itself, it would hold its own graph for good
 
         with saved_tensors_hooks(note, lambda tensor: tensor):
-            self._made(rows)
+            edges = self._made(rows)
         for weight in self._weights:
             held.pop(weight.untyped_storage().data_ptr(), None)
         count: int = rows.stop - rows.start
-        return sum(held.values()) // count + 1
+        self._image_bytes = sum(held.values()) // count + 1
+        return edges
 
     def _differentiating(self) -> contextlib.AbstractContextManager[None]:
         name = self.objective.name
@@ -174,18 +171,29 @@ class Products:
         return some
 
 
+def _edge(tensor: Tensor) -> GradientEdge | None:
+    """Where a tensor stands in its graph, without its values; None where it has none, and is a constant."""
+    return get_gradient_edge(tensor) if tensor.requires_grad else None
+
+
 def _differentiated(
-    outputs: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], *, keep: bool = False, graph: bool = False
+    outputs: Sequence[GradientEdge | None],
+    factors: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    keep: bool = False,
+    graph: bool = False,
 ) -> Sequence[Tensor]:
-    """Derivatives by inputs of the product of outputs with their factors.
+    """Derivatives by inputs of the sum of outputs with their factors; in the shapes of the inputs.
 
     Args:
-        outputs: each with its factor; those without a graph are constants: of what is linear, a second derivative is 0.
-        inputs: of the shapes that are returned.
+        outputs: constants add nothing: what is linear has a gradient without a graph.
+        factors: in the shapes of the outputs.
+        inputs: with a gradient.
         keep: whether the outputs' graph is kept.
         graph: whether the derivatives have a graph themselves.
     """
-    varying = [(output, factor) for output, factor in outputs if output.requires_grad]
+    varying = [(output, factor) for output, factor in zip(outputs, factors, strict=True) if output is not None]
     if not varying:
         return [torch.zeros_like(tensor) for tensor in inputs]
     return torch.autograd.grad(
@@ -198,19 +206,19 @@ def _differentiated(
     )
 
 
-def _check_twice(gradients: Sequence[Tensor]) -> None:
+def _check_twice(edges: Sequence[GradientEdge | None]) -> None:
     """Make sure that no step says that it can be differentiated only once.
 
     A step that was written in Python says so by a node that raises where it is come by; as no weight lies behind it,
     torch leaves it out, and would give products that are wrong.
     """
-    waiting = [gradient.grad_fn for gradient in gradients]
+    waiting = [edge.node for edge in edges if edge is not None]
     seen = set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node in seen:
             continue
         if node.name() == "torch::autograd::Error":
             raise NotImplementedError("one is marked once_differentiable")
         seen.add(node)
-        waiting += [before for before, _ in node.next_functions]
+        waiting += [before for before, _ in node.next_functions if before is not None]
