@@ -29,6 +29,10 @@ class AbsentError(BenchError):
     """Data or weights that are not on this machine; the message says where to obtain them and where to put them."""
 
 
+class DoesNotApplyError(BenchError):
+    """A score of what a checkpoint does not have, such as attention in a ResNet: it is left out, and needs no word."""
+
+
 class UnknownNameError(BenchError):
     """A name that no registry, table or file holds; the message offers the nearest ones."""
 

@@ -1,5 +1,6 @@
 """Text for people and from them: tables, lines that fit a width, sizes, and lists of numbers in settings."""
 
+import math
 import re
 import textwrap
 import unicodedata
@@ -192,6 +193,22 @@ def shares(text: str, name: str) -> list[float]:
     return ascending(text, name, _share, "numbers above 0 and at most 1 joined by +, such as 0.8+0.9+1.0")
 
 
+def amounts(text: str, name: str) -> list[float]:
+    """Ascending numbers above 0.
+
+    Args:
+        text: such as `0.5+2`.
+        name: of the setting, for messages.
+
+    Raises:
+        BenchError: it is anything else.
+
+    >>> amounts("0.5+2", "sigma")
+    [0.5, 2.0]
+    """
+    return ascending(text, name, _amount, "numbers above 0 joined by +, such as 0.5+2")
+
+
 def ascending(text: str, name: str, read: Callable[[str], _N], wanted: str, marks: str = "+") -> list[_N]:
     """Ascending numbers of any kind.
 
@@ -217,6 +234,13 @@ def ascending(text: str, name: str, read: Callable[[str], _N], wanted: str, mark
 def _counted(text: str) -> int:
     number = int(text)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
         raise ValueError
     return number
 

@@ -265,6 +265,7 @@ COMMANDS = {
     "compare": "CHECKPOINT --pair --line --suite --track --corruptions --set --family --registry "
     f"{CELLS} --store --flips --format --out",
     "curve": f"{STORED} --store --out",
+    "landscape": f"CHECKPOINT --suite --set --registry --data {CELLS} --store --out",
     "report": f"{STORED} --store --data --out --plots",
     "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry {CELLS} --store --alpha "
     "--tolerance --junit --json",

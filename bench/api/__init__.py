@@ -12,7 +12,8 @@ To look: `boards` are the scores that a store has, `measured_boards` those of al
 `compare_pairs` of those that differ in SAM, `robust_line` of shifted against clean accuracy; `gate` says whether
 anything got worse.
 
-To publish: `report` (a page), `plots`, `write_tables`, `publish`; `import_predictions` takes in what others predicted.
+To publish: `report` (a page), `plots`, `landscape` (its figures), `write_tables`, `publish`; `import_predictions` takes
+in what others predicted.
 
 To look after: `list_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`, `remove_cells`; `list_cache`,
 `clear_cache`; `doctor`. To make: `train` a checkpoint, `make_c` of ImageNet, and pictures that one can see: `corrupt`,
@@ -32,7 +33,7 @@ from bench.api.data import PlacedDataset, import_predictions, list_data, verify_
 from bench.api.gating import gate
 from bench.api.listings import listing
 from bench.api.making import attack, contact_sheet, corrupt, make_c, select_corruptions, train
-from bench.api.reports import Published, plots, publish, report, write_tables
+from bench.api.reports import Published, landscape, plots, publish, report, write_tables
 from bench.api.runs import RunResult, carry_out, cost, forecast, plan, run, take_part
 from bench.api.scores import boards, curve, measured_boards, outcomes, published, summary, table
 from bench.api.stores import (
@@ -86,6 +87,7 @@ __all__ = [
     "forecast",
     "gate",
     "import_predictions",
+    "landscape",
     "list_cache",
     "list_data",
     "list_store",

@@ -1,6 +1,6 @@
 """Results for others to read: a page, plots, files of tables, a published folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,49 @@ def plots(boards: Sequence[Board], store: Store) -> "Iterator[tuple[str, Figure]
     from bench.report.plots import figures
 
     return figures(boards, store)
+
+
+def landscape(
+    result: RunResult, library: Library, note: Callable[[str], None] = lambda line: None
+) -> "Iterator[tuple[str, Figure]]":
+    """Every figure of the one landscape that was measured, with a name; see `bench.report.landscape`.
+
+    Args:
+        result: of one suite.
+        library: opens its data: pictures stand under the attention maps, and the way between two is taken on them.
+        note: told of what is left out.
+    """
+    from bench.report import landscape as drawn
+    from bench.tools.landscape import crops, pairs_of, way_between
+
+    [board], settings = result.boards, result.plan.settings
+    store, known = Store(settings.store), {entry.name: entry for entry in result.plan.checkpoints}
+    yield from drawn.figures(board, store)
+    attentive = [entry for entry in drawn.shown(board, store, "rollout") if entry.attends]
+    if attentive:
+        condition = drawn.condition_of(board.suite, "rollout")
+        of = {
+            entry.checkpoint.name: list(
+                crops(known[entry.checkpoint.name], condition, library, entry.outcome.n, _PICTURES)
+            )
+            for entry in attentive
+        }
+        yield "attention", drawn.attention_figure(attentive, board, of)
+    surfaces = drawn.shown(board, store, "surface")
+    here = [known[entry.checkpoint.name] for entry in surfaces]
+    ways = []
+    for first, second in pairs_of(here):
+        try:
+            condition, n = drawn.condition_of(board.suite, "surface"), surfaces[0].outcome.n
+            ways.append(way_between(first, second, condition, library, n, settings.device))
+        except BenchError as error:
+            note(f"no way is drawn from {first.name} to {second.name}: {error}")
+    if ways:
+        yield "way", drawn.way_figure(ways, board, surfaces[0].outcome.n)
+
+
+_PICTURES = 6
+"""Under the attention maps of a checkpoint."""
 
 
 def write_tables(result: RunResult, selection: Sequence[str] = ()) -> Path:

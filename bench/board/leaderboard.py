@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench.board.index import Index
 from bench.datasets import datasets
-from bench.errors import BenchError
+from bench.errors import BenchError, DoesNotApplyError
 from bench.measure import measures
 from bench.measure.cells import versions
 from bench.records import Condition, Estimate, Precision, Scalar, digest
@@ -392,6 +392,8 @@ def _score(
     rows, notes = [], []
     for entry, group, results in zip(entries, wanted, estimates, strict=True):
         for (score, _), result in zip(group, results, strict=True):
+            if isinstance(result, DoesNotApplyError):
+                continue
             if isinstance(result, BenchError):
                 notes.append(f"{entry.name}, {score.column or score.metric.name}: {result}")
             else:

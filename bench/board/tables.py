@@ -26,6 +26,8 @@ from bench.suite.words import attack_in_words
 
 DIGITS = 6
 """Decimals of values and intervals in the long table."""
+WHOLE_UNITS = ("pixels", "images")
+"""Units of values that are shown without decimals."""
 COSTS = ("Mparams", "GMACs", "img/s", "peak GiB")
 """Columns of a leaderboard that say what a checkpoint costs, so that checkpoints can be compared at a like cost."""
 
@@ -375,7 +377,7 @@ def shown(score: Score, estimate: Estimate | None) -> str:
     """A score as leaderboards show it: fractions in percent, with half the interval's width; `–` where it is not."""
     if estimate is None:
         return "–"
-    if score.metric.unit == "pixels":
+    if score.metric.unit in WHOLE_UNITS:
         return f"{estimate.value:.0f}"
     if score.metric.unit != "fraction":
         return f"{estimate.value:.3f}"

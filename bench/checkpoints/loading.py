@@ -86,7 +86,8 @@ def load(
 
     Returns:
         A module in eval mode, fp32, without gradients, from images (N, 3, H, W) in [0, 1] to logits (N, K).
-        The bare model, which takes normalised images, is its attribute `model`; `macs` are those of one image.
+        The bare model, which takes normalised images, is its attribute `model`; `macs` are those of one image;
+        `untrained` loads the same as `load_untrained` does.
 
     Raises:
         BenchError: the entry, the file and the architecture don't go together; the message says where. Or it is
@@ -122,6 +123,7 @@ def _assemble(
     module = _pixel_model_class()(model.float(), checkpoint.mean, checkpoint.std)
     module.to(device).eval().requires_grad_(False)
     module.macs = _try_out(module, size, checkpoint)  # type: ignore[assignment]  # torch types attributes as modules
+    module.untrained = functools.partial(load_untrained, checkpoint, device, input_size)  # type: ignore[assignment]
     return module
 
 
@@ -138,6 +140,8 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
         std: torch.Tensor
         macs: int
         """Multiply-accumulates for one image: half of the floating-point operations that torch counts."""
+        untrained: Callable[[], nn.Module]
+        """Loads the architecture once more, with first values by torch's global generator in place of weights."""
 
         def __init__(self, model: nn.Module, mean: Collection[float], std: Collection[float]) -> None:
             super().__init__()

@@ -13,7 +13,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench import __version__
-from bench.cli import attack, compare, corrupt, curve, data, gate, housekeeping, imports, publish, report, run, tables
+from bench.cli import (
+    attack,
+    compare,
+    corrupt,
+    curve,
+    data,
+    gate,
+    housekeeping,
+    imports,
+    landscape,
+    publish,
+    report,
+    run,
+    tables,
+)
 from bench.cli.output import complain
 from bench.errors import DISK_FULL, BenchError, BenchWarning, RunError, one_line
 from bench.machine.distributed import is_main
@@ -162,6 +176,7 @@ _GROUPS = {
             compare.add_compare,
             gate.add_gate,
             curve.add_curve,
+            landscape.add_landscape,
             corrupt.add_corrupt,
             attack.add_attack,
         ),

@@ -52,7 +52,7 @@ class Compared:
     """Every pair on every suite."""
 
     rows: Sequence[tuple[Pair, Difference]]
-    """By suite, then by family and name; the suite's headline."""
+    """By suite, its scores that pairs are compared by, then by family and name."""
     overall: Sequence[Overall]
     """Of pairs with two suites and more."""
     notes: Sequence[str]
@@ -94,17 +94,20 @@ def compare_pairs(boards: Sequence[Board], store: Store, family: str | None = No
     gains: dict[Pair, list[Difference]] = {}
     notes: list[str] = []
     for board in boards:
-        headline, accuracy = board.suite.headline, board.suite.accuracy
+        paired, accuracy = board.suite.paired, board.suite.accuracy
+        here: list[tuple[Pair, Difference]] = []
         for pair in pairs(board, family):
             sides = sides_of(pair, board, store)
             try:
-                headlines = differences(*sides, [headline])
-                accuracies = differences(*sides, [accuracy]) if accuracy not in (None, headline) else headlines
+                compared = differences(*sides, paired)
+                if accuracy is not None:
+                    gained = compared if accuracy in paired else differences(*sides, [accuracy])
+                    gains.setdefault(pair, []).extend(gained)
             except CannotCompareError as error:
                 notes.append(f"left out: {error}")
                 continue
-            rows += [(pair, row) for row in headlines]
-            gains.setdefault(pair, []).extend(accuracies if accuracy else [])
+            here += [(pair, row) for row in compared]
+        rows += sorted(here, key=lambda row: paired.index(row[1].score))
     if not rows:
         names = ", ".join(board.suite.name for board in boards)
         of = f" of family {family!r}" if family else ""

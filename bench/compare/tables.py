@@ -196,16 +196,23 @@ def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[G
 
 
 def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
-    names, headline = display_names(board.checkpoints), board.suite.headline
+    names, scores = display_names(board.checkpoints), dict.fromkeys(row.score for _, row in rows)
     marked = any(pair.differs for pair, _ in rows)  # whether a column must tell pairs apart
-    lower = "" if headline.metric.higher_is_better else ", lower is better"
+    several = len(scores) > 1
+    lower = [where(score) for score in scores if not score.metric.higher_is_better]
+    title = f"{board.suite.name} v{board.suite.version}"
+    if not several:
+        title += f": {where(board.suite.headline)}{', lower is better' if lower else ''}"
+    unit = "fractions in percent, differences in points" if several else "in percent"
     return Section(
-        title=f"{board.suite.name} v{board.suite.version}: {where(headline)}{lower}, {rows[0][1].after.n:,} images",
+        title=f"{title}, {rows[0][1].after.n:,} images",
         about=[
             board.protocol,
-            "in percent, [95% interval] over images; p (Holm) is adjusted for all rows of all tables",
+            f"{unit}, [95% interval] over images; p (Holm) is adjusted for all rows of all tables",
+            *([f"lower is better: {', '.join(lower)}"] if several and lower else []),
         ],
         headings=(
+            *("score",)[:several],
             "with SAM",
             "family",
             "without",
@@ -218,6 +225,7 @@ def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
         ),
         rows=[
             [
+                *(where(row.score),)[:several],
                 names[pair.after],
                 pair.after.family,
                 value(row, row.before.value),

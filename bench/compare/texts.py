@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 
+from bench.board.tables import WHOLE_UNITS
 from bench.compare.differences import Difference
 from bench.compare.pairs import Overall, Pair
 
@@ -44,7 +45,7 @@ def p_value(p: float | None, digits: int = 3) -> str:
 
 def value(row: Difference, of: float) -> str:
     """The score of one side."""
-    if row.score.metric.unit == "pixels":
+    if row.score.metric.unit in WHOLE_UNITS:
         return f"{of:.0f}"
     return f"{100 * of:.1f}" if _is_fraction(row) else f"{of:.3f}"
 

@@ -98,6 +98,14 @@ def _mistaken(samples: FolderSamples, sign: str, name: str) -> BenchError:
     )
 
 
+def _check_training_set(samples: FolderSamples) -> None:
+    if any(map(_VAL_NAME.search, samples.ids.tolist())):
+        raise BenchError(
+            f"{samples.root} was given as imagenet-train, but holds files of the validation set ({_REAL_NAME} is how "
+            f"those are named); give it as --data imagenet={samples.root}."
+        )
+
+
 def _open_v2(split: str, place: Path | None) -> Samples:
     if place is None:
         raise _absent("imagenet-v2")
@@ -195,6 +203,20 @@ _register(
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
         size="6.3 GB",
         layout=f"{_WNID_FOLDERS}; the archive is flat: sort it into folders first (valprep.sh, known to the web, does)",
+    )
+)
+_register(
+    Dataset(
+        name="imagenet-train",
+        class_space=IMAGENET,
+        open=_open_folders("imagenet-train", IMAGENET, ("train",), _check_training_set),
+        splits=("train",),
+        expected={"train": Whole(images=1_281_167, classes=1000)},
+        about="ImageNet-1k's training set (Russakovsky et al. 2015, arXiv 1409.0575), 1,281,167 photographs.",
+        licence="image-net.org's terms of access: non-commercial research",
+        source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_train.tar)",
+        size="138 GB",
+        layout=f"{_WNID_FOLDERS}, as the archives in its archive are named",
     )
 )
 _register(

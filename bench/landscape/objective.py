@@ -112,6 +112,17 @@ class Objective:
     def __len__(self) -> int:
         return len(self.images_NCHW)
 
+    def at(self, rows: Tensor) -> "Objective":
+        """The objective of some of the images alone; its module is this one's, and no copy.
+
+        Args:
+            rows: int64, at least one.
+        """
+        part = copy.copy(self)
+        part.images_NCHW, part.labels_N = self.images_NCHW[rows], self.labels_N[rows]
+        part.pieces = _cut(len(rows), max(piece.stop - piece.start for piece in self.pieces))
+        return part
+
     def losses(self, weights_P: Tensor | None = None) -> Tensor:
         """(N,): the loss of every image.
 

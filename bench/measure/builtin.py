@@ -3,6 +3,7 @@
 from bench.attacks import ENGINE_VERSION
 from bench.attacks.builtin import FGSM, PGD
 from bench.measure import MeasureEntry, measures, register_attack
+from bench.records import Params
 
 measures.register(
     MeasureEntry(
@@ -57,3 +58,76 @@ measures.register(
         about="every weight trained further with a new head, the best epoch chosen on validation",
     )
 )
+for name, factory, about in (
+    ("neurons", "Neurons", "share of units above zero after each activation, and units that never are"),
+    ("norms", "Norms", "L2 norm of the weights, of each layer and of all"),
+    ("attention", "Attended", "entropy and mean distance of each attention head, and rollout maps"),
+):
+    measures.register(
+        MeasureEntry(
+            name=name,
+            version=1,
+            interface="checkpoint",
+            factory=f"bench.measure.inside:{factory}",
+            exact=True,
+            passes=lambda params: 1,
+            about=about,
+        )
+    )
+
+
+def _of_curvature(params: Params) -> int:
+    """A product takes about two gradients, and one with all blocks together about twice as much."""
+    products = _number(params, "steps", 30) + _number(params, "probes", 10)
+    return 6 * products * (1 + 2 * bool(params.get("blocks"))) + 60 * _number(params, "starts", 0)
+
+
+def _of_flatness(params: Params) -> int:
+    """A pass for each draw of each noise, and gradients."""
+    sizes = sum(str(params.get(name)).count("+") + 1 for name in ("sigma", "relative"))
+    return _number(params, "draws", 10) * sizes + 9
+
+
+def _of_surface(params: Params) -> int:
+    """A pass for each point."""
+    points: int = _number(params, "points", 21) ** _number(params, "dimensions", 1)
+    return points
+
+
+def _number(params: Params, name: str, default: int) -> int:
+    return int(params.get(name) or default)
+
+
+for name, factory, passes, about in (
+    (
+        "curvature",
+        "Curved",
+        _of_curvature,
+        "eigenvalues of the Hessian, trace, spectral density and blocks",
+    ),
+    (
+        "flatness",
+        "Flatness",
+        _of_flatness,
+        "loss under noise of the weights and at SAM's ascent",
+    ),
+    (
+        "surface",
+        "Surface",
+        _of_surface,
+        "loss along directions that are scaled to the filters",
+    ),
+    ("ntk", "TangentKernel", lambda params: 6, "extreme eigenvalues of the tangent kernel of blocks of images"),
+):
+    measures.register(
+        MeasureEntry(
+            name=name,
+            version=1,
+            interface="checkpoint",
+            factory=f"bench.measure.landscape:{factory}",
+            seeded=True,
+            exact=True,
+            passes=passes,
+            about=about,
+        )
+    )

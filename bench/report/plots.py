@@ -15,6 +15,7 @@ from bench.compare.pairs import compare_pairs, pairs
 from bench.errors import BenchError
 from bench.names import file_name
 from bench.records import Estimate
+from bench.report import landscape
 from bench.report.charts import Frame, place_labels
 from bench.report.curves import COLOURS, MARKERS, draw, literal
 from bench.report.scatter import Scatter, scatters
@@ -46,6 +47,8 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
             yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(scatter, board)
         if heat(board):
             yield f"{name}-heat", heat_figure(board)
+        for what, figure in landscape.figures(board, store):
+            yield f"{name}-{what}", figure
     paired = [board for board in boards if pairs(board)]
     if paired:
         with contextlib.suppress(BenchError):  # none has both its sides
@@ -146,7 +149,9 @@ def pairs_figure(boards: Sequence[Board], store: Store) -> Figure:
     Raises:
         BenchError: no pair has both its sides.
     """
-    rows = [(pair, row) for pair, row in compare_pairs(boards, store).rows if row.score.metric.unit == "fraction"]
+    by_accuracy = [board for board in boards if board.suite.accuracy is not None]
+    every = compare_pairs(by_accuracy, store).rows
+    rows = [(pair, row) for pair, row in every if row.score.metric.unit == "fraction"]
     if not rows:
         raise BenchError("no pair has a headline score that is a fraction.")
     families = sorted({pair.after.family for pair, _ in rows})

@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.records import Estimate
 from bench.report import charts
 from bench.report.curves import METRICS, panels
+from bench.report.landscape_columns import Column, columns
 from bench.report.marks import Look, key
 from bench.report.scatter import Scatter, scatters
 from bench.store import Store, StoredCheckpoint
@@ -112,6 +113,7 @@ class BoardView:
     warnings: tuple[str, ...]
     heat_maps: tuple[HeatMap, ...]
     charts: tuple[Chart, ...]
+    landscapes: tuple[Column, ...]
 
 
 def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) -> BoardView:
@@ -142,6 +144,7 @@ def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) ->
             *_curves(board, names),
             *(_scatter(scatter, board, names, families) for scatter in scatters(board, store)),
         ),
+        landscapes=tuple(columns(board, store)),
     )
 
 

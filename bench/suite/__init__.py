@@ -123,6 +123,14 @@ class Suite:
         return next((score for score in self.board if score.is_accuracy and not score.clean), None)
 
     @property
+    def paired(self) -> tuple[Score, ...]:
+        """What pairs of checkpoints are compared by: the headline; where nothing is an accuracy, the whole leaderboard.
+
+        No score of a landscape stands for the others.
+        """
+        return self.board if self.accuracy is None else (self.headline,)
+
+    @property
     def gap_from(self) -> Score | None:
         """The clean score that the headline's gap is counted from; None where there is none.
 

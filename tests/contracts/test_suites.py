@@ -47,6 +47,7 @@ def outcome(condition, seed: int) -> Outcome:
     ids, labels = samples(name, k)
     entry = measures.get(condition.measure.name)
     makes = learnt if entry.transfer else classified if entry.interface == "batch" else attacked
+    makes = landscaped if condition.measure.name in LANDSCAPE else makes
     columns = makes(condition, ids, labels, k, np.random.default_rng(seed))
     for column in columns.values():
         column.setflags(write=False)
@@ -78,6 +79,76 @@ def learnt(condition, ids, labels, k, rng) -> dict:
     rows = describe(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
     noted = {name: np.full(len(ids), 0.5) for name in NOTED[condition.measure.name]}
     return {name: column.numpy() for name, column in rows.items()} | noted
+
+
+LANDSCAPE = ("curvature", "flatness", "surface", "ntk", "neurons", "norms", "attention")
+
+
+def landscaped(condition, ids, labels, k, rng) -> dict:
+    """What a measure of the landscape gives of a module of a convolution and a head, and of one with one attention."""
+    params, n = condition.measure.params, len(ids)
+
+    def same(*values):
+        return np.tile(np.array(values), (n, 1))
+
+    def text(value):
+        return np.full(n, value)
+
+    match condition.measure.name:
+        case "curvature":
+            along = rng.exponential(1, n) ** 3
+            top = np.sort(rng.uniform(0, along.mean(), 4))[::-1]
+            columns = {
+                "along_top": along,
+                "eigenvalues": same(along.mean(), *top),
+                "eigenvalue_bounds": same(*[1e-3] * 5),
+                "smallest_eigenvalue": np.full(n, -0.1),
+                "smallest_bound": np.full(n, 1e-3),
+                "trace": np.full(n, 3 * along.mean()),
+                "trace_error": np.full(n, 0.1),
+            }
+            if params["starts"]:
+                columns |= {"density_values": same(-0.1, 0.0, 1.0), "density_shares": same(0.1, 0.8, 0.1)}
+            if params["blocks"]:
+                kinds = ("embedding", "attention", "tokens", "mlp", "channels", "stage", "head")
+                every = same(*range(1, len(kinds) + 1)).astype(float)
+                columns |= {"block_names": text(" ".join(kinds)), "block_kinds": text(" ".join(kinds))}
+                for name in ("block_eigenvalues", "block_bounds", "block_traces", "block_trace_errors"):
+                    columns[name] = every.copy()
+            return columns
+        case "flatness":
+            clean = rng.exponential(0.1, n)
+            sizes = {"noise_loss": params["sigma"], "relative_noise_loss": params["relative"]}
+            rise = {name: rng.exponential(1, (n, grid.count("+") + 1)) for name, grid in sizes.items()}
+            rise |= {name: rng.exponential(1, n) for name in ("ascent_loss", "group_ascent_loss")}
+            return {"clean_loss": clean, **{name: (clean + more.T).T for name, more in rise.items()}}
+        case "surface":
+            axis = np.linspace(-1, 1, params["points"], dtype=np.float32)
+            bowl = np.add.outer(axis**2, axis**2).reshape(1, -1) if params["dimensions"] == 2 else axis[None] ** 2
+            return {"surface": (rng.uniform(0, 1, (n, 1)) * bowl).astype(np.float32), "surface_axis": same(*axis)}
+        case "ntk":
+            block = np.arange(n) // params["block"]
+            largest, smallest = rng.uniform(10, 20, n), rng.uniform(1, 2, n)
+            named = {"ntk_largest": largest[block], "ntk_smallest": smallest[block]}
+            return {"ntk_norm": rng.uniform(1, 2, n), **named, "ntk_block": block.astype(np.int32)}
+        case "neurons":
+            active = rng.uniform(0, 1, (n, 2)).astype(np.float32)
+            return {"active": active, "never_active": same(np.float32(0.1), 0), "active_layers": text("act1 act2")}
+        case "norms":
+            return {"weight_norm": np.full(n, 5.0), "layer_norms": same(3.0, 4.0), "norm_layers": text("conv head")}
+        case _:
+            heads = rng.uniform(0.1, 1, (2, n, 2)).astype(np.float32)
+            names = {"attention_entropy": heads[0], "attention_distance": heads[1]}
+            return {**names, "rollout": np.full((n, 4), 0.25, np.float32), "attention_heads": text("0.0 0.1")}
+
+
+def otherwise(columns, n: int) -> dict:
+    """The columns of a landscape, of another one: one image carries the largest eigenvalue, all else is half."""
+    halves = ("eigenvalues", "smallest_eigenvalue", "trace", "trace_error", "clean_loss", "surface", "ntk_largest")
+    halves += ("active", "never_active", "weight_norm", "attention_entropy", "attention_distance", "block_eigenvalues")
+    losses = ("noise_loss", "relative_noise_loss", "ascent_loss", "group_ascent_loss", "block_traces")
+    halved = {name: columns[name] / 2 for name in (*halves, *losses) if name in columns}
+    return halved | ({"along_top": np.where(np.arange(n) == 0, 3.0, 0.0)} if "along_top" in columns else {})
 
 
 def attacked(condition, ids, labels, k, rng) -> dict:
@@ -167,7 +238,8 @@ def spoil(outcome: Outcome) -> Outcome:
     cut = {f"{part}/{name}": column for part in parts for name, column in worse.items() if name != "rank"}
     for part in parts:
         cut[f"{part}/rank"] = np.where(outcome.columns[f"{part}/rank"] < 0, -1, worse["rank"])
-    return replace(outcome, columns={**outcome.columns, **worse, **cut, **shown(outcome.columns)})
+    others = otherwise(outcome.columns, outcome.n) if outcome.columns.keys().isdisjoint({"correct"}) else {}
+    return replace(outcome, columns={**outcome.columns, **worse, **cut, **shown(outcome.columns), **others})
 
 
 def perfect(outcome: Outcome) -> Outcome:
@@ -298,6 +370,7 @@ class InMemory:
 
 
 CONDITIONS = {c.measure.name: c for name in ("digits-pgd", "digits-autoattack") for c in suites.get(name).conditions}
+INSIDE = {f"{c.measure.name} {i}": c for i, c in enumerate(suites.get("digits-landscape").conditions)}
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
@@ -312,6 +385,30 @@ def test_made_up_columns_are_those_that_the_measure_gives(name):
     made = outcome(condition, 0).columns
     like = {column: (values.dtype, values.shape[1:]) for column, values in rows.items()}
     assert {column: (values.dtype, values.shape[1:]) for column, values in made.items()} == like
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_made_up_columns_of_a_landscape_are_those_that_the_measure_gives(name):
+    condition, generator = INSIDE[name], torch.Generator().manual_seed(0)
+    images = torch.rand((16, 3, 8, 8), generator=generator)
+    loader = InMemory(np.array([f"image-{i}" for i in range(16)]), np.arange(16) % 4, images)
+    pace = Pace(batch_size=8, fixed=False, done=lambda count: None)
+    rows = measures.get(condition.measure.name).make(condition.measure.params).run(of_two_layers(), loader, {}, 0, pace)
+    made = outcome(condition, 0).columns
+    assert rows.keys() == made.keys()
+    for column, values in rows.items():
+        assert (values.dtype.kind, values.ndim) == (made[column].dtype.kind, made[column].ndim), column
+        assert np.isfinite(values).all() if values.dtype.kind == "f" and "attention" not in name else True
+
+
+def of_two_layers() -> torch.nn.Module:
+    """Four logits by a convolution, BatchNorm and a smooth activation; it says how it is made, as checkpoints do."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.BatchNorm2d(4), torch.nn.GELU(), torch.nn.Flatten()
+        module = torch.nn.Sequential(*layers, torch.nn.Linear(36, 4)).eval().requires_grad_(False)
+    module.untrained = of_two_layers
+    return module
 
 
 def test_no_column_of_an_outcome_bears_the_name_of_a_parameter(suite):

@@ -191,6 +191,18 @@ def test_sketches_given_as_the_validation_set(imagenet_family):
         opened("imagenet", imagenet_family["imagenet-sketch"])
 
 
+def test_the_validation_set_given_as_the_training_set(imagenet_family):
+    with pytest.raises(BenchError, match=r"imagenet-train, but holds files of the validation set.*--data imagenet="):
+        opened("imagenet-train", imagenet_family["imagenet"], "train")
+
+
+def test_the_training_set_is_found_in_the_folder_above(tmp_path):
+    for wnid in IMAGENET_R.classes[:3]:
+        picture(tmp_path / "train" / wnid / f"{wnid}_1.JPEG")
+    samples = opened("imagenet-train", tmp_path, "train")
+    assert [str(sample) for sample in samples.ids] == [f"{wnid}/{wnid}_1.JPEG" for wnid in IMAGENET_R.classes[:3]]
+
+
 def test_the_validation_set_given_as_imagenet_r(imagenet_family):
     with pytest.raises(BenchError, match=r"is not imagenet-r: 2 of its 4 folders \(n01440764, n01558993\)"):
         opened("imagenet-r", imagenet_family["imagenet"])

@@ -25,6 +25,12 @@ WITHOUT = {
     "chosen_log10_l2": "noted of all images alike",
     "converged": "noted of all images alike",
     "best_epoch": "noted of all images alike",
+    "carrying": "a count",
+    "lambda_max_error": "a standard deviation",
+    "ntk_condition": "a median over blocks",
+    **dict.fromkeys(("eigenvalue", "smallest_eigenvalue", "block_lambda_max"), "of all images together"),
+    **dict.fromkeys(("trace", "trace_error", "block_trace"), "of all images together"),
+    **dict.fromkeys(("never_active", "weight_norm"), "of all images together"),
 }
 """The metrics that no columns' means make, and why; beside the signs of a false security."""
 
