@@ -35,6 +35,9 @@ from bench.transfer.recipes import Recipe
 from bench.transfer.unfinished import Unfinished
 
 _NOTE_SECONDS = 10.0
+_COMPILED_FROM = 1e16
+"""Multiply-accumulates of all forward passes of a training, from which on CUDA compiles: it takes some 40 s, in which an
+H200 does a tenth of that (`digits-vit` on letters, 1e11: 13 s plain, 50 s compiled)."""
 _NORMALISED_TOGETHER = 64
 """Images whose statistics batch normalisation takes, whatever fits into memory: another number gives other results."""
 
@@ -156,11 +159,19 @@ def _autocast_without_cache(device: torch.device) -> Iterator[None]:
 
 
 class _Forward:
-    """A module's forward pass in training, compiled on CUDA where that works."""
+    """A module's forward pass in training, compiled on CUDA where that pays and works.
 
-    def __init__(self, module: nn.Module, device: torch.device, note: Callable[[str], None]) -> None:
+    Args:
+        module: images to logits; what says no number of MACs is not compiled.
+        images: that it will be shown.
+        device: where.
+        note: told when compiling failed.
+    """
+
+    def __init__(self, module: nn.Module, images: int, device: torch.device, note: Callable[[str], None]) -> None:
         self._module, self._note = module, note
-        self.compiled: Callable[[Tensor], Tensor] | None = torch.compile(module) if device.type == "cuda" else None
+        pays = device.type == "cuda" and images * getattr(module, "macs", 0) >= _COMPILED_FROM
+        self.compiled: Callable[[Tensor], Tensor] | None = torch.compile(module) if pays else None
 
     def __call__(self, images_MCHW: Tensor) -> Tensor:
         """Logits (M, K), float32."""
@@ -200,7 +211,8 @@ class _Tuning:
         self.module = with_new_head(module, classes)
         self.parameters = list(self.module.parameters())
         self.buffers = list(self.module.buffers())
-        self.forward = _Forward(self.module, device, self._note)
+        shown = self.steps.total * images // self.steps.an_epoch
+        self.forward = _Forward(self.module, shown, device, self._note)
         self.optimizer = torch.optim.SGD(self.parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)

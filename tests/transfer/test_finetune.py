@@ -405,6 +405,23 @@ def test_half_precision_learns_as_well(tmp_path, dtype):
     assert next(tuned.module.parameters()).dtype == torch.float32
 
 
+def as_if_compiling_paid(monkeypatch) -> None:
+    """Compile, as on CUDA in a long training."""
+    forward, cuda = finetune._Forward, torch.device("cuda")
+    monkeypatch.setattr(finetune, "_COMPILED_FROM", 0)
+    monkeypatch.setattr(finetune, "_Forward", lambda module, images, _, note: forward(module, images, cuda, note))
+
+
+@pytest.mark.parametrize(("macs", "pays"), [(17_600_000_000, True), (3_000_000, False)])
+def test_a_training_is_compiled_where_that_pays(monkeypatch, macs, pays):
+    module = Tiny()
+    module.macs = macs
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    forward = finetune._Forward(module, 600_000, torch.device("cuda"), print)
+    assert (forward.compiled is not None) == pays
+    assert finetune._Forward(module, 600_000, torch.device("cpu"), print).compiled is None
+
+
 def test_where_compiling_fails_it_goes_on_without(tmp_path, monkeypatch):
     def compiled(module):
         def fails(images):
@@ -412,9 +429,9 @@ def test_where_compiling_fails_it_goes_on_without(tmp_path, monkeypatch):
 
         return fails
 
-    forward, notes = finetune._Forward, []
+    notes = []
     monkeypatch.setattr(torch, "compile", compiled)
-    monkeypatch.setattr(finetune, "_Forward", lambda module, _, note: forward(module, torch.device("cuda"), note))
+    as_if_compiling_paid(monkeypatch)
     found = tune(tmp_path / "compiled", note=notes.append)
     assert "torch.compile failed (RuntimeError: no C compiler found)" in notes[0]
     monkeypatch.undo()
@@ -422,9 +439,9 @@ def test_where_compiling_fails_it_goes_on_without(tmp_path, monkeypatch):
 
 
 def test_a_compiled_module_learns_what_the_plain_one_does(tmp_path, monkeypatch):
-    forward, notes = finetune._Forward, []
+    notes = []
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    monkeypatch.setattr(finetune, "_Forward", lambda module, _, note: forward(module, torch.device("cuda"), note))
+    as_if_compiling_paid(monkeypatch)
     found = tune(tmp_path / "compiled", note=notes.append)
     assert not [note for note in notes if "compile" in note]
     monkeypatch.undo()
