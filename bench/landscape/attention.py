@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+_OF_CHANNELS = frozenset(("XCA", "CrossCovarianceAttn", "ChannelAttention", "ChannelAttentionV2"))
+"""Classes of timm whose attention is between channels and not between tokens."""
 _SOFTMAXES = (torch.softmax, torch.Tensor.softmax, F.softmax)
 
 
@@ -43,9 +45,17 @@ def attention_of(module: nn.Module, images_NCHW: Tensor) -> Attention | None:
         module: images to logits.
         images_NCHW: as it takes them, square.
     """
-    n = len(images_NCHW)
-    with _unmerged(), _Weights(n) as weights:
-        module(images_NCHW)
+    weights = _Weights(len(images_NCHW))
+    handles = []
+    for part in module.modules():
+        if type(part).__name__ in _OF_CHANNELS:
+            handles += [part.register_forward_pre_hook(weights.look_away), part.register_forward_hook(weights.look)]
+    try:
+        with _unmerged(), weights:
+            module(images_NCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
     if not weights.layers:
         return None
     return Attention(
@@ -62,7 +72,15 @@ class _Weights(TorchFunctionMode):
     def __init__(self, n: int) -> None:
         super().__init__()
         self.layers: list[Tensor] = []
-        self._n = n
+        self._n, self._looks = n, True
+
+    def look_away(self, *_: Any) -> None:
+        """Take nothing of what comes now."""
+        self._looks = False
+
+    def look(self, *_: Any) -> None:
+        """Take what comes again."""
+        self._looks = True
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
@@ -77,7 +95,7 @@ class _Weights(TorchFunctionMode):
 
     def _take(self, weights: Any) -> None:
         tokens = weights.shape[-1]
-        if weights.ndim == 4 and len(weights) == self._n and weights.shape[-2] == tokens > 1:
+        if self._looks and weights.ndim == 4 and len(weights) == self._n and weights.shape[-2] == tokens > 1:
             self.layers.append(weights.detach().float())
 
 

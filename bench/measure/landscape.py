@@ -21,7 +21,7 @@ from bench.landscape import ntk
 from bench.landscape.batchnorm import take_anew
 from bench.landscape.curvature import BlockCurvature, Curvature
 from bench.landscape.flatness import ascent_losses, group_ascent_losses, noise_losses
-from bench.landscape.objective import Objective, loss_of
+from bench.landscape.objective import AT_ONCE, Objective, loss_of
 from bench.landscape.surface import axis, line_losses, plane_losses
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.inside import constant, words
@@ -43,16 +43,21 @@ def samples_of(loader: Loader) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def objective_of(module: nn.Module, loader: Loader, pace: Pace, **how: Any) -> Objective:
+def objective_of(module: nn.Module, loader: Loader, at_once: int, **how: Any) -> Objective:
     """The objective of a checkpoint on all samples of a loader.
 
     Args:
         module: images in [0, 1] to logits.
         loader: of the samples; their images come to the device in batches.
-        pace: says how many at a time.
+        at_once: how many at a time.
         how: further arguments of `bench.landscape.objective.Objective`.
     """
-    return Objective(module, *samples_of(loader), at_once=pace.batch_size, **how)
+    return Objective(module, *samples_of(loader), at_once=at_once, **how)
+
+
+def at_once_of(pace: Pace, batchnorm: str) -> int:
+    """Images of a batch: as many as the run takes; where BatchNorm takes their statistics, the same for every run."""
+    return AT_ONCE if batchnorm == "train" else pace.batch_size
 
 
 class Curved:
@@ -106,7 +111,8 @@ class Curved:
             RunError: a single image does not fit into memory.
         """
         images_NCHW, labels_N = samples_of(loader)
-        curvature = Curvature(module, images_NCHW, labels_N, at_once=pace.batch_size, seed=seed, **self._how)
+        at_once = at_once_of(pace, self._how["batchnorm"])
+        curvature = Curvature(module, images_NCHW, labels_N, at_once=at_once, seed=seed, **self._how)
         steps = Steps(pace, len(labels_N), 3 + (self._starts > 0) + 2 * self._blocks)
         known = curvature.eigenvalues(largest=_EIGENVALUES, most=self._most)
         along_N = steps.through(curvature.by_image(known.vectors(1)[0]))
@@ -187,7 +193,7 @@ class Flatness:
         Raises:
             RunError: a loss is NaN or infinite, or a gradient vanishes.
         """
-        objective = objective_of(module, loader, pace, **self._how)
+        objective = objective_of(module, loader, at_once_of(pace, self._how["batchnorm"]), **self._how)
         order, n = nested_order(loader.ids), len(loader.ids)
         # BatchNorm's statistics of a single image are none.
         groups = [torch.from_numpy(np.sort(rows)) for rows in np.array_split(order, max(1, round(n / self._group)))]
@@ -253,7 +259,7 @@ class Surface:
         Raises:
             RunError: a loss is NaN or infinite.
         """
-        objective = objective_of(module, loader, pace, **self._how)
+        objective = objective_of(module, loader, at_once_of(pace, self._how["batchnorm"]), **self._how)
         take = line_losses if self._dimensions == 1 else plane_losses
         losses = take(objective, self._axis, seed=seed)
         n = len(loader.ids)
@@ -303,7 +309,7 @@ class TangentKernel:
         objective = objective_of(
             untrained(module, seed) if self._initial else module,
             loader,
-            pace,
+            AT_ONCE,  # of which new statistics are the mean; each image passes alone afterwards
             loss=ntk.summed_logits,
             dtype=torch.float64,
         )

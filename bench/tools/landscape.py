@@ -18,7 +18,7 @@ from bench.landscape.objective import Objective, loss_of
 from bench.landscape.surface import path_losses
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Condition
-from bench.run.device import default_batch_size, to_unit_range
+from bench.run.device import to_unit_range
 
 POINTS = 21
 """Of a way."""
@@ -85,7 +85,6 @@ def way_between(
             to_unit_range(images_NCHW, "cpu"),
             labels_N,
             loss=loss_of(str(condition.measure.params["loss"])),
-            at_once=default_batch_size(device),
         )
         for checkpoint in (first, second)
     )

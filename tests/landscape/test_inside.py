@@ -215,6 +215,10 @@ def test_tokens_that_are_no_patches_have_no_place(name, arguments, tokens):
     assert attention.entropy_NA.shape == (2, 36)
 
 
+def test_attention_between_channels_is_none():
+    assert attention_of(made("xcit_nano_12_p16_224"), torch.rand(2, 3, 64, 64)) is None
+
+
 def test_attention_of_torchs_own_encoder_is_seen():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
     module = nn.Sequential(nn.Flatten(2), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)).eval()

@@ -46,6 +46,23 @@ def test_curvature_does_not_depend_on_the_batch_size(loader):
     assert rows["eigenvalues"][0, 0] == pytest.approx(whole["eigenvalues"][0, 0], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("flatness", {"draws": 1, "batchnorm": "train"}),
+        ("curvature", {"probes": 2, "batchnorm": "train"}),
+        ("surface", {"points": 3, "batchnorm": "train"}),
+        ("ntk", {"state": "initial", "block": 8}),
+    ],
+)
+def test_statistics_of_batches_do_not_depend_on_the_runs_batch_size(loader, name, params):
+    measure, module = measures.get(name).make(Params(params)), of_two_layers()
+    paces = [Pace(batch_size=size, fixed=True, done=lambda count: None) for size in (4, 24)]
+    first, second = (measure.run(module, loader, {}, 0, pace) for pace in paces)
+    for column, values in first.items():
+        assert np.array_equal(values, second[column], equal_nan=values.dtype.kind == "f"), column
+
+
 def test_a_measure_leaves_the_module_as_it_is(loader):
     module = of_two_layers()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
