@@ -9,14 +9,14 @@ out=results/cuda.md
 part() {  # TITLE SECONDS COMMAND…
     title=$1 seconds=$2
     shift 2
-    printf '\n## %s\n\n```\n$ %s\n' "$title" "$*" >> $out
+    printf '\n## %s\n\n~~~\n$ %s\n' "$title" "$*" >> $out
     PYTHONUNBUFFERED=1 timeout -k 5 "$seconds" "$@" >> $out 2>&1
     case $? in
     0) ;;
     124 | 137) echo "cut after $seconds s" >> $out ;;
     *) echo "failed" >> $out ;;
     esac
-    printf '```\n' >> $out
+    printf '~~~\n' >> $out
 }
 
 { printf '# On a CUDA device, as measured by `benchmarks/cuda.sh`\n\n'
