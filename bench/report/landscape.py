@@ -266,7 +266,7 @@ def density_figure(checkpoints: Sequence[Shown], board: Board) -> Figure:
     figure, grid = _panels(len(families), (3.1, 2.7), shared=True)
     for axes, family in zip(grid, families, strict=True):
         spectra.draw(axes, [entry for entry in checkpoints if entry.checkpoint.family == family])
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
+        axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     figure.supxlabel("eigenvalue of the Hessian, nats", fontsize=8)
     figure.supylabel("share of all eigenvalues a decade", fontsize=8)
     _title(figure, board, "The spectrum of the Hessian", checkpoints[0].outcome.n)
