@@ -23,6 +23,7 @@ from bench.board.index import Index
 from bench.board.leaderboard import IMPORTED
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, subset
+from bench.datasets.readers.columns import classes_of
 from bench.errors import AbsentError, BenchError, one_line
 from bench.machine.files import ending
 from bench.measure import measures
@@ -284,11 +285,9 @@ def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition:
 
 
 def _classes(values: "pd.Series[Any]", ids: "pd.Series[Any]", space: ClassSpace) -> Array:
-    """(N,) int32: classes given by name, else by index."""
-    places = {name: place for place, name in enumerate(space.classes)}
-    # A name first: that of a digit is its index too, and no other space has numbers for names.
-    places = {**{str(place): place for place in range(len(space.classes))}, **places}
+    """(N,) int32: classes given by name or by index."""
     texts = [str(value).strip() for value in values]
+    places = classes_of(dict.fromkeys(texts), space, f"the column {values.name!r}")
     wrong = [(i, text) for i, text in zip(ids, texts, strict=True) if text not in places]
     if wrong:
         raise BenchError(
