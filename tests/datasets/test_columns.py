@@ -74,7 +74,9 @@ def test_numbers_that_may_be_names_are_read_in_one_way(space, written, places):
 
 @pytest.mark.parametrize("written", [["1", "2"], [3], ["0", "10", "5"]])
 def test_numbers_that_are_names_of_other_classes_are_refused_where_nothing_tells(written):
-    with pytest.raises(BenchError, match=r"x has the class '\d', which is the name of one class of 'ten' and the number"):
+    with pytest.raises(
+        BenchError, match=r"x has the class '\d', which is the name of one class of 'ten' and the number"
+    ):
         written_labels(written, TEN, "x")
 
 

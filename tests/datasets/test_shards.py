@@ -72,13 +72,20 @@ def test_labels_may_be_in_json_or_be_names(tmp_path, birds, images, write_tar):
 
 
 def test_class_names_that_are_numbers_are_names(tmp_path, images, write_tar):
-    ten, padded = ClassSpace(name="b", classes=tuple(map(str, range(1, 11)))), ClassSpace(name="p", classes=("00", "02"))
+    ten, padded = (
+        ClassSpace(name="b", classes=tuple(map(str, range(1, 11)))),
+        ClassSpace(name="p", classes=("00", "02")),
+    )
     write_tar(tmp_path / "b.tar", {"a.jpg": images[0], "a.cls": b"1", "b.jpg": images[1], "b.cls": b"10"})
     assert ShardSamples(tmp_path / "b.tar", ten, "b").labels.tolist() == [0, 9]
-    write_tar(tmp_path / "p.tar", {"a.jpg": images[0], "a.cls": b"02", "b.jpg": images[1], "b.json": b'{"label": "00"}'})
+    write_tar(
+        tmp_path / "p.tar", {"a.jpg": images[0], "a.cls": b"02", "b.jpg": images[1], "b.json": b'{"label": "00"}'}
+    )
     assert ShardSamples(tmp_path / "p.tar", padded, "p").labels.tolist() == [1, 0]
     write_tar(tmp_path / "c.tar", {"a.jpg": images[0], "a.cls": b"1", "b.jpg": images[1], "b.json": b'{"label": 2}'})
-    with pytest.raises(BenchError, match=r"c\.tar \(b\) has the class '1', which is the name of one class of 'b' and the"):
+    with pytest.raises(
+        BenchError, match=r"c\.tar \(b\) has the class '1', which is the name of one class of 'b' and the"
+    ):
         ShardSamples(tmp_path / "c.tar", ten, "b")
 
 

@@ -138,7 +138,9 @@ def test_levels_that_8_bits_do_not_hold_are_refused_and_not_cut_off(mode, form):
         picture.save(file, form)
     except OSError:
         pytest.skip(f"{form} holds no {mode}")
-    with pytest.raises(RunError, match=r"scan\.png has grey levels of .*, of which nobody knows which one is white; save"):
+    with pytest.raises(
+        RunError, match=r"scan\.png has grey levels of .*, of which nobody knows which one is white; save"
+    ):
         decode(file.getvalue(), "scan.png")
 
 

@@ -305,4 +305,6 @@ def test_classes_that_are_called_by_numbers_of_others_are_not_mistaken(folder, c
         assert take(frame, suite="numbered", name=name) == 0
     assert {row.estimate.value for row in board("numbered").rows if row.score.column == "top-1"} == {1.0}
     assert take(pd.DataFrame({"id": ids, "prediction": list("121")}), suite="numbered", name="either") == 2
-    assert "the column 'prediction' has the class '1', which is the name of one class of 'num" in capsys.readouterr().err
+    assert (
+        "the column 'prediction' has the class '1', which is the name of one class of 'num" in capsys.readouterr().err
+    )

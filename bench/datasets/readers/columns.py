@@ -170,7 +170,7 @@ def classes_of(texts: Collection[str], space: ClassSpace, subject: str) -> dict[
         Text to index. What is no class is not among them.
 
     Raises:
-        BenchError: a text is the name of one class and the number of another, and the others do not tell which is meant.
+        BenchError: a text names one class and is the number of another, and the others do not tell which is meant.
     """
     every = {name: place for place, name in enumerate(space.classes)}
     named = {text: every[text] for text in texts if text in every}

@@ -109,9 +109,7 @@ class ShardSamples:
         try:
             values = pa.chunked_array([pa.array([_as_number(label) for label in labels])])
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise BenchError(
-                f"{subject} has numbers and names among its labels; use one or the other."
-            ) from None
+            raise BenchError(f"{subject} has numbers and names among its labels; use one or the other.") from None
         return label_indices(values, None, self.class_space, subject)
 
     def read(self, index: int) -> bytes:
