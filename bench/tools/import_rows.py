@@ -256,6 +256,7 @@ def _matched(frame: pd.DataFrame, ids: Array, path: Path) -> pd.DataFrame:
 
 def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition: Condition) -> dict[str, Array]:
     """The columns of an outcome that can be had; with logits, all that the condition's measure gives."""
+    _check_labels(frame, labels_N, space)
     logits_NK = _logits(frame, len(space.classes))
     top_NT = _tops(frame, space)
     columns: dict[str, Array] = {}
@@ -282,6 +283,22 @@ def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition:
             )
         return columns
     return {"prediction": prediction_N, "correct": prediction_N == labels_N}
+
+
+def _check_labels(frame: pd.DataFrame, labels_N: Array, space: ClassSpace) -> None:
+    """Labels beside the predictions show whether classes are in our order; those of other names are passed over."""
+    if "label" not in frame:
+        return
+    try:
+        given_N = _classes(frame["label"], frame["id"], space)
+    except BenchError:
+        return
+    differ = np.flatnonzero(given_N != labels_N)
+    if len(differ):
+        raise BenchError(
+            f"{len(differ):,} rows have another label than the data: {some(frame['id'].to_numpy()[differ])}; mend the "
+            "order of classes, or leave the column label out if it means something else."
+        )
 
 
 def _classes(values: "pd.Series[Any]", ids: "pd.Series[Any]", space: ClassSpace) -> Array:

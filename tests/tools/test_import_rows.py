@@ -291,6 +291,14 @@ def test_a_type_that_arrow_does_not_convert_is_one_sentence(folder, capsys, monk
     assert "cannot be read as CSV or Parquet (Not implemented type" in capsys.readouterr().err
 
 
+def test_labels_beside_the_predictions_are_held_against_the_data(folder, capsys):
+    """A shift of all classes gave a score near 0, though the file itself tells of it."""
+    assert take(rows(prediction=(PREDICTIONS + 1) % 10, label=(SAMPLES.labels + 1) % 10)) == 2
+    assert f"{N:,} rows have another label than the data: " in capsys.readouterr().err
+    assert take(rows(prediction=PREDICTIONS, label=SAMPLES.labels)) == 0
+    assert take(rows(prediction=PREDICTIONS, label="of something else"), name="other") == 0
+
+
 def test_classes_that_are_called_by_numbers_of_others_are_not_mistaken(folder, capsys, scratch_registries):
     """Indices from 0 of classes `1` to `3` were read as names: what was all right scored next to nothing."""
     ids = []
