@@ -26,8 +26,8 @@ MOST_PIXELS = 2**28 // 3
 MOST_BYTES = 2**30
 """Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
-_WIDE = {"I": "16 or 32 bits", "F": "floating point"}
-"""What the names of Pillow's modes of more than 8 bits begin with, and what they hold."""
+_WIDE = ("I", "F")
+"""What the names of Pillow's modes of more than 8 bits begin with: whole numbers, and floats."""
 
 
 def decode(data: bytes, name: str) -> Array:
@@ -45,11 +45,11 @@ def decode(data: bytes, name: str) -> Array:
             grey levels that no 8 bits hold.
     """
     with opened(data, name) as picture:
-        if picture.mode.startswith(tuple(_WIDE)):
+        if picture.mode.startswith(_WIDE):
             # Pillow cuts them off at 255, by which such a picture is white all over, or black.
             raise RunError(
-                f"{name} has grey levels of {_WIDE[picture.mode[0]]}, of which nobody knows which one is white; save "
-                "it with 8 bits, scaled as your model was shown such images."
+                f"{name} has more than 8 bits a channel ({picture.mode}), and nobody knows which level is white; save "
+                "it with 8."
             )
         pixels = _decode_jpeg(data) if picture.format == "JPEG" and picture.mode == "RGB" else None
         # Another size: the headers contradict each other, and Pillow's reading of them counts.

@@ -169,7 +169,7 @@ def test_grey_levels_of_more_than_8_bits_are_named(register, place):
     (place / "crow/0.png").write_bytes(encode(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))))
     [report] = check(register(), place)
     assert not report.ok
-    assert any("grey levels of 16 or 32 bits" in name for finding in report.findings for name in finding.names)
+    assert any("more than 8 bits a channel (I;16)" in name for finding in report.findings for name in finding.names)
 
 
 @pytest.mark.parametrize(("orientation", "turned"), [(1, False), (6, True), (3, True)])
