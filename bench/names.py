@@ -26,15 +26,8 @@ def check_text(what: str, text: str) -> None:
     Raises:
         BenchError: it holds a control character, begins as a formula does, begins or ends with a space, or is endless.
     """
-    shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
-    if len(text) > LONGEST:
-        raise BenchError(f"the {what} {shown} has {len(text):,} characters; at most {LONGEST:,} are taken.")
-    for place, char in enumerate(text):
-        if unicodedata.category(char) in NOT_SHOWN:
-            raise BenchError(
-                f"the {what} {shown} has the character U+{ord(char):04X} at place {place + 1}, which would break "
-                "tables and terminals; leave it out."
-            )
+    check_shown(what, text)
+    shown = _shortened(text)
     if text.startswith(_FORMULA):
         raise BenchError(
             f"the {what} {shown} begins with {text[0]}, which a spreadsheet takes for a formula; begin it with a "
@@ -42,6 +35,30 @@ def check_text(what: str, text: str) -> None:
         )
     if text != text.strip():
         raise BenchError(f"the {what} {shown} begins or ends with a space; leave it out.")
+
+
+def check_shown(what: str, text: str) -> None:
+    """Refuse a text that does something to a terminal or breaks a line of a table.
+
+    Args:
+        what: the text is, for messages.
+        text: as it was given.
+
+    Raises:
+        BenchError: it holds a control character, or is endless.
+    """
+    if len(text) > LONGEST:
+        raise BenchError(f"the {what} {_shortened(text)} has {len(text):,} characters; at most {LONGEST:,} are taken.")
+    for place, char in enumerate(text):
+        if unicodedata.category(char) in NOT_SHOWN:
+            raise BenchError(
+                f"the {what} {_shortened(text)} has the character U+{ord(char):04X} at place {place + 1}, which would "
+                "break tables and terminals; leave it out."
+            )
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def check_name(kind: str, name: str, *, slashes: bool = False) -> None:

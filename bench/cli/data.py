@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.cli.options import corruption_options, names_of, new_command, new_group, parse_place, severities_of
 from bench.errors import BenchError
-from bench.text import some
+from bench.text import plain, some
 
 
 def add_data(commands: Any) -> None:
@@ -48,8 +48,8 @@ def _list(arguments: argparse.Namespace) -> int:
             "layout": dataset.layout,
             "here": placed.here,
         }
-        text = [f"  {key:<9} {value}" for key, value in rows.items() if value]
-        blocks.append("\n".join([f"{dataset.name}: {dataset.about}", *text]))
+        text = [f"  {key:<9} {plain(value)}" for key, value in rows.items() if value]
+        blocks.append("\n".join([f"{dataset.name}: {plain(dataset.about)}", *text]))
     print("\n\n".join(blocks))
     return 0
 

@@ -21,10 +21,11 @@ from typing import get_args, get_type_hints
 from bench.datasets import Dataset, Samples, class_spaces
 from bench.datasets.readers.files import contents
 from bench.datasets.readers.folder import FolderSamples, class_folders
-from bench.datasets.readers.hub import HubSamples, HubSource, open_stream
+from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, share_rows
 from bench.datasets.readers.parquet import ParquetSamples, split_files
 from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, RunError, UnknownNameError, one_line
+from bench.names import check_shown
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml
 
@@ -145,6 +146,11 @@ def _check_key(entry: Entry, key: str) -> None:
             )
     elif not isinstance(value, str) or not value:
         raise entry.error(f"{key} must be text in quotes, not {value!r}.", key)
+    if key in _TEXTS:  # what listings, tables and published files show
+        try:
+            check_shown(key, value)
+        except BenchError as error:
+            raise entry.error(str(error), key) from None
 
 
 def _class_space(entry: Entry) -> ClassSpace:
@@ -273,7 +279,19 @@ def _open_hub(entry: Entry, space: ClassSpace, split: str, place: Path | None) -
         image_column=image,
         label_column=label,
     )
-    return (open_stream if entry.table.get("streaming") else HubSamples)(source, space, entry.name)
+    if entry.table.get("streaming"):
+        samples: ParquetSamples | HubSamples = open_stream(source, space, entry.name)
+    else:
+        samples = HubSamples(source, space, entry.name)
+    if split == _TRAIN and _TRAIN in entry.table:
+        scored = entry.table.get("split", "test")
+        if share_rows(source.split, scored, getattr(samples, "counts", {})):
+            raise entry.error(
+                f"{_TRAIN} ({source.split}) and what is scored ({scored}) have samples in common; nothing may be "
+                "learnt from what is scored: name rows apart.",
+                _TRAIN,
+            )
+    return samples
 
 
 _OPENERS: dict[str, Callable[[Entry, ClassSpace, str, Path | None], Samples]] = {

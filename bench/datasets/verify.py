@@ -34,13 +34,8 @@ _MODES = {
     "PA": "palette",
     "RGBA": "RGB with transparency",
     "RGBa": "RGB with transparency",
-    "I": "16-bit",
-    "I;16": "16-bit",
-    "I;16B": "16-bit",
-    "I;16L": "16-bit",
-    "F": "16-bit",
 }
-"""Pillow's modes by the words of the report; those with more than 8 bits a channel are all `16-bit`."""
+"""Pillow's modes by the words of the report; grey levels of more than 8 bits are refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,12 +250,7 @@ def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:
         )
     modes = Counter(_MODES.get(look.mode, look.mode) for look in looks if not look.error)
     for mode, count in sorted(modes.items()):
-        if mode == "16-bit":
-            yield Finding(
-                text=f"images with more than 8 bits a channel: {count:,}",
-                advice="Pillow cuts them off at 255, in timm and torchvision too; save them with 8 bits",
-            )
-        elif mode not in ("RGB", ""):
+        if mode not in ("RGB", ""):
             yield Finding(
                 text=f"{mode} images: {count:,}", advice="nothing to do, they become RGB as in timm and torchvision"
             )

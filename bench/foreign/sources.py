@@ -15,7 +15,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -28,6 +28,8 @@ _LIBRARIES = {"site-packages", "dist-packages"}
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+(:\w+)?")
 _PLAIN = (str, int, float, complex, bytes, bool, type(None))
 
+_looked_at: "dict[int, tuple[object, _Taken]]" = {}
+"""Parts by their `id`, with what they were taken apart into when first looked at; held, so that no other gets it."""
 _plugins: set[str] = set()
 """Top-level packages of plug-ins."""
 _known: dict[str, dict[str, str]] = {}
@@ -219,8 +221,17 @@ def _taken(parts: Iterable[object]) -> "_Taken":
             module, colon, _ = part.partition(":")
             taken.modules |= {module} if colon or module in sys.modules else set()
         else:
-            taken.take(part)
+            taken.add(_first_look(part))
     return taken
+
+
+def _first_look(part: object) -> "_Taken":
+    """A part taken apart, once: what it keeps for itself while it works, such as a table, makes no other part of it."""
+    if id(part) not in _looked_at:
+        taken = _Taken()
+        taken.take(part)
+        _looked_at[id(part)] = part, taken
+    return _looked_at[id(part)][1]
 
 
 class _Taken:
@@ -238,10 +249,18 @@ class _Taken:
         """The modules that are not ours."""
         return {module for module in self.modules if not is_ours(module)}
 
+    def add(self, other: "_Taken") -> None:
+        """Take what another part was taken apart into."""
+        self.modules |= other.modules
+        self.values += other.values
+        self.definitions += other.definitions
+
     def take(self, part: object) -> None:
         """Take a part apart."""
         if isinstance(part, _PLAIN):
             self.values.append(repr(part))
+        elif isinstance(part, PurePath):  # which keeps its hash, another one in each process
+            self.values.append(repr(str(part)))
         elif id(part) not in self._seen:
             self._seen[id(part)] = part
             for inside in self._opened(part):

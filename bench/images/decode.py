@@ -26,6 +26,9 @@ MOST_PIXELS = 2**28 // 3
 MOST_BYTES = 2**30
 """Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
+_WIDE = ("I", "F")
+"""What the names of Pillow's modes of more than 8 bits begin with: whole numbers, and floats."""
+
 
 def decode(data: bytes, name: str) -> Array:
     """Decode an image file to RGB.
@@ -38,9 +41,16 @@ def decode(data: bytes, name: str) -> Array:
         (h, w, 3) uint8.
 
     Raises:
-        RunError: the bytes are not an image that Pillow reads, or one of more than `MOST_PIXELS` or `MOST_BYTES`.
+        RunError: the bytes are not an image that Pillow reads, or one of more than `MOST_PIXELS` or `MOST_BYTES`, or of
+            grey levels that no 8 bits hold.
     """
     with opened(data, name) as picture:
+        if picture.mode.startswith(_WIDE):
+            # Pillow cuts them off at 255, by which such a picture is white all over, or black.
+            raise RunError(
+                f"{name} has more than 8 bits a channel ({picture.mode}), and nobody knows which level is white; save "
+                "it with 8."
+            )
         pixels = _decode_jpeg(data) if picture.format == "JPEG" and picture.mode == "RGB" else None
         # Another size: the headers contradict each other, and Pillow's reading of them counts.
         if pixels is not None and pixels.shape[1::-1] == picture.size:

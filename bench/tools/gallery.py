@@ -12,7 +12,7 @@ from bench.corruptions.builtin import GROUPS
 from bench.errors import RunError
 from bench.foreign.faults import blamed
 from bench.images.crop import crop_image
-from bench.images.decode import MOST_BYTES, decode, opened
+from bench.images.decode import MOST_BYTES, decode
 from bench.machine.files import ending
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Crop
@@ -69,8 +69,6 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         with ending(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         image_HWC = decode(data, str(path))
-        with opened(data, str(path)) as picture:
-            mode = picture.mode
     except IsADirectoryError as error:
         raise PictureError(f"{path} is a folder; name picture files, such as {path}/*.jpg.") from error
     except (OSError, ValueError) as error:
@@ -78,8 +76,6 @@ def read_picture(path: Path, chosen: Sequence[Corruption] = ()) -> Array:
         raise PictureError(f"{path} can't be read: {reason}; correct its name.") from error
     except RunError as error:
         raise PictureError(str(error)) from error
-    if mode[0] in "IF":
-        raise PictureError(f"{path} has more than 8 bits a channel ({mode}); save it with 8.")
     height, width = image_HWC.shape[:2]
     smallest = max((corruption.smallest for corruption in chosen), default=1)
     if min(height, width) < smallest:

@@ -23,6 +23,7 @@ from bench.board.index import Index
 from bench.board.leaderboard import IMPORTED
 from bench.checkpoints import checkpoints
 from bench.datasets import Library, subset
+from bench.datasets.readers.columns import classes_of
 from bench.errors import AbsentError, BenchError, one_line
 from bench.machine.files import ending
 from bench.measure import measures
@@ -255,6 +256,7 @@ def _matched(frame: pd.DataFrame, ids: Array, path: Path) -> pd.DataFrame:
 
 def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition: Condition) -> dict[str, Array]:
     """The columns of an outcome that can be had; with logits, all that the condition's measure gives."""
+    _check_labels(frame, labels_N, space)
     logits_NK = _logits(frame, len(space.classes))
     top_NT = _tops(frame, space)
     columns: dict[str, Array] = {}
@@ -283,12 +285,26 @@ def _columns(frame: pd.DataFrame, labels_N: Array, space: ClassSpace, condition:
     return {"prediction": prediction_N, "correct": prediction_N == labels_N}
 
 
+def _check_labels(frame: pd.DataFrame, labels_N: Array, space: ClassSpace) -> None:
+    """Labels beside the predictions show whether classes are in our order; those of other names are passed over."""
+    if "label" not in frame:
+        return
+    try:
+        given_N = _classes(frame["label"], frame["id"], space)
+    except BenchError:
+        return
+    differ = np.flatnonzero(given_N != labels_N)
+    if len(differ):
+        raise BenchError(
+            f"{len(differ):,} rows have another label than the data: {some(frame['id'].to_numpy()[differ])}; mend the "
+            "order of classes, or leave the column label out if it means something else."
+        )
+
+
 def _classes(values: "pd.Series[Any]", ids: "pd.Series[Any]", space: ClassSpace) -> Array:
-    """(N,) int32: classes given by name, else by index."""
-    places = {name: place for place, name in enumerate(space.classes)}
-    # A name first: that of a digit is its index too, and no other space has numbers for names.
-    places = {**{str(place): place for place in range(len(space.classes))}, **places}
+    """(N,) int32: classes given by name or by index."""
     texts = [str(value).strip() for value in values]
+    places = classes_of(dict.fromkeys(texts), space, f"the column {values.name!r}")
     wrong = [(i, text) for i, text in zip(ids, texts, strict=True) if text not in places]
     if wrong:
         raise BenchError(

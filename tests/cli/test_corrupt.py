@@ -155,7 +155,7 @@ def test_bad_pictures_are_named_and_stop_no_others(call):
         "empty.png": "is empty",
         "gone.png": "can't be read: No such file or directory",
         "folder.png": "is a folder; name picture files, such as folder.png/*.jpg",
-        "deep.png": "has more than 8 bits a channel (I;16); save it with 8",
+        "deep.png": "has more than 8 bits a channel (I;16), and nobody knows which level is white; save it with 8",
         "small.png": "is 60×31 pixels, and corruptions need at least 32×32",
         "cut.png": "does not decode as an image",
     }

@@ -1,7 +1,8 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from bench.datasets.readers.columns import class_label_names, class_places
+from bench.datasets.readers.columns import class_label_names, class_places, label_indices, written_labels
 from bench.datasets.spaces import CIFAR100, IMAGENET, timm_info
 from bench.errors import BenchError
 from bench.records import ClassSpace
@@ -50,6 +51,45 @@ def test_ten_classes_have_no_room_for_a_strange_name():
 def test_a_class_named_twice_is_refused():
     with pytest.raises(BenchError, match="names 2 classes"):
         class_places(["0", "0"], ClassSpace(name="d", classes=("0", "1")), "x")
+
+
+TEN = ClassSpace(name="ten", classes=tuple(map(str, range(1, 11))))
+PADDED = ClassSpace(name="padded", classes=("01", "02", "03"))
+
+
+@pytest.mark.parametrize(
+    ("space", "written", "places"),
+    [
+        (TEN, ["1", "9", "10"], [0, 8, 9]),  # all are names, and 10 is no number of ten classes
+        (TEN, ["0", "9", "1"], [0, 9, 1]),  # all are numbers, and 0 is no name
+        (TEN, [10, 1], [9, 0]),
+        (PADDED, ["01", "03"], [0, 2]),
+        (PADDED, ["1", "0"], [1, 0]),
+        (ClassSpace(name="d", classes=("0", "1", "plus")), ["plus", "1", "0", "2"], [2, 1, 0, 2]),
+    ],
+)
+def test_numbers_that_may_be_names_are_read_in_one_way(space, written, places):
+    assert written_labels(written, space, "x").tolist() == places
+
+
+@pytest.mark.parametrize("written", [["1", "2"], [3], ["0", "10", "5"]])
+def test_numbers_that_are_names_of_other_classes_are_refused_where_nothing_tells(written):
+    with pytest.raises(
+        BenchError, match=r"x has the class '\d', which is the name of one class of 'ten' and the number"
+    ):
+        written_labels(written, TEN, "x")
+
+
+def test_numbers_in_a_column_are_held_to_names_that_are_numbers():
+    def read(*labels):
+        return label_indices(pa.chunked_array([list(labels)]), None, TEN, "x").tolist()
+
+    assert read(0, 9) == [0, 9]
+    assert read(1, 10) == [0, 9]
+    with pytest.raises(BenchError, match="which is the name of one class"):
+        read(4, 5)
+    with pytest.raises(BenchError, match="row 1 of x has the label 11, but there are 10 classes"):
+        read(0, 11)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"info": {"features": {"label": {"_type": "Value"}}}}'])

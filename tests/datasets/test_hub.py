@@ -3,9 +3,9 @@
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ import pytest
 hub = pytest.importorskip("datasets")
 
 from bench.datasets import fingerprint  # noqa: E402
-from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, spool  # noqa: E402
+from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, share_rows, spool  # noqa: E402
 from bench.datasets.readers.parquet import ParquetSamples  # noqa: E402
 from bench.errors import AbsentError, BenchError, RunError  # noqa: E402
 
@@ -150,6 +150,37 @@ def test_a_name_that_the_hub_does_not_have_is_named(birds, monkeypatch):
         HubSamples(HubSource(repo="x/y"), birds, "b")
 
 
+# -- what is kept of it, and what is learnt from -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_images_of_a_folder_that_were_replaced_are_read_and_not_what_was_kept(
+    repo, birds, images, write_parquet, opener, keeps_time
+):
+    path = Path(repo, "data/test-00000-of-00002.parquet")
+    opener(HubSource(repo=repo), birds, "b")
+    before = path.stat()
+    write_parquet(path, images[4::-1], LABELS[:5], NAMES)
+    if keeps_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    samples = opener(HubSource(repo=repo), birds, "b")
+    assert [samples.read(index) for index in (0, 4, 8)] == [images[4], images[0], images[8]]
+
+
+@pytest.mark.parametrize(
+    ("train", "scored", "shared"),
+    [
+        ("train", "test", False), ("train", "train[:10]", True), ("train+test", "test", True), ("other", "test", False),
+        ("train[:80%]", "train[80%:]", False), ("train[:80%]", "train[70%:]", True), ("train[-3:]", "train[27:]", True),
+        ("train[:-3]", "train[27:]", False), ("train[x]", "train", False), ("odd", "odd+test", True),
+    ],
+)  # fmt: skip
+def test_splits_that_have_rows_in_common_are_known(train, scored, shared):
+    counts = {"train": 30, "test": 9}
+    assert share_rows(train, scored, counts) == share_rows(scored, train, counts) == shared
+
+
 # -- what is no data set of the hub ---------------------------------------------------------------------------
 
 
@@ -194,9 +225,9 @@ def test_rows_name_no_other_files_of_the_machine(birds, tmp_path, images, opener
 # -- streams --------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_read_once(repo, birds):
+def test_a_stream_is_read_once(repo, birds, monkeypatch):
     first = open_stream(HubSource(repo=repo), birds, "b")
-    shutil.rmtree(repo)
+    monkeypatch.setattr(hub, "load_dataset", lambda *_, **__: pytest.fail("the library was asked"))
     again = open_stream(HubSource(repo=repo), birds, "b")
     assert fingerprint(again) == fingerprint(first)
 

@@ -10,6 +10,7 @@ from bench.datasets import fingerprint
 from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.datasets.spaces import IMAGENET
 from bench.errors import AbsentError, BenchError, RunError
+from bench.records import ClassSpace
 
 
 @pytest.fixture
@@ -68,6 +69,24 @@ def test_labels_may_be_in_json_or_be_names(tmp_path, birds, images, write_tar):
     write_tar(tmp_path / "name.tar", {"a.webp": images[0], "a.json": b'{"label": "robin"}', "b.jpg": images[1],
                                       "b.cls": b"wren"})  # fmt: skip
     assert ShardSamples(tmp_path / "name.tar", birds, "b").labels.tolist() == [1, 2]
+
+
+def test_class_names_that_are_numbers_are_names(tmp_path, images, write_tar):
+    ten, padded = (
+        ClassSpace(name="b", classes=tuple(map(str, range(1, 11)))),
+        ClassSpace(name="p", classes=("00", "02")),
+    )
+    write_tar(tmp_path / "b.tar", {"a.jpg": images[0], "a.cls": b"1", "b.jpg": images[1], "b.cls": b"10"})
+    assert ShardSamples(tmp_path / "b.tar", ten, "b").labels.tolist() == [0, 9]
+    write_tar(
+        tmp_path / "p.tar", {"a.jpg": images[0], "a.cls": b"02", "b.jpg": images[1], "b.json": b'{"label": "00"}'}
+    )
+    assert ShardSamples(tmp_path / "p.tar", padded, "p").labels.tolist() == [1, 0]
+    write_tar(tmp_path / "c.tar", {"a.jpg": images[0], "a.cls": b"1", "b.jpg": images[1], "b.json": b'{"label": 2}'})
+    with pytest.raises(
+        BenchError, match=r"c\.tar \(b\) has the class '1', which is the name of one class of 'b' and the"
+    ):
+        ShardSamples(tmp_path / "c.tar", ten, "b")
 
 
 def test_keys_keep_their_folders_and_end_at_the_first_dot(tmp_path, birds, images, write_tar):

@@ -180,6 +180,24 @@ def test_train_is_another_split_on_the_hub(tmp_path, monkeypatch):
     assert asked == ["test", "learn"]
 
 
+@pytest.mark.parametrize("split", ["train[:2]", "test+train"])
+def test_nothing_is_learnt_from_rows_of_the_hub_that_are_scored(tmp_path, images, write_parquet, monkeypatch, split):
+    hub = pytest.importorskip("datasets")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    hub.disable_progress_bars()
+    for name in ("train", "test"):
+        write_parquet(tmp_path / f"hub/data/{name}.parquet", images[:3], [2, 0, 1], ["crow", "robin", "wren"])
+    streams = ["", "streaming = true\n"] if "[" not in split else [""]  # the library takes no slice of a stream
+    for streaming in streams:
+        [dataset] = read(tmp_path, f'[datasets.b]\nhub = "hub"\nsplit = "{split}"\ntrain = "train"\n{streaming}{OWN}')
+        with pytest.raises(
+            BenchError, match=r"train .train. and what is scored .* have samples in common; nothing may"
+        ):
+            dataset.open("train", None)
+        assert len(dataset.open(split, None).ids) in (2, 6)
+
+
 def test_nothing_is_learnt_from_what_is_scored(tmp_path, folders, images, write_parquet):
     [dataset] = read(tmp_path, START + OWN + 'train = "more/../birds"')
     with pytest.raises(
@@ -212,6 +230,8 @@ def test_nothing_is_learnt_from_what_is_scored(tmp_path, folders, images, write_
         ('folders = "x"', r"no key 'folders'\. Did you mean 'folder'"),
         ("[datasets.my-birds.2024]\nx = 1", r"no key '2024'.* needs quotes: \[datasets\.\"my-birds\.2024\"\]"),
         ("about = 3", "about must be text in quotes, not 3"),
+        ('about = "birds\\u001b[31m"', r"the about 'birds\\x1b\[31m' has the character U\+001B at place 6"),
+        ('source = "a\\nb"', r"the source 'a\\nb' has the character U\+000A at place 2, which would break"),
         ('licence = ""', "licence must be text in quotes, not ''"),
         ('streaming = "yes"', "streaming must be true or false, not 'yes'"),
         ('split = "val"', "split is for parquet and hub, not for folder; remove it"),

@@ -4,6 +4,7 @@ import functools
 import importlib
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +107,31 @@ def test_values_that_code_is_given_count(site):
     for way in ways:
         assert source_of(way(1)) == source_of(way(1))
         assert source_of(way(1)) != source_of(way(2))
+
+
+def test_what_a_part_keeps_while_it_works_makes_no_other_part_of_it(site, monkeypatch):
+    """Its cells failed in every run, as if somebody had edited it meanwhile."""
+    monkeypatch.setattr(sources, "_known", {})
+    (site / "loose.py").write_text(
+        "class Table:\n    def __init__(self, by):\n        self.by, self.kept = by, {}\n\n"
+        "    def apply(self, at):\n        return self.kept.setdefault(at, at * self.by)\n"
+    )
+    loose = importlib.import_module("loose")
+    table = loose.Table(3)
+    for part in (table, table.apply, functools.partial(loose.Table.apply, table)):
+        before = source_of(part)
+        table.apply(len(table.kept))
+        assert source_of(part) == source_of(part, now=True) == before
+    assert source_of(loose.Table(4)) != source_of(loose.Table(5))
+
+
+def test_a_path_is_the_same_however_it_was_used(site):
+    (site / "loose.py").write_text("def take(path):\n    pass\n")
+    take = importlib.import_module("loose").take
+    used, fresh = Path("/masks/a.png"), Path("/masks/a.png")
+    hash(used), str(used)
+    assert source_of(functools.partial(take, used)) == source_of(functools.partial(take, fresh))
+    assert source_of(functools.partial(take, used)) != source_of(functools.partial(take, Path("/masks/b.png")))
 
 
 def test_what_is_ours_has_none():

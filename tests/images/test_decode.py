@@ -124,6 +124,26 @@ def test_every_format_of_data_sets_is_read(form):
     assert decode(encoded("RGB", form), "x").shape == (10, 20, 3)
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_levels_that_8_bits_do_not_hold_are_refused_and_not_cut_off(mode, form):
+    """Pillow makes a white picture of one of 16 bits, and a black one of floats from 0 to 1."""
+    levels = np.linspace(0, 1, 600).reshape(20, 30)
+    if mode == "F":
+        picture = Image.fromarray(levels.astype(np.float32))
+    else:
+        picture = Image.fromarray((levels * 65535).astype(np.uint16 if mode == "I;16" else np.int32))
+    file = io.BytesIO()
+    try:
+        picture.save(file, form)
+    except OSError:
+        pytest.skip(f"{form} holds no {mode}")
+    with pytest.raises(
+        RunError, match=r"scan\.png has more than 8 bits a channel \([IF].*\), and nobody knows which level"
+    ):
+        decode(file.getvalue(), "scan.png")
+
+
 def test_a_small_file_of_a_huge_picture_is_refused_unread():
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from bench import api
 from bench.board.index import Index
@@ -288,3 +289,30 @@ def test_a_type_that_arrow_does_not_convert_is_one_sentence(folder, capsys, monk
     (folder / "x.parquet").write_bytes(b"")
     assert main(["import", "x.parquet", "--suite", "digits", "--checkpoint", "mine"]) == 2
     assert "cannot be read as CSV or Parquet (Not implemented type" in capsys.readouterr().err
+
+
+def test_labels_beside_the_predictions_are_held_against_the_data(folder, capsys):
+    """A shift of all classes gave a score near 0, though the file itself tells of it."""
+    assert take(rows(prediction=(PREDICTIONS + 1) % 10, label=(SAMPLES.labels + 1) % 10)) == 2
+    assert f"{N:,} rows have another label than the data: " in capsys.readouterr().err
+    assert take(rows(prediction=PREDICTIONS, label=SAMPLES.labels)) == 0
+    assert take(rows(prediction=PREDICTIONS, label="of something else"), name="other") == 0
+
+
+def test_classes_that_are_called_by_numbers_of_others_are_not_mistaken(folder, capsys, scratch_registries):
+    """Indices from 0 of classes `1` to `3` were read as names: what was all right scored next to nothing."""
+    ids = []
+    for name in "123":
+        (folder / "p" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (int(name), 0, 0)).save(folder / "p" / name / "a.png")
+        ids.append(f"{name}/a.png")
+    (folder / "d.toml").write_text('[datasets.numbered]\nfolder = "p"\nclasses = ["1", "2", "3"]\n')
+    (folder / "bench.toml").write_text('registry = "d.toml"\n')
+    for name, prediction in (("by-index", "012"), ("by-name", "123")):
+        frame = pd.DataFrame({"id": ids, "prediction": list(prediction)})
+        assert take(frame, suite="numbered", name=name) == 0
+    assert {row.estimate.value for row in board("numbered").rows if row.score.column == "top-1"} == {1.0}
+    assert take(pd.DataFrame({"id": ids, "prediction": list("121")}), suite="numbered", name="either") == 2
+    assert (
+        "the column 'prediction' has the class '1', which is the name of one class of 'num" in capsys.readouterr().err
+    )

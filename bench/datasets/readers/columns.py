@@ -2,8 +2,9 @@
 
 import functools
 import json
+import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -148,11 +149,73 @@ def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: C
     if not pa.types.is_integer(kind):
         raise BenchError(f"labels of {subject} must be whole numbers or class names, not {kind}.")
     labels: Array = values.cast(kind).to_numpy().astype(np.int64)
+    if names is None and has_numbers_for_names(space):
+        return written_labels(labels.tolist(), space, subject)
     places = np.arange(len(space.classes)) if names is None else class_places(names, space, subject)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(places)))
     if len(wrong):
         raise BenchError(_outside(int(labels[wrong[0]]), int(wrong[0]), len(places), space, subject))
     return places[labels]
+
+
+def classes_of(texts: Collection[str], space: ClassSpace, subject: str) -> dict[str, int]:
+    """What classes are meant that are written as names or as numbers, counted from 0: all of them in one way.
+
+    Args:
+        texts: each of them once.
+        space: of the classes, whose names may be numbers too, such as `1` to `10`.
+        subject: what they stand in, for messages.
+
+    Returns:
+        Text to index. What is no class is not among them.
+
+    Raises:
+        BenchError: a text names one class and is the number of another, and the others do not tell which is meant.
+    """
+    every = {name: place for place, name in enumerate(space.classes)}
+    named = {text: every[text] for text in texts if text in every}
+    numbered = {text: int(text) for text in texts if _is_number(text) and int(text) < len(every)}
+    ways = [way for way in (named, numbered) if len(way) == len(texts)]
+    apart = next((text for text in texts if text in named and named[text] != numbered.get(text, named[text])), None)
+    if apart is not None and len(ways) != 1:
+        raise BenchError(
+            f"{subject} has the class {apart!r}, which is the name of one class of {space.name!r} and the number of "
+            f"{space.classes[numbered[apart]]!r}, counted from 0; give the classes names that are no numbers of others."
+        )
+    return ways[0] if ways else named | numbered
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
+def has_numbers_for_names(space: ClassSpace) -> bool:
+    """Whether a number may be a class's name, as that of a digit is."""
+    return any(map(_is_number, space.classes))
+
+
+def written_labels(labels: Sequence[int | str], space: ClassSpace, subject: str) -> Array:
+    """Labels as indices into a class space whose names may be numbers; see `classes_of`.
+
+    Args:
+        labels: as they are written, one a row.
+        space: whose indices are wanted.
+        subject: is read, for messages.
+
+    Returns:
+        (n,) int64.
+
+    Raises:
+        BenchError: as `label_indices` raises it, or it cannot be told whether they are names or numbers.
+    """
+    texts = list(map(str, labels))
+    known = classes_of(dict.fromkeys(texts), space, subject)
+    row = next((row for row, text in enumerate(texts) if text not in known), None)
+    if row is not None:
+        if re.fullmatch("-?[0-9]+", texts[row]):
+            raise BenchError(_outside(int(texts[row]), row, len(space.classes), space, subject))
+        raise BenchError(_no_class(texts[row], row, space, subject))
+    return np.array([known[text] for text in texts], dtype=np.int64)
 
 
 def _outside(label: int, row: int, count: int, space: ClassSpace, subject: str) -> str:
@@ -161,6 +224,13 @@ def _outside(label: int, row: int, count: int, space: ClassSpace, subject: str) 
     return (
         f"row {row:,} of {subject} has the label {label}, but there are {count} classes (0 to {count - 1}) where the "
         f"class space is {space.name!r}; give the data its own class space."
+    )
+
+
+def _no_class(name: str, row: int, space: ClassSpace, subject: str) -> str:
+    return (
+        f"row {row:,} of {subject} has the label {reprlib.repr(name)}, which is no class of {space.name!r} "
+        f"({some(map(repr, space.classes))}); give the data its own class space."
     )
 
 
@@ -175,10 +245,7 @@ def _by_name(values: pa.ChunkedArray, space: ClassSpace, subject: str) -> Array:
     for name, indices in zip(names, places, strict=True):
         if len(indices) != 1:
             row = int(np.flatnonzero(codes == names.index(name))[0])
-            raise BenchError(
-                f"row {row:,} of {subject} has the label {reprlib.repr(name)}, which is no class of {space.name!r} "
-                f"({some(map(repr, space.classes))}); give the data its own class space."
-            )
+            raise BenchError(_no_class(name, row, space, subject))
     return np.array([indices[0] for indices in places], dtype=np.int64)[codes]
 
 

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class HubSamples:
 
     Attributes:
         class_names: what the data calls its classes, where it does.
+        counts: rows of each split of the data set.
 
     Raises:
         AbsentError: it is not here and the hub cannot be reached.
@@ -77,6 +78,7 @@ class HubSamples:
 
     def __init__(self, source: HubSource, class_space: ClassSpace, subject: str) -> None:
         data = _load(source, subject, streaming=False)
+        self.counts = {name: split.num_examples for name, split in (data.info.splits or {}).items()}
         image, label, names, data = _columns(data, source, subject)
         self.class_names = names
         self._table = data.data
@@ -139,6 +141,25 @@ class HubSamples:
         return int(self.stamps[index])
 
 
+def share_rows(one: str, other: str, counts: Mapping[str, int]) -> bool:
+    """Whether two splits in the library's own language, such as `train[:80%]` and `train+test`, have rows in common.
+
+    Args:
+        one: a split.
+        other: another of the same data set.
+        counts: rows of each split that has a name; of one that is not among them only the whole is told apart.
+    """
+    import datasets as hub
+
+    names = {part.partition("[")[0].strip() for part in f"{one}+{other}".split("+")}
+    known = {name: counts.get(name, 1) for name in names}
+    try:
+        ours, theirs = (hub.ReadInstruction.from_spec(split).to_absolute(known) for split in (one, other))
+    except (ValueError, AssertionError):  # of what is no split, which is said when it is opened
+        return False
+    return any(a.splitname == b.splitname and max(a.from_, b.from_) < min(a.to, b.to) for a in ours for b in theirs)
+
+
 def open_stream(source: HubSource, class_space: ClassSpace, subject: str) -> ParquetSamples:
     """Samples of a hub data set too large for the disk as a whole: one split is read once and kept.
 
@@ -156,7 +177,9 @@ def spool(source: HubSource, subject: str) -> Path:
 
     What an interrupted reading leaves goes by another name, and is removed in time.
     """
-    key = digest([source.repo, source.config, source.revision, source.split, source.image_column, source.label_column])
+    parts = [source.repo, source.config, source.revision, source.split, source.image_column, source.label_column]
+    state = _state(source.repo)
+    key = digest([*parts, state] if state else parts)
     folder = needed_cache() / "hub" / key[:20]
     whole = folder / "stream.parquet"
     if whole.exists():
@@ -226,6 +249,18 @@ def _with_bytes(value: Any, source: HubSource) -> Any:
         return {"bytes": file.read(), "path": os.path.basename(value["path"])}
 
 
+def _state(repo: str) -> str:
+    """Digest of the names and stamps of the files in a folder; empty where it is none, but a name on the hub.
+
+    What the library and we keep of a folder goes by it: the library itself goes by times of change alone, which a copy
+    may keep.
+    """
+    if not Path(repo).is_absolute():
+        return ""
+    files = sorted(path for path in Path(repo).rglob("*") if path.is_file())
+    return digest([[str(path.relative_to(repo)), stamp_of(path.stat())] for path in files])
+
+
 def _folders_of(repo: str) -> list[Path]:
     """Where the files of a data set lie: in its folder, and where the library keeps what it fetches and unpacks."""
     from datasets import config
@@ -253,12 +288,14 @@ def _load(source: HubSource, subject: str, streaming: bool) -> Any:
 
     check_repo(source.repo, subject)
     with _sentences(source, subject):
+        state = _state(source.repo)
         return hub.load_dataset(
             source.repo,
             source.config or None,
             split=source.split,
             revision=source.revision or None,
             streaming=streaming,
+            cache_dir=str(Path(hub.config.HF_DATASETS_CACHE) / f"rtbench-{state[:20]}") if state else None,
         )
 
 

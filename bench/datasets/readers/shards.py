@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.datasets.readers.columns import label_indices
+from bench.datasets.readers.columns import has_numbers_for_names, label_indices, written_labels
 from bench.datasets.readers.files import whole
 from bench.datasets.readers.passed_over import PassedOver, has_image_name, visible
 from bench.datasets.readers.splits import check_same_split
@@ -99,15 +99,18 @@ class ShardSamples:
         for number, stamp in enumerate(self._stamps):
             rows = self._numbers == number
             self.stamps[rows] = stamps_within(stamp, self._offsets[rows])
-        self.labels = label_indices(self._label_values(samples), None, self.class_space, f"{self.place} ({self.name})")
+        self.labels = self._labels(
+            [sample.label for sample in samples.values() if sample.label is not None], f"{self.place} ({self.name})"
+        )
 
-    def _label_values(self, samples: dict[str, _Sample]) -> pa.ChunkedArray:
+    def _labels(self, labels: list[int | str], subject: str) -> Array:
+        if has_numbers_for_names(self.class_space):
+            return written_labels(labels, self.class_space, subject)
         try:
-            return pa.chunked_array([pa.array([sample.label for sample in samples.values()])])
+            values = pa.chunked_array([pa.array([_as_number(label) for label in labels])])
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise BenchError(
-                f"{self.place} ({self.name}) has numbers and names among its labels; use one or the other."
-            ) from None
+            raise BenchError(f"{subject} has numbers and names among its labels; use one or the other.") from None
+        return label_indices(values, None, self.class_space, subject)
 
     def read(self, index: int) -> bytes:
         """The bytes of an image file.
@@ -247,10 +250,14 @@ def _label(file: Any, ending: str) -> int | str | None:
     try:
         text = file.read().decode().strip()
         value = json.loads(text)["label"] if ending == "json" else text
-        if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-            value = int(value)
+        number = _as_number(value)
     except (ValueError, TypeError, KeyError, RecursionError):  # the last where JSON is nested without end
         return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) < 2**63 else None
+    if isinstance(number, int):
+        return value if not isinstance(number, bool) and abs(number) < 2**63 else None
     return value if isinstance(value, str) and value != "" else None
+
+
+def _as_number(value: Any) -> Any:
+    """A whole number that is written as text, or else the value."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
