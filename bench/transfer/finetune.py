@@ -36,8 +36,8 @@ from bench.transfer.unfinished import Unfinished
 
 _NOTE_SECONDS = 10.0
 _COMPILED_FROM = 1e16
-"""Multiply-accumulates of all forward passes, from which a training on CUDA is compiled: that takes some 40 s, in which an
-H200 does a tenth of so many (`digits-vit` on letters, 1e11: 13 s plain, 50 s compiled)."""
+"""Multiply-accumulates of all forward passes, from which a training on CUDA is compiled: that takes some 40 s, in which
+an H200 does a tenth of so many (`digits-vit` on letters, 1e11: 13 s plain, 50 s compiled)."""
 _NORMALISED_TOGETHER = 64
 """Images whose statistics batch normalisation takes, whatever fits into memory: another number gives other results."""
 
