@@ -7,16 +7,21 @@ an accuracy of 0.5 beside 1.96 standard errors on either side.
 """
 
 import argparse
+import functools
+import itertools
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 from _common import claim, table
 
 from bench.errors import BenchError
+from bench.machine.processes import in_processes
 from bench.metrics import Metric
 from bench.metrics.by_image import ByImage, Parts
 from bench.metrics.classification import (
@@ -47,6 +52,9 @@ SURE = 4.0
 REFERENCE = np.linspace(0.2, 0.9, CONDITIONS).reshape(15, 5).tolist()
 CLEAN_REFERENCE = 0.15
 _NORMAL = NormalDist()
+
+Found: TypeAlias = dict[tuple[str, int], list[float]]
+"""By what is scored and how many images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,28 +318,42 @@ def _normal_width(values_N1: Array) -> float:
     return 2 * 1.959964 * float(values_N1.std(ddof=1)) / math.sqrt(len(values_N1))
 
 
+def of_kind(arguments: argparse.Namespace, task: tuple[int, int]) -> tuple[Found, dict[tuple[str, int], float]]:
+    """The shares of intervals that hold, by accuracy and correlation, and the widths, of a kind's score and difference.
+
+    Args:
+        arguments: the options.
+        task: the kind's number, and how many images.
+    """
+    number, n = task
+    kind, rng = KINDS[number], np.random.default_rng([arguments.seed, n, number])
+    names = kind.name, f"difference: {kind.name}"
+    shares: Found = {(name, n): [] for name in names}
+    for correlation in CORRELATIONS:
+        images = Images(n=n, correlation=correlation, rng=rng)
+        for accuracy in ACCURACIES:
+            for name, each in zip(names, held(kind, images, accuracy, arguments.repeats), strict=True):
+                if len(each) >= arguments.repeats / 10:
+                    shares[name, n].append(float(np.mean(each)))
+    ratios = width(kind, Images(n=n, correlation=0.5, rng=rng), 20)
+    return shares, {(name, n): ratio for name, ratio in zip(names, ratios, strict=True)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--images", type=int, nargs="*", default=COUNTS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     arguments = parser.parse_args()
-    shares: dict[tuple[str, int], list[float]] = {}
+    shares: Found = {}
     widths: dict[tuple[str, int], float] = {}
-    for kind in KINDS:
-        for n in arguments.images:
-            rng = np.random.default_rng([arguments.seed, n, len(shares)])
-            for correlation in CORRELATIONS:
-                images = Images(n=n, correlation=correlation, rng=rng)
-                for accuracy in ACCURACIES:
-                    found = held(kind, images, accuracy, arguments.repeats)
-                    for name, each in zip((kind.name, f"difference: {kind.name}"), found, strict=True):
-                        shares.setdefault((name, n), [])
-                        if len(each) >= arguments.repeats / 10:
-                            shares[name, n].append(float(np.mean(each)))
-            ratios = width(kind, Images(n=n, correlation=0.5, rng=rng), 20)
-            print(f"{kind.name}, {n:,} images", file=sys.stderr, flush=True)
-            widths |= dict(zip([(kind.name, n), (f"difference: {kind.name}", n)], ratios, strict=True))
+    tasks = list(itertools.product(range(len(KINDS)), arguments.images))
+    found = in_processes(functools.partial(of_kind, arguments), tasks, arguments.workers, doing="draws outcomes")
+    for (number, n), (some_shares, some_widths) in zip(tasks, found, strict=True):
+        shares |= some_shares
+        widths |= some_widths
+        print(f"{KINDS[number].name}, {n:,} images", file=sys.stderr, flush=True)
     names = [
         name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)
     ]
