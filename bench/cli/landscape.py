@@ -16,7 +16,7 @@ from bench.cli.options import (
     suite_settings,
 )
 from bench.errors import BenchError
-from bench.machine.files import writing
+from bench.machine.files import make_folder, writing
 
 
 def add_landscape(commands: Any) -> None:
@@ -59,6 +59,7 @@ def _landscape(arguments: argparse.Namespace) -> int:
         [arguments.suite], None, arguments.checkpoint, None, settings=suite_settings(arguments)
     )
     check_landscape(chosen[0])
+    make_folder(arguments.out)
     say = functools.partial(print, file=sys.stderr)
     library = Library(settings.places, note=say)
     result = api.run(chosen, checkpoints, settings, progress.for_stream(), library)

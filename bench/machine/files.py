@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -122,6 +123,21 @@ def writing(path: Path) -> Iterator[Path]:
             raise RunError(f"{path} cannot be written: {error.strerror}; make room or name another place.") from error
         reason = f"{place.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror or error
         raise BenchError(f"{path} cannot be written: {reason}; name another place.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that the user named for files, and see that they can be written: before the work that makes them.
+
+    Raises:
+        BenchError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise BenchError(f"nothing can be written to {folder}: {reason}; name another place.") from error
 
 
 def write(path: Path, text: str) -> None:

@@ -110,6 +110,13 @@ def test_a_suite_without_a_landscape_is_refused(tmp_path: Path, capsys: pytest.C
     assert "suite 'digits' measures no landscape; one of these does: cifar10-landscape" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(shlex.split(f"landscape digits-vit --store {tmp_path / 'runs'} --out {tmp_path / 'file'}")) == 2
+    assert "file: it is not a folder; name another place." in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "cells").exists()
+
+
 # -- what is not stored -----------------------------------------------------------------------------------------------
 
 
