@@ -3,7 +3,7 @@
 Legend: N images, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -44,12 +44,16 @@ def dlr(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr}
 
 
-def loss_of(name: str) -> Loss:
+def loss_of(name: str, losses: Mapping[str, Loss] = LOSSES) -> Loss:
     """A loss by its name.
 
+    Args:
+        name: of the loss.
+        losses: those that there are.
+
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: it is none of them.
     """
-    if name not in LOSSES:
-        raise UnknownNameError("loss", name, LOSSES)
-    return LOSSES[name]
+    if name not in losses:
+        raise UnknownNameError("loss", name, losses)
+    return losses[name]

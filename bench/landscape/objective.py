@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.attacks.losses import Loss, cross_entropy
-from bench.errors import BenchError, RunError, UnknownNameError
+from bench.errors import BenchError, RunError
 from bench.foreign.faults import blamed
 from bench.machine.memory import fewer, is_out_of_memory
 from bench.machine.torch_defaults import products_of_fp32, torch_defaults
@@ -38,17 +38,6 @@ def binary(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "bce": binary}
-
-
-def loss_of(name: str) -> Loss:
-    """A loss by its name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    if name not in LOSSES:
-        raise UnknownNameError("loss", name, LOSSES)
-    return LOSSES[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.losses import loss_of
 from bench.datasets import nested_order
 from bench.errors import BenchError, RunError
 from bench.landscape import ntk
 from bench.landscape.batchnorm import take_anew
 from bench.landscape.curvature import BlockCurvature, Curvature
 from bench.landscape.flatness import ascent_losses, group_ascent_losses, noise_losses
-from bench.landscape.objective import AT_ONCE, Objective, loss_of
+from bench.landscape.objective import AT_ONCE, LOSSES, Objective
 from bench.landscape.surface import axis, line_losses, plane_losses
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.inside import constant, words
@@ -91,7 +92,7 @@ class Curved:
                 f"{starts}."
             )
         self._most, self._probes, self._starts, self._blocks = steps, probes, starts, blocks
-        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
+        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -178,7 +179,7 @@ class Flatness:
         self._rho, self._draws, self._group = rho, draws, group
         for name, value in (("rho", rho), ("draws", draws), ("group", group)):
             check_amount(value, f"{name} of flatness")
-        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
+        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -245,7 +246,7 @@ class Surface:
         if dimensions not in (1, 2):
             raise BenchError(f"dimensions of surface must be 1 or 2, not {dimensions}.")
         self._axis, self._dimensions = axis(extent, points), dimensions
-        self._how: dict[str, Any] = {"loss": loss_of(loss), "batchnorm": batchnorm}
+        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace

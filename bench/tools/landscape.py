@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bench.attacks.losses import loss_of
 from bench.checkpoints.loading import load
 from bench.datasets import Library, subset
 from bench.datasets.crops import CropSource
 from bench.errors import BenchError
 from bench.landscape.batchnorm import norms_of
-from bench.landscape.objective import Objective, loss_of
+from bench.landscape.objective import LOSSES, Objective
 from bench.landscape.surface import path_losses
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Array, Checkpoint, Condition
@@ -84,7 +85,7 @@ def way_between(
             load(checkpoint, device),
             to_unit_range(images_NCHW, "cpu"),
             labels_N,
-            loss=loss_of(str(condition.measure.params["loss"])),
+            loss=loss_of(str(condition.measure.params["loss"]), LOSSES),
         )
         for checkpoint in (first, second)
     )

@@ -7,8 +7,9 @@ import torch
 from _small import differences, images, network
 from torch import nn
 
+from bench.attacks.losses import loss_of
 from bench.errors import BenchError, RunError, UnknownNameError
-from bench.landscape.objective import Objective, loss_of
+from bench.landscape.objective import LOSSES, Objective
 
 IMAGES, LABELS = images(6)
 
@@ -20,15 +21,15 @@ def double(name: str, **options) -> Objective:
 @pytest.mark.parametrize("name", ["vit", "batchnorm"])
 @pytest.mark.parametrize("loss", ["ce", "bce"])
 def test_losses_are_those_of_the_module(name, loss):
-    objective = double(name, loss=loss_of(loss), at_once=4)
+    objective = double(name, loss=loss_of(loss, LOSSES), at_once=4)
     with torch.no_grad():
         logits = network(name).double()(IMAGES.double())
-    expected = loss_of(loss)(logits, LABELS)
+    expected = loss_of(loss, LOSSES)(logits, LABELS)
     torch.testing.assert_close(objective.losses(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_binary_loss_asks_about_every_class():
-    losses = loss_of("bce")(torch.zeros(2, 5), torch.tensor([0, 4]))
+    losses = loss_of("bce", LOSSES)(torch.zeros(2, 5), torch.tensor([0, 4]))
     torch.testing.assert_close(losses, torch.full((2,), 5 * torch.log(torch.tensor(2.0))))
 
 
@@ -193,7 +194,7 @@ def test_losses_that_are_not_finite_stop_it():
 
 def test_there_is_no_other_loss():
     with pytest.raises(UnknownNameError, match="loss 'mse'"):
-        loss_of("mse")
+        loss_of("mse", LOSSES)
 
 
 def test_differences_and_products_are_of_the_same_matrix():

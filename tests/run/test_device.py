@@ -77,12 +77,6 @@ def test_every_value_of_a_pixel_is_what_a_cpu_divides_it_to():
     assert torch.equal(to_unit_range(pixels, "cpu").flatten(), torch.arange(256) / 255)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_cuda_device_shows_the_same_bits_as_a_cpu():
-    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(to_unit_range(pixels, "cuda").cpu(), to_unit_range(pixels, "cpu"))
-
-
 def test_memory_that_the_cpu_allocator_does_not_have_halves_the_batch():
     class Greedy(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
