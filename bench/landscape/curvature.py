@@ -4,7 +4,6 @@ Legend: N images, P weights that count, Q of one block, K eigenvalues.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +16,7 @@ from bench.landscape.density import Density, density
 from bench.landscape.lanczos import Eigenvalues, Wanted, eigenvalues
 from bench.landscape.objective import AT_ONCE, BatchNorm, Objective
 from bench.landscape.products import Products
-from bench.landscape.trace import Probed, Trace, traces
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockCurvature:
-    """The curvature of one block's weights, all others held."""
-
-    block: Block
-    eigenvalues: Eigenvalues
-    trace: Trace
+from bench.landscape.trace import Trace, trace
 
 
 class Curvature:
@@ -118,7 +108,7 @@ class Curvature:
         return eigenvalues(self.products, [self._normal("lanczos", None)], [None], wanted)[0]
 
     def trace(self, known: Eigenvalues, probes: int = 20) -> Trace:
-        """The sum of all eigenvalues.
+        """The sum of all eigenvalues, and those of each block of weights.
 
         Args:
             known: of `eigenvalues`; only what their directions leave is estimated.
@@ -128,8 +118,11 @@ class Curvature:
             BenchError: there are fewer probes.
             RunError: a single image does not fit into memory.
         """
-        _check_probes(probes)
-        return traces(self.products, [Probed(known.krylov, self._signs("trace", None))], probes)[0]
+        if probes < 2:
+            raise BenchError(f"a trace needs at least 2 probes, which give its standard error, not {probes}.")
+        rows = self.objective.rows
+        blocks = {block.name: [rows[name] for name in block.parameters] for block in self.blocks}
+        return trace(self.products, known.krylov, self._signs(), probes, blocks)
 
     def density(self, known: Eigenvalues, *, starts: int = 10, steps: int = 20) -> Density:
         """The spectral density: how many eigenvalues are of which size.
@@ -145,34 +138,25 @@ class Curvature:
         draw = self._normal("density", None)
         return density(self.products, draw, known.krylov, starts=starts, steps=steps)
 
-    def by_block(
-        self, *, largest: int = 1, smallest: int = 1, tolerance: float = 1e-3, most: int = 50, probes: int = 20
-    ) -> list[BlockCurvature]:
-        """Eigenvalues and trace of every block of weights, all others held.
+    def block_eigenvalues(
+        self, *, largest: int = 1, smallest: int = 1, tolerance: float = 1e-3, most: int = 50
+    ) -> dict[str, Eigenvalues]:
+        """The largest and smallest eigenvalues of every block of weights by its name, all other weights held.
 
         Args:
             largest: how many of the largest of each block.
             smallest: how many of the smallest.
             tolerance: largest bound, as a share of the block's largest absolute value.
-            most: products for the eigenvalues of each block.
-            probes: products for its trace, at least 2.
+            most: products for each block.
 
         Raises:
-            BenchError: there are fewer probes, or an operation of the module has no second derivative.
+            BenchError: an operation of the module has no second derivative.
             RunError: a single image does not fit into memory.
         """
-        _check_probes(probes)
         wanted = Wanted(largest=largest, smallest=smallest, tolerance=tolerance, most=most)
         blocks = self.blocks
         found = eigenvalues(self.products, [self._normal("lanczos", block) for block in blocks], blocks, wanted)
-        matrices = [
-            Probed(ends.krylov, self._signs("trace", block), block) for ends, block in zip(found, blocks, strict=True)
-        ]
-        summed = traces(self.products, matrices, probes)
-        return [
-            BlockCurvature(block=block, eigenvalues=ends, trace=trace)
-            for block, ends, trace in zip(blocks, found, summed, strict=True)
-        ]
+        return {block.name: ends for block, ends in zip(blocks, found, strict=True)}
 
     def by_image(self, vector_P: Tensor) -> Tensor:
         """(N,): the curvature of each image's own loss along a vector of length 1, in the images' order.
@@ -195,9 +179,9 @@ class Curvature:
         draws, size = self._draws(use, block), self._size(block)
         return lambda: draws.normal(size)[0].to(self.objective.dtype)
 
-    def _signs(self, use: str, block: Block | None) -> Callable[[], Tensor]:
+    def _signs(self) -> Callable[[], Tensor]:
         """Draws of 1 and -1."""
-        draws, size = self._draws(use, block), self._size(block)
+        draws, size = self._draws("trace", None), self._size(None)
         return lambda: draws.integers(0, 2, size)[0].to(self.objective.dtype) * 2 - 1
 
     def _draws(self, use: str, block: Block | None) -> rng.Draws:
@@ -217,8 +201,3 @@ def carried_by(by_image_N: Tensor, share: float = 0.9) -> int:
     """
     summed_N = by_image_N.double().sort(descending=True).values.cumsum(0)
     return int((summed_N < share * by_image_N.double().sum()).sum()) + 1
-
-
-def _check_probes(probes: int) -> None:
-    if probes < 2:
-        raise BenchError(f"a trace needs at least 2 probes, which give its standard error, not {probes}.")

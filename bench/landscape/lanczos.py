@@ -79,9 +79,11 @@ class Krylov:
         return self._basis_SP[: self.steps]
 
     @property
-    def trace(self) -> float:
-        """The matrix's trace over the basis."""
-        return sum(self._diagonal)
+    def diagonal_P(self) -> Tensor:
+        """The diagonal of what the basis holds of the matrix; its sum is the matrix's trace over the basis."""
+        diagonal_S, beside = (self._basis_SP.new_tensor(values) for values in (self._diagonal, self._beside_diagonal))
+        found_P = diagonal_S @ self.basis_SP.square()
+        return found_P + 2 * beside[:-1] @ (self.basis_SP[:-1] * self.basis_SP[1:])
 
     def take(self, product_P: Tensor) -> None:
         """Take in the product with `direction`."""

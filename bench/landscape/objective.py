@@ -5,6 +5,7 @@ Legend: N images, B of one piece, C channels, H × W pixels, K classes, P weight
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -263,6 +264,12 @@ class Objective:
         """A vector as views in the shapes of the weights; see `shapes` for their names."""
         parts = torch.split(vector_P, [shape.numel() for shape in self.shapes.values()])
         return [part.view(shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
+
+    @property
+    def rows(self) -> dict[str, slice]:
+        """Where each weight stands in the vector, by its name."""
+        ends = list(itertools.accumulate((shape.numel() for shape in self.shapes.values()), initial=0))
+        return {name: slice(*pair) for name, pair in zip(self.shapes, itertools.pairwise(ends), strict=True)}
 
     @property
     def name(self) -> str:

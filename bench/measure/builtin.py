@@ -77,9 +77,9 @@ for name, factory, about in (
 
 
 def _of_curvature(params: Params) -> int:
-    """A product takes about two gradients, and one with all blocks together about twice as much."""
-    products = _number(params, "steps", 30) + _number(params, "probes", 10)
-    return 6 * products * (1 + 2 * bool(params.get("blocks"))) + 60 * _number(params, "starts", 0)
+    """A product takes about two gradients, and one of every block together about three times as much."""
+    steps, probes, starts = _number(params, "steps", 30), _number(params, "probes", 10), _number(params, "starts", 0)
+    return 6 * (steps * (1 + 3 * bool(params.get("blocks"))) + probes + 10 * starts)
 
 
 def _of_flatness(params: Params) -> int:
@@ -98,31 +98,34 @@ def _number(params: Params, name: str, default: int) -> int:
     return int(params.get(name) or default)
 
 
-for name, factory, passes, about in (
+for name, factory, version, passes, about in (
     (
         "curvature",
         "Curved",
+        2,  # traces of blocks come with that of the whole
         _of_curvature,
         "eigenvalues of the Hessian, trace, spectral density and blocks",
     ),
     (
         "flatness",
         "Flatness",
+        1,
         _of_flatness,
         "loss under noise of the weights and at SAM's ascent",
     ),
     (
         "surface",
         "Surface",
+        1,
         _of_surface,
         "loss along directions that are scaled to the filters",
     ),
-    ("ntk", "TangentKernel", lambda params: 6, "extreme eigenvalues of the tangent kernel of blocks of images"),
+    ("ntk", "TangentKernel", 1, lambda params: 6, "extreme eigenvalues of the tangent kernel of blocks of images"),
 ):
     measures.register(
         MeasureEntry(
             name=name,
-            version=1,
+            version=version,
             interface="checkpoint",
             factory=f"bench.measure.landscape:{factory}",
             seeded=True,

@@ -8,7 +8,7 @@ side of a plane, T of a line, B blocks, M points of a density.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from bench.datasets import nested_order
 from bench.errors import BenchError, RunError
 from bench.landscape import ntk
 from bench.landscape.batchnorm import take_anew
-from bench.landscape.curvature import BlockCurvature, Curvature
+from bench.landscape.curvature import Curvature
 from bench.landscape.flatness import ascent_losses, group_ascent_losses, noise_losses
 from bench.landscape.objective import AT_ONCE, LOSSES, Objective
 from bench.landscape.surface import axis, line_losses, plane_losses
+from bench.landscape.trace import Trace
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.inside import constant, words
 from bench.records import Array
@@ -132,19 +133,21 @@ class Curved:
             same |= {"density_values": density.values_M, "density_shares": density.shares_M}
             steps.take()
         if self._blocks:
-            same |= _of_blocks(curvature.by_block(most=self._most, tolerance=_OF_BLOCKS, probes=self._probes))
+            same |= _of_blocks(curvature, trace, most=self._most)
         return {"along_top": along_N, **{name: constant(value, len(along_N)) for name, value in same.items()}}
 
 
-def _of_blocks(blocks: Sequence[BlockCurvature]) -> dict[str, Any]:
+def _of_blocks(curvature: Curvature, trace: Trace, most: int) -> dict[str, Any]:
     """What is the same in every row; see `Curved.run`."""
+    blocks = curvature.blocks
+    ends = curvature.block_eigenvalues(most=most, tolerance=_OF_BLOCKS)
     return {
-        "block_names": words([one.block.name for one in blocks]),
-        "block_kinds": words([one.block.kind for one in blocks]),
-        "block_eigenvalues": [float(one.eigenvalues.largest_K[0]) for one in blocks],
-        "block_bounds": [float(one.eigenvalues.largest_bounds_K[0]) for one in blocks],
-        "block_traces": [one.trace.value for one in blocks],
-        "block_trace_errors": [one.trace.standard_error for one in blocks],
+        "block_names": words([block.name for block in blocks]),
+        "block_kinds": words([block.kind for block in blocks]),
+        "block_eigenvalues": [float(ends[block.name].largest_K[0]) for block in blocks],
+        "block_bounds": [float(ends[block.name].largest_bounds_K[0]) for block in blocks],
+        "block_traces": [trace.blocks[block.name].value for block in blocks],
+        "block_trace_errors": [trace.blocks[block.name].standard_error for block in blocks],
     }
 
 

@@ -183,20 +183,52 @@ def test_a_log_axis_shows_the_density_a_decade():
     assert float(shown.size_M[shown.negative_M.argmax()]) == pytest.approx(0.1)
 
 
-def test_blocks_are_those_of_the_whole_matrix():
-    matrix, values = exact()
-    curvature = curvature_of(dtype=torch.float64)
-    start, traced = 0, 0.0
-    for found in curvature.by_block(largest=2, tolerance=1e-6, probes=4):
-        size = sum(curvature.objective.shapes[name].numel() for name in found.block.parameters)
-        part = torch.linalg.eigvalsh(matrix[start : start + size, start : start + size])
-        scale = float(part.abs().max())
-        torch.testing.assert_close(found.eigenvalues.largest_K, part.flip(0)[:2], rtol=0, atol=1e-6 * scale)
-        torch.testing.assert_close(found.eigenvalues.smallest_K[0], part[0], rtol=0, atol=1e-6 * scale)
-        assert abs(found.trace.value - float(part.sum())) <= 10 * found.trace.standard_error + 1e-9
-        start, traced = start + size, traced + found.trace.value
+def blocks_of_matrix(curvature, matrix) -> dict:
+    """Each block of the Hessian by its name."""
+    found, start = {}, 0
+    for block in curvature.blocks:
+        size = sum(curvature.objective.shapes[name].numel() for name in block.parameters)
+        found[block.name] = matrix[start : start + size, start : start + size]
+        start += size
     assert start == len(matrix)
-    assert traced == pytest.approx(float(values.sum()), rel=0.3)
+    return found
+
+
+def test_blocks_are_those_of_the_whole_matrix():
+    matrix, _ = exact()
+    curvature = curvature_of(dtype=torch.float64)
+    parts = blocks_of_matrix(curvature, matrix)
+    found = curvature.block_eigenvalues(largest=2, tolerance=1e-6)
+    assert list(found) == list(parts)
+    for name, part in parts.items():
+        values = torch.linalg.eigvalsh(part)
+        scale = float(values.abs().max())
+        torch.testing.assert_close(found[name].largest_K, values.flip(0)[:2], rtol=0, atol=1e-6 * scale)
+        torch.testing.assert_close(found[name].smallest_K[0], values[0], rtol=0, atol=1e-6 * scale)
+
+
+def test_traces_of_blocks_add_up_to_the_whole_and_know_how_sure_they_are():
+    matrix, _ = exact()
+    within = total = 0
+    for seed in range(20):
+        curvature = curvature_of(seed=seed, dtype=torch.float64)
+        trace = curvature.trace(curvature.eigenvalues(largest=1, tolerance=0, most=6), probes=10)
+        assert sum(part.value for part in trace.blocks.values()) == pytest.approx(trace.value)
+        for name, part in blocks_of_matrix(curvature, matrix).items():
+            found = trace.blocks[name]
+            within += abs(found.value - float(part.trace())) <= 2.262 * found.standard_error
+            total += 1
+    assert within / total >= 0.88  # of 95%
+
+
+def test_traces_of_blocks_are_exact_where_the_basis_is_whole():
+    module = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 10))
+    curvature = Curvature(module, IMAGES.double(), LABELS, dtype=torch.float64)
+    matrix = dense(curvature.objective)
+    trace = curvature.trace(curvature.eigenvalues(largest=66, smallest=0, tolerance=0, most=100), probes=2)
+    for name, part in blocks_of_matrix(curvature, matrix).items():
+        assert trace.blocks[name].value == pytest.approx(float(part.trace()), abs=1e-10)
+        assert trace.blocks[name].standard_error < 1e-10
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -224,5 +256,3 @@ def test_a_trace_needs_two_probes():
     curvature = curvature_of()
     with pytest.raises(BenchError, match="at least 2 probes"):
         curvature.trace(curvature.eigenvalues(), probes=1)
-    with pytest.raises(BenchError, match="at least 2 probes"):
-        curvature.by_block(probes=1)
