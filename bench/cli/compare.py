@@ -134,7 +134,7 @@ def _pairs(arguments: argparse.Namespace, style: str) -> str:
         return tables.to_csv(tables.pair_records(pairs.compared))
     if style == "json":
         records = {"pairs": tables.pair_records(pairs.compared), "gains": tables.gain_records(pairs.gains)}
-        return json.dumps({**records, "notes": [*pairs.compared.notes, tables.ONE_TRAINING]}, indent=1)
+        return json.dumps({**records, "notes": [*pairs.compared.notes, tables.about_trainings(pairs.boards)]}, indent=1)
     return tables.to_text(tables.pair_sections(pairs.boards, pairs.compared, pairs.gains), style)
 
 

@@ -13,6 +13,7 @@ from bench.compare.flips import Flip
 from bench.compare.lines import Lined
 from bench.compare.pairs import Compared, Contrast, Gains, Pair
 from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
+from bench.compare.trainings import several
 from bench.records import Scalar
 from bench.suite.words import where
 from bench.text import markdown, plain, render, render_markdown
@@ -21,6 +22,10 @@ Record = Mapping[str, Scalar]
 
 ONE_TRAINING = (
     "Each side is one training with one seed: intervals and p are over images, and say nothing of another training."
+)
+SEVERAL_TRAININGS = (
+    "Each row is of single trainings, with interval and p over images; `bench compare --pair sam --by seed` takes the "
+    "trainings of each recipe together."
 )
 GAINS = "gain by SAM in points of accuracy, [95% interval] over images; a family's is the mean over its pairs"
 
@@ -187,12 +192,17 @@ def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[G
     for gain in gains:
         by_suite.setdefault(gain.suite, []).append(gain)
     sections += [_question(suite, rows) for suite, rows in by_suite.items()]
-    notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, ONE_TRAINING]
+    notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, about_trainings(boards)]
     last = sections[-1]
     sections[-1] = Section(
         title=last.title, about=last.about, headings=last.headings, rows=last.rows, notes=[*last.notes, *notes]
     )
     return sections
+
+
+def about_trainings(boards: Sequence[Board]) -> str:
+    """What comparing single checkpoints leaves open, in a sentence."""
+    return SEVERAL_TRAININGS if several(boards) else ONE_TRAINING
 
 
 def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:

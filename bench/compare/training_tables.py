@@ -53,7 +53,8 @@ def _recipes_of(board: Board, rows: Sequence[RecipeRow]) -> Section:
         title=f"{board.suite.name} v{board.suite.version}: by recipe, {_images(rows[0].estimates[0][1])}",
         about=[
             board.protocol,
-            f"fractions in percent; mean and standard deviation over trainings, {OVER}",
+            "fractions in percent; mean and standard deviation (sd) over trainings",
+            OVER,
             *_lower(row.score for row in rows),
         ],
         headings=("score", "recipe", "family", "sam", "trainings", "mean", "sd", "95% interval"),
@@ -115,7 +116,8 @@ def _pairs_of(board: Board, rows: Sequence[SeedRow]) -> Section:
         title=f"{board.suite.name} v{board.suite.version}: SAM against none by seed, {_images(rows[0].after[0])}",
         about=[
             board.protocol,
-            f"fractions in percent, differences in points; means over trainings, {OVER}",
+            "fractions in percent, differences in points; means and standard deviation (sd) over trainings",
+            OVER,
             "better: pairs in which SAM is; p of these by an exact sign test; p (Holm) is adjusted for all rows",
             *_lower(row.score for row in rows),
         ],

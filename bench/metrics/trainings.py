@@ -4,10 +4,10 @@ The training is the unit. Trainings and images are two samples, and crossed: eve
 score then varies as V = a²/T + b²/N + e²/(TN) does, with a of the trainings, b of the images and e of what is left
 (Owen 2007, doi:10.1214/07-AOAS122; for seeds and examples, Sellam et al. 2022, "The MultiBERTs", arXiv 2106.16163).
 The interval adds two by Pythagoras (Zou & Donner 2008, as `stats.OfSum` does): Student's t of the trainings' scores,
-which has T - 1 degrees of freedom and answers for a² and e²; and, of each image's mean over the trainings, the interval
-of `bench.metrics.stats`, which answers for b² and e². So e² is counted twice, on the safe side. Satterthwaite's degrees
-of freedom for V as a whole count it once, and their normal interval fails near 0 and 1, where few images differ, and of
-few trainings. `benchmarks/trainings.py` looks.
+with T - 1 degrees of freedom, for a² and e² (of a share on the scale of log odds); and, of each image's mean over the
+trainings, the interval of `bench.metrics.stats`, for b² and e². So e² is counted twice, on the safe side: taken off
+one, or V as a whole with Satterthwaite's degrees of freedom, holds too rarely near 0 and 1, where trainings scatter
+to one side and few images differ. `benchmarks/trainings.py` looks.
 Shapes: T trainings, N images.
 """
 
@@ -63,19 +63,78 @@ class Student(Confidence):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OfTrainings(OfSum):
-    """Of a mean over trainings, the sum of what the trainings and what the images leave open."""
+class StudentOfShare(Student):
+    """Of a share, on the scale of its log odds: near 0 and 1 shares err further to the one side (delta method)."""
 
-    @staticmethod
-    def _p(room: Callable[[float], float], at_half: float) -> float:
-        """As that of any sum, by bisection: t has tails too long for the steps that do for nearly normal ones."""
-        if at_half >= 0:
-            return 1.0
-        low, high = math.log(_LEAST), math.log(0.5)
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if room(math.exp(middle)) > 0 else (low, middle)
-        return math.exp(high)
+    def p_at_least(self, number: float) -> float:  # noqa: D102
+        return self._chance(self._beyond(number))
+
+    def p_at_most(self, number: float) -> float:  # noqa: D102
+        return self._chance(-self._beyond(number))
+
+    def bounds(self, tail: float) -> Interval:  # noqa: D102
+        from scipy.special import expit, logit
+
+        if not 0 < self.estimate < 1:
+            return self.estimate, self.estimate
+        away = Student(estimate=0.0, error=self.error, freedom=self.freedom).bounds(tail)[1]
+        middle, away = logit(self.estimate), away / (self.estimate * (1 - self.estimate))
+        return float(expit(middle - away)), float(expit(middle + away))
+
+    def _beyond(self, number: float) -> float:
+        """How far the estimate lies above a number, as an error of the share."""
+        from scipy.special import logit
+
+        if not 0 < self.estimate < 1 or not 0 < number < 1:
+            return math.inf if self.estimate > number else -math.inf if self.estimate < number else 0.0
+        return float(logit(self.estimate) - logit(number)) * self.estimate * (1 - self.estimate)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfTrainings(Confidence):
+    """Of a mean over trainings and images: each bound is as far away as those of both are together, by Pythagoras."""
+
+    trainings: Student
+    images: OfSum
+    """Of the same mean."""
+    ends: Interval
+    """Lowest and highest that the mean can be; may be infinite."""
+
+    @property
+    def value(self) -> float:  # noqa: D102
+        return self.trainings.value
+
+    def p_at_least(self, number: float) -> float:  # noqa: D102
+        return _tail_of(lambda tail: self.bounds(tail)[1] - number, self.value - number)
+
+    def p_at_most(self, number: float) -> float:  # noqa: D102
+        return _tail_of(lambda tail: number - self.bounds(tail)[0], number - self.value)
+
+    def bounds(self, tail: float) -> Interval:  # noqa: D102
+        down, up = zip(*(_away(part, tail) for part in (self.trainings, self.images)), strict=True)
+        return max(self.ends[0], self.value - math.hypot(*down)), min(self.ends[1], self.value + math.hypot(*up))
+
+
+def _away(part: Confidence, tail: float) -> tuple[float, float]:
+    """How far the bounds of a part are from its value."""
+    low, high = part.bounds(tail)
+    return part.value - low, high - part.value
+
+
+def _tail_of(room: Callable[[float], float], at_half: float) -> float:
+    """The tail at which a bound has no room left to a number, by bisection: `OfSum` has no tails as long as t.
+
+    Args:
+        room: given the tail.
+        at_half: the room at the estimate itself; p is 1 where there is some.
+    """
+    if at_half >= 0:
+        return 1.0
+    low, high = math.log(_LEAST), math.log(0.5)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if room(math.exp(middle)) > 0 else (low, middle)
+    return math.exp(high)
 
 
 _LEAST = 1e-12
@@ -224,9 +283,12 @@ def with_images(trainings: Student, images: GivenBySet, *, change: bool) -> OfTr
         BenchError: too few images for values without an end.
     """
     of_image = _in_change if change else _in_mean
-    moved = Student(estimate=0.0, error=trainings.error, freedom=trainings.freedom)  # the images have the value
-    parts: list[Confidence] = [moved, *map(of_image, images.values())]
-    return OfTrainings(parts=parts, weights=[1.0] * len(parts))
+    parts = list(map(of_image, images.values()))
+    ends = sum(given.ends[0] for given in images.values()), sum(given.ends[1] for given in images.values())
+    if not change and np.allclose(ends, (0.0, 1.0)):
+        ends = 0.0, 1.0
+        trainings = StudentOfShare(estimate=trainings.value, error=trainings.error, freedom=trainings.freedom)
+    return OfTrainings(trainings=trainings, images=OfSum(parts=parts, weights=[1.0] * len(parts)), ends=ends)
 
 
 def _in_change(given: Given) -> OfImages:
