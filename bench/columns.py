@@ -9,12 +9,13 @@ CONDITION = (
 )  # fmt: skip
 """What every condition has; a measure's parameters follow, as columns of their own."""
 TAIL = ("score", "metric", "value", "ci_low", "ci_high", "n")
-SOMETIMES = ("maker", "samples", "warnings")
+SOMETIMES = ("maker", "samples", "warnings", "training_recipe", "training_seed")
 """Columns of some suites only, among those of the parameters."""
 RESERVED = frozenset((*HEAD, *CONDITION, *TAIL, *SOMETIMES, "id", "label"))
 """What a measure's parameter cannot be called: columns of the long table, and of a table of outcomes."""
 TYPES = {
     "version": "Int64", "severity": "Int64", "crop_size": "Int64", "input_size": "Int64", "n": "Int64",
+    "training_seed": "Int64",
     "crop_ratio": "Float64", "value": "Float64", "ci_low": "Float64", "ci_high": "Float64",
 }  # fmt: skip
 """Columns that are numbers, with pandas' type; all others are text."""

@@ -260,9 +260,9 @@ COMMANDS = {
     "list": "KIND --registry --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
-    "table": f"{STORED} --store --format --summary --columns --published --out",
+    "table": f"{STORED} --store --format --summary --by --columns --published --out",
     "outcomes": f"{STORED} --store --out",
-    "compare": "CHECKPOINT --pair --line --suite --track --corruptions --set --family --registry "
+    "compare": "CHECKPOINT --pair --by --line --suite --track --corruptions --set --family --registry "
     f"{CELLS} --store --flips --format --out",
     "curve": f"{STORED} --store --out",
     "landscape": f"CHECKPOINT --suite --set --registry --data {CELLS} --store --out",

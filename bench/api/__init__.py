@@ -10,7 +10,8 @@ both. Under torchrun, all processes but the first `take_part`.
 To look: `boards` are the scores that a store has, `measured_boards` those of all that was meant to be measured;
 `table`, `summary`, `published`, `outcomes` and `curve` are made of them. `compare` is of two checkpoints,
 `compare_pairs` of those that differ in SAM, `robust_line` of shifted against clean accuracy; `gate` says whether
-anything got worse.
+anything got worse. Where a recipe was trained with several seeds, `by_recipe` and `compare_by_seed` take the training
+as the unit.
 
 To publish: `report` (a page), `plots`, `landscape` (its figures), `write_tables`, `publish`; `import_predictions` takes
 in what others predicted.
@@ -23,8 +24,12 @@ To look after: `list_data`, `verify_data`; `list_store`, `verify_store`, `merge_
 from bench.api.comparisons import (
     ComparedCheckpoints,
     ComparedPairs,
+    ComparedRecipes,
+    Recipes,
     RobustLine,
+    by_recipe,
     compare,
+    compare_by_seed,
     compare_pairs,
     robust_line,
 )
@@ -60,11 +65,13 @@ __all__ = [
     "Board",
     "ComparedCheckpoints",
     "ComparedPairs",
+    "ComparedRecipes",
     "Config",
     "Library",
     "PlacedDataset",
     "Plan",
     "Published",
+    "Recipes",
     "Removed",
     "RobustLine",
     "RunResult",
@@ -74,9 +81,11 @@ __all__ = [
     "Want",
     "attack",
     "boards",
+    "by_recipe",
     "carry_out",
     "clear_cache",
     "compare",
+    "compare_by_seed",
     "compare_pairs",
     "configure",
     "contact_sheet",

@@ -1,4 +1,4 @@
-"""How stored checkpoints differ: two of them, pairs that differ in SAM, and accuracy on the line."""
+"""How stored checkpoints differ: two of them, pairs that differ in SAM, recipes over seeds, accuracy on the line."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,13 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.compare.by_seed import ComparedBySeed
     from bench.compare.differences import Difference
     from bench.compare.flips import Flip
     from bench.compare.lines import Lined
     from bench.compare.pairs import Compared, Gains
     from bench.compare.sides import Side
+    from bench.compare.trainings import ByRecipe
 
 _MODEL = re.compile(r"@[0-9a-f]{6}$")
 """What tables add to a name that two models bear."""
@@ -64,6 +66,40 @@ class ComparedPairs:
         from bench.compare.tables import pair_records
 
         return pd.DataFrame(pair_records(self.compared))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedRecipes:
+    """Every stored pair of recipes that differ in SAM, over their trainings."""
+
+    boards: tuple[Board, ...]
+    compared: "ComparedBySeed"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row a seed, and one of their mean; see `bench.compare.training_tables.seed_records`."""
+        import pandas as pd
+
+        from bench.compare.training_tables import seed_records
+
+        return pd.DataFrame(seed_records(self.compared))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipes:
+    """Every stored recipe, over its trainings."""
+
+    boards: tuple[Board, ...]
+    found: "ByRecipe"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row a suite, recipe and score; see `bench.compare.training_tables.recipe_records`."""
+        import pandas as pd
+
+        from bench.compare.training_tables import recipe_records
+
+        return pd.DataFrame(recipe_records(self.found))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +212,38 @@ def compare_pairs(
         compared=compare_all(scored, store, family),
         gains=tuple(gains(scored, store, family)),
     )
+
+
+def compare_by_seed(
+    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None
+) -> ComparedRecipes:
+    """What SAM changes over trainings, for every stored pair of recipes and suite; see `bench.compare.by_seed`.
+
+    Args:
+        suites: what they were measured on.
+        store: where the outcomes are.
+        family: only pairs of a family.
+        want: limit, seed of the measurement and numerics, where they are to be certain ones.
+
+    Raises:
+        BenchError: nothing of any suite is stored, or no pair has trainings of both sides.
+    """
+    from bench.compare.by_seed import compare_by_seed as compare_all
+
+    scored = boards(suites, store, want=want)
+    return ComparedRecipes(boards=tuple(scored), compared=compare_all(scored, store, family))
+
+
+def by_recipe(boards: Sequence[Board], store: Store) -> Recipes:
+    """Mean, spread and interval over the trainings of each recipe; see `bench.compare.trainings`.
+
+    Args:
+        boards: of one store.
+        store: that store.
+    """
+    from bench.compare.trainings import by_recipe as over_trainings
+
+    return Recipes(boards=tuple(boards), found=over_trainings(boards, store))
 
 
 def robust_line(suite: Suite, store: Store, *, want: Want | None = None) -> RobustLine:

@@ -32,6 +32,7 @@ def _suites() -> Rows:
 
 def _checkpoints() -> Rows:
     assumed = any(entry.assumed for entry in checkpoints)
+    seeded = any(entry.seed is not None for entry in checkpoints)
     return [
         {
             "name": entry.name,
@@ -42,6 +43,7 @@ def _checkpoints() -> Rows:
             "crop": entry.crop_ratio,
             "pairs with": entry.pairs_with,
             "recipe": entry.recipe,
+            **({"seed": "" if entry.seed is None else entry.seed} if seeded else {}),
             **({"left out of the entry": entry.assumed} if assumed else {}),
         }
         for entry in checkpoints

@@ -38,9 +38,10 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
     Returns:
         Columns suite, version, protocol, checkpoint, family, sam, each condition parameter (empty where a score's
         conditions differ in it), score (its heading in the leaderboard, empty where it has none), metric, value,
-        ci_low, ci_high, n. Fractions, not percent.
+        ci_low, ci_high, n; training_recipe and training_seed too where a checkpoint has a seed. Fractions, not percent.
     """
     rows = []
+    seeded = any(checkpoint.seed is not None for board in boards for checkpoint in board.checkpoints)
     for board in sorted(boards, key=lambda board: board.suite.name):
         names, warnings = display_names(board.checkpoints), _warnings(board)
         for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
@@ -61,11 +62,17 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "ci_high": estimate.ci_high,
                     "n": estimate.n,
                     **({"warnings": warnings[row.checkpoint]} if board.suite.alarms else {}),
+                    **(_training(row.checkpoint) if seeded else {}),
                 }
             )
     columns = in_order([*HEAD, *CONDITION, *TAIL, *(name for row in rows for name in row)])
     # Objects: beside a missing value a whole number would become a float, and its text another.
     return _typed(pd.DataFrame(rows, columns=columns, dtype=object))
+
+
+def _training(checkpoint: StoredCheckpoint) -> dict[str, Scalar]:
+    """Columns of their own: a measure may have a recipe and a seed too, and they are not the training's."""
+    return {"training_recipe": checkpoint.recipe or None, "training_seed": checkpoint.seed}
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,11 @@ def add_compare(commands: Any) -> None:
     command = new_command(commands, "compare", _compare, "say how stored checkpoints differ, and how sure that is")
     command.add_argument("checkpoint", nargs="*", metavar="CHECKPOINT", help="two of them: before and after")
     command.add_argument("--pair", choices=("sam",), help="every stored pair that differs in SAM, instead of two")
+    command.add_argument(
+        "--by",
+        choices=("seed",),
+        help="of --pair: recipes instead of checkpoints, the mean over their trainings, paired by the trainings' seeds",
+    )
     command.add_argument("--line", metavar="SUITE", help="effective robustness in a suite, instead of two")
     suites_options(command)
     command.add_argument("--family", metavar="NAME", help="of --pair: only pairs of a family")
@@ -47,7 +52,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     _check(arguments)
     endings = {".csv": "csv", ".md": "md", ".json": "json"}
     style = arguments.format or endings.get(arguments.out.suffix if arguments.out else "", "text")
-    if arguments.pair:
+    if arguments.by:
+        text = _by_seed(arguments, style)
+    elif arguments.pair:
         text = _pairs(arguments, style)
     elif arguments.line:
         arguments.suite = [arguments.line]
@@ -72,6 +79,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise BenchError(f"--flips wants a number of images, 0 or more, not {arguments.flips}.")
     if arguments.family is not None and not arguments.pair:
         raise BenchError("--family chooses among pairs: give --pair sam with it, or leave it out.")
+    if arguments.by is not None and not arguments.pair:
+        raise BenchError("--by seed compares recipes in pairs: give --pair sam with it, or leave it out.")
     if arguments.line and (arguments.suite or arguments.track):
         raise BenchError("--line names its suite itself: leave out --suite and --track.")
 
@@ -125,8 +134,25 @@ def _pairs(arguments: argparse.Namespace, style: str) -> str:
         return tables.to_csv(tables.pair_records(pairs.compared))
     if style == "json":
         records = {"pairs": tables.pair_records(pairs.compared), "gains": tables.gain_records(pairs.gains)}
-        return json.dumps({**records, "notes": [*pairs.compared.notes, tables.ONE_TRAINING]}, indent=1)
+        return json.dumps({**records, "notes": [*pairs.compared.notes, tables.about_trainings(pairs.boards)]}, indent=1)
     return tables.to_text(tables.pair_sections(pairs.boards, pairs.compared, pairs.gains), style)
+
+
+def _by_seed(arguments: argparse.Namespace, style: str) -> str:
+    from bench import api
+    from bench.compare import tables, training_tables
+    from bench.store import Store
+
+    want, settings = wanted(arguments)
+    suites = chosen(arguments)
+    recipes = api.compare_by_seed(suites, Store(settings.store), family=arguments.family, want=want)
+    note_absent(suites, recipes.boards)
+    records = training_tables.seed_records(recipes.compared)
+    if style == "csv":
+        return tables.to_csv(records)
+    if style == "json":
+        return json.dumps({"pairs": records, "notes": recipes.compared.notes}, indent=1)
+    return tables.to_text(training_tables.seed_sections(recipes.boards, recipes.compared), style)
 
 
 def _line(arguments: argparse.Namespace, style: str) -> str:

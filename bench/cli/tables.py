@@ -48,6 +48,11 @@ def add_table(commands: Any) -> None:
         help="one table: a row a checkpoint, a column each suite's headline score, and its gap to the clean score",
     )
     command.add_argument(
+        "--by",
+        choices=("recipe",),
+        help="a row a recipe: mean, spread and interval over its trainings, which differ in their seed",
+    )
+    command.add_argument(
         "--columns",
         metavar="cost|all|A,B,…",
         help="of a leaderboard: cost (the headline beside size, work, speed and memory) or all (every column, whatever "
@@ -72,7 +77,14 @@ def _table(arguments: argparse.Namespace) -> int:
         raise BenchError("--summary has no costs: leave --columns cost out, or --summary.")
     if arguments.published and (arguments.columns or style != "text"):
         raise BenchError("--published prints a table of its own, as text: leave out --format and --columns.")
-    boards, _ = stored_boards(arguments)
+    if arguments.by and (arguments.summary or arguments.published):
+        raise BenchError("--by recipe is a table of its own: leave out --summary and --published.")
+    if arguments.by and (style == "latex" or arguments.columns not in (None, "all")):
+        raise BenchError("--by recipe gives text, md, csv or json; of --columns it takes all: every score.")
+    boards, settings = stored_boards(arguments)
+    if arguments.by:
+        emit(_by_recipe(boards, settings, style, every=arguments.columns == "all"), arguments.out)
+        return 0
     if arguments.published:
         from bench import api
         from bench.board.reference_check import render_comparisons
@@ -90,6 +102,20 @@ def _table(arguments: argparse.Namespace) -> int:
         text = _long_text(boards, style, arguments.columns)
     emit(text, arguments.out)
     return 0
+
+
+def _by_recipe(boards: "Sequence[Board]", settings: "Settings", style: str, *, every: bool) -> str:
+    from bench import api
+    from bench.compare import tables, training_tables
+    from bench.store import Store
+
+    recipes = api.by_recipe(boards, Store(settings.store))
+    records = training_tables.recipe_records(recipes.found)
+    if style == "csv":
+        return tables.to_csv(records)
+    if style == "json":
+        return json.dumps({"recipes": records, "notes": recipes.found.notes}, indent=1)
+    return tables.to_text(training_tables.recipe_sections(boards, recipes.found, every=every), style)
 
 
 def _style_of(out: Path | None) -> str:

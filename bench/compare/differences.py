@@ -91,14 +91,19 @@ def _difference(before: Side, after: Side, score: Score) -> Difference | None:
         p=None,
     )
     try:
-        first, second = (_that_make(*each, score) for each in zip(estimates, sides, strict=True))
+        first, second = (that_make(*each, score) for each in zip(estimates, sides, strict=True))
     except BenchError as error:
         return replace(difference, untested=str(error))
     return with_paired_test(difference, first, second)
 
 
-def _that_make(estimate: Estimate, outcomes: Sequence[Outcome], score: Score) -> ByImage | None:
+def that_make(estimate: Estimate, outcomes: Sequence[Outcome], score: Score) -> ByImage | None:
     """What each image gives of a score.
+
+    Args:
+        estimate: its value.
+        outcomes: of the score's conditions.
+        score: which.
 
     Raises:
         BenchError: it does not make the score, so that nothing of the difference follows from it.

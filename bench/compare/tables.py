@@ -13,6 +13,7 @@ from bench.compare.flips import Flip
 from bench.compare.lines import Lined
 from bench.compare.pairs import Compared, Contrast, Gains, Pair
 from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
+from bench.compare.trainings import several
 from bench.records import Scalar
 from bench.suite.words import where
 from bench.text import markdown, plain, render, render_markdown
@@ -21,6 +22,10 @@ Record = Mapping[str, Scalar]
 
 ONE_TRAINING = (
     "Each side is one training with one seed: intervals and p are over images, and say nothing of another training."
+)
+SEVERAL_TRAININGS = (
+    "Each row is of single trainings, with interval and p over images; `bench compare --pair sam --by seed` takes the "
+    "trainings of each recipe together."
 )
 GAINS = "gain by SAM in points of accuracy, [95% interval] over images; a family's is the mean over its pairs"
 
@@ -157,13 +162,13 @@ def _record(row: Difference, before: str, after: str) -> Record:
         "after": after,
         "score": where(row.score),
         "metric": row.score.metric.name,
-        "value_before": _digits(row.before.value),
-        "value_after": _digits(row.after.value),
-        "difference": _digits(row.value),
-        "ci_low": _digits(row.ci_low),
-        "ci_high": _digits(row.ci_high),
-        "p": _significant(row.p),
-        "p_holm": _significant(row.p_adjusted),
+        "value_before": as_stored(row.before.value),
+        "value_after": as_stored(row.after.value),
+        "difference": as_stored(row.value),
+        "ci_low": as_stored(row.ci_low),
+        "ci_high": as_stored(row.ci_high),
+        "p": p_as_stored(row.p),
+        "p_holm": p_as_stored(row.p_adjusted),
         "lost": row.lost,
         "gained": row.gained,
         "n": row.after.n,
@@ -187,12 +192,17 @@ def pair_sections(boards: Sequence[Board], compared: Compared, gains: Sequence[G
     for gain in gains:
         by_suite.setdefault(gain.suite, []).append(gain)
     sections += [_question(suite, rows) for suite, rows in by_suite.items()]
-    notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, ONE_TRAINING]
+    notes = [*beyond_sam(pair for pair, _ in compared.rows), *compared.notes, about_trainings(boards)]
     last = sections[-1]
     sections[-1] = Section(
         title=last.title, about=last.about, headings=last.headings, rows=last.rows, notes=[*last.notes, *notes]
     )
     return sections
+
+
+def about_trainings(boards: Sequence[Board]) -> str:
+    """What comparing single checkpoints leaves open, in a sentence."""
+    return SEVERAL_TRAININGS if several(boards) else ONE_TRAINING
 
 
 def _pairs_of(board: Board, rows: Sequence[tuple[Pair, Difference]]) -> Section:
@@ -310,11 +320,11 @@ def pair_records(compared: Compared) -> list[Record]:
             "before": mean.pair.before.name,
             "after": mean.pair.after.name,
             "score": f"mean of {mean.suites} suites",
-            "difference": _digits(mean.value),
-            "ci_low": _digits(mean.ci_low),
-            "ci_high": _digits(mean.ci_high),
-            "p": _significant(mean.p),
-            "p_holm": _significant(mean.p_adjusted),
+            "difference": as_stored(mean.value),
+            "ci_low": as_stored(mean.ci_low),
+            "ci_high": as_stored(mean.ci_high),
+            "p": p_as_stored(mean.p),
+            "p_holm": p_as_stored(mean.p_adjusted),
             "test": "independent sum" if mean.p is not None else None,
             "family": mean.pair.after.family,
             "differs": mean.pair.differs or None,
@@ -344,7 +354,7 @@ def gain_records(gains: Iterable[Gains]) -> list[Record]:
 def _contrast(name: str, contrast: Contrast | None) -> Record:
     low, high = (contrast.ci_low, contrast.ci_high) if contrast else (None, None)
     value = contrast.value if contrast else None
-    return {name: _digits(value), f"{name}_ci_low": _digits(low), f"{name}_ci_high": _digits(high)}
+    return {name: as_stored(value), f"{name}_ci_low": as_stored(low), f"{name}_ci_high": as_stored(high)}
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
@@ -386,18 +396,18 @@ def line_records(board: Board, every: Sequence[Lined]) -> list[Record]:
             "suite": board.suite.name,
             "line": lined.fit.name,
             "line_n": lined.fit.line.n,
-            "slope": _digits(lined.fit.line.slope),
-            "intercept": _digits(lined.fit.line.intercept),
-            "r_squared": _digits(lined.fit.line.r_squared),
+            "slope": as_stored(lined.fit.line.slope),
+            "intercept": as_stored(lined.fit.line.intercept),
+            "r_squared": as_stored(lined.fit.line.r_squared),
             "checkpoint": names[point.checkpoint],
             "family": point.checkpoint.family,
             "sam": point.checkpoint.sam,
-            "clean": _digits(point.clean.value),
-            "shifted": _digits(point.shifted.value),
-            "expected": _digits(point.expected),
-            "band_low": _digits(point.low),
-            "band_high": _digits(point.high),
-            "effective_robustness": _digits(point.effective_robustness),
+            "clean": as_stored(point.clean.value),
+            "shifted": as_stored(point.shifted.value),
+            "expected": as_stored(point.expected),
+            "band_low": as_stored(point.low),
+            "band_high": as_stored(point.high),
+            "effective_robustness": as_stored(point.effective_robustness),
         }
         for lined in every
         for point in lined.points
@@ -407,10 +417,11 @@ def line_records(board: Board, every: Sequence[Lined]) -> list[Record]:
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def _digits(value: float | None) -> float | None:
+def as_stored(value: float | None) -> float | None:
+    """A number as files have it; None where there is none."""
     return None if value is None else round(value, DIGITS)
 
 
-def _significant(p: float | None) -> float | None:
+def p_as_stored(p: float | None) -> float | None:
     """Three significant digits: a p of 10^-9 is not 0."""
     return None if p is None or math.isnan(p) else float(f"{p:.3g}")

@@ -4,10 +4,43 @@
 """
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from bench.board.tables import WHOLE_UNITS
-from bench.compare.differences import Difference
 from bench.compare.pairs import Overall, Pair
+from bench.suite import Score
+
+
+class Scored(Protocol):
+    """A row of a table that is about a score."""
+
+    @property
+    def score(self) -> Score:
+        """Which."""
+
+
+class Tested(Scored, Protocol):
+    """A row with a difference, and how sure it is."""
+
+    @property
+    def value(self) -> float:
+        """The difference."""
+
+    @property
+    def ci_low(self) -> float | None:
+        """Of its 95% interval; None where there is none."""
+
+    @property
+    def ci_high(self) -> float | None:
+        """Of its 95% interval."""
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided; None where it is not known."""
+
+    @property
+    def p_adjusted(self) -> float | None:
+        """By Holm."""
 
 
 def signed(value: float, times: float = 100, digits: int = 1) -> str:
@@ -43,18 +76,18 @@ def p_value(p: float | None, digits: int = 3) -> str:
     return f"{p:.{digits}f}" if p >= least else f"<{least:.{digits}f}"
 
 
-def value(row: Difference, of: float) -> str:
+def value(row: Scored, of: float) -> str:
     """The score of one side."""
     if row.score.metric.unit in WHOLE_UNITS:
         return f"{of:.0f}"
     return f"{100 * of:.1f}" if _is_fraction(row) else f"{of:.3f}"
 
 
-def tested(row: Difference) -> tuple[str, str, str, str]:
+def tested(row: Tested) -> tuple[str, str, str, str]:
     """Difference, interval, p, and p adjusted for many comparisons."""
-    times, digits = (100, 1) if _is_fraction(row) else (1, 3)
+    times, digits = _scale(row)
     return (
-        signed(row.value, times, digits),
+        change(row, row.value),
         interval(row.ci_low, row.ci_high, times, digits),
         p_value(row.p),
         p_value(row.p_adjusted),
@@ -75,5 +108,23 @@ def beyond_sam(pairs: Iterable[Pair]) -> list[str]:
     ]
 
 
-def _is_fraction(row: Difference) -> bool:
+def _is_fraction(row: Scored) -> bool:
     return row.score.metric.unit == "fraction"
+
+
+def _scale(row: Scored) -> tuple[float, int]:
+    return (100, 1) if _is_fraction(row) else (1, 3)
+
+
+def change(row: Scored, of: float) -> str:
+    """A difference of a score, with its sign."""
+    return signed(of, *_scale(row))
+
+
+def amount(row: Scored, of: float | None) -> str:
+    """What has no sign, such as a spread or the end of an interval of a score; a dash where there is none.
+
+    Unlike a score, one in whole units has decimals.
+    """
+    times, digits = _scale(row)
+    return "–" if of is None else f"{times * of:.{digits}f}"

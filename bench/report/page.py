@@ -15,11 +15,12 @@ from bench.board.leaderboard import Board
 from bench.board.tables import display_names
 from bench.compare.differences import Difference
 from bench.compare.pairs import Compared, Contrast, Gains, Overall, Pair, compare_pairs, gains, pairs
-from bench.compare.tables import GAINS, ONE_TRAINING
+from bench.compare.tables import GAINS, about_trainings
 from bench.compare.texts import beyond_sam, interval, signed, tested, tested_overall, value
 from bench.datasets import Library
 from bench.errors import BenchError
 from bench.report.flipped import Flipped, flipped
+from bench.report.recipes import recipe_views
 from bench.report.thumbnails import Thumbnails
 from bench.report.views import board_view
 from bench.store import Store
@@ -78,9 +79,10 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
         checkpoints=len(checkpoints),
         cells=len(cells),
         measured=measured(log, sorted(cells)),
+        recipes=recipe_views(boards, store),
         pairs=list(_pair_rows(boards, compared, log)) if compared else [],
         differing=beyond_sam(pair for pair, _ in compared.rows) if compared else [],
-        pair_notes=[ONE_TRAINING, *compared.notes] if compared else missing,
+        pair_notes=[about_trainings(boards), *compared.notes] if compared else missing,
         gains=[_gains_row(gain) for gain in gains(boards, store)] if compared else [],
         gains_about=GAINS,
         flips=list(_flips(boards, store, thumbnails)),

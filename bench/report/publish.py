@@ -195,6 +195,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
                 "model": checkpoint.model,
                 "family": checkpoint.family,
                 "sam": checkpoint.sam,
+                **({"recipe": checkpoint.recipe, "seed": checkpoint.seed} if checkpoint.seed is not None else {}),
                 "cells": board.present(checkpoint),
                 # One digest for the keys of all cells: a suite has up to a hundred of them.
                 "cells_digest": digest(sorted(c.key for (m, _), c in board.cells.items() if m == checkpoint.model)),

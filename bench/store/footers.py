@@ -14,6 +14,7 @@ FORMAT = 1
 """Bumped when files of an older form can no longer be read."""
 NAME = re.compile(r"[0-9a-f]{32}")
 """Of every file in `cells`, `samples` and `checkpoints`, before its ending: what is called otherwise is not ours."""
+_SETUP = ("arch", "builder", "arch_args", "input_size", "crop_ratio", "interpolation", "mean", "std")
 META = b"bench"
 """Where the footer of a Parquet file has ours."""
 
@@ -45,6 +46,12 @@ class StoredCheckpoint:
     sam: str
     pairs_with: str
     pair_differs: str = ""
+    recipe: str = ""
+    seed: int | None = None
+    """Of the training."""
+    pretraining: str = ""
+    setup: str = ""
+    """Digest of the architecture and how images are fed to it: alike in the trainings of one recipe."""
 
 
 def meta_of(key: str, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -79,8 +86,17 @@ def entry_of(text: bytes) -> dict[str, Any]:
 def checkpoint_of(text: bytes) -> StoredCheckpoint:
     """What tables show of a checkpoint; ValueError or KeyError where the text is no entry."""
     entry = entry_of(text)
-    entry.setdefault("pair_differs", "")  # older stores lack it
-    values = {field.name: entry[field.name] for field in fields(StoredCheckpoint)}
+    # Older stores lack some; nothing but their entries holds the last.
+    known = {"pair_differs": "", "recipe": "", "seed": None, "pretraining": "", **entry, "setup": _setup(entry)}
+    values = {field.name: known[field.name] for field in fields(StoredCheckpoint)}
+    seed = values.pop("seed")
     if not all(isinstance(value, str) for value in values.values()):
         raise ValueError("its entry holds something else than text")
-    return StoredCheckpoint(**values)
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise ValueError("its entry holds a seed that is none")
+    return StoredCheckpoint(seed=seed, **values)
+
+
+def _setup(entry: Mapping[str, Any]) -> str:
+    classes = dict(entry.get("class_space") or {}).get("classes")  # which may be called by the checkpoint's own name
+    return digest([classes, *(entry.get(name) for name in _SETUP)])

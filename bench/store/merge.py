@@ -1,6 +1,6 @@
 """Stores that were filled apart become one: what one lacks is copied, and what differs under one name is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def _merge_checkpoints(store: Store, other: Store) -> list[Differing]:
             continue
         ours = store._checkpoint(place)
         if ours != theirs:
-            names = [name for name in ("family", "sam", "pairs_with", "pair_differs") if _differ(ours, theirs, name)]
+            names = [field.name for field in fields(ours) if _differ(ours, theirs, field.name)]
             how = ", ".join(f"{name} {getattr(theirs, name)!r} there, {getattr(ours, name)!r} here" for name in names)
             differing.append(Differing(what=ours.name, cell=None, how=how))
     return differing

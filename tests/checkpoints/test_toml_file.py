@@ -25,6 +25,7 @@ std = [1, 0.5, 0.5]
 family = "vit"
 sam = "gsam"
 recipe = "augreg"
+seed = 3
 pretraining = "in21k"
 pairs_with = "other"
 pair_differs = "augmentation"
@@ -63,6 +64,7 @@ def test_every_key_reaches_the_checkpoint(tmp_path: Path) -> None:
         family="vit",
         sam="gsam",
         recipe="augreg",
+        seed=3,
         pretraining="in21k",
         pairs_with="other",
         pair_differs="augmentation",
@@ -131,6 +133,10 @@ def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> N
             'interpolation = "lanczos"',
             "interpolation must be one of nearest, bilinear, bicubic, in quotes, not",
         ),
+        ("seed = -1", "seed must be a whole number, 0 or more, not -1"),
+        ("seed = true", "seed must be a whole number, 0 or more, not True"),
+        ('seed = "3"', "seed must be a whole number, 0 or more, not '3'"),
+        ("seed = 3.0", "seed must be a whole number, 0 or more, not 3.0"),
         ('input_size = "32"', "input_size must be a whole number of pixels, at least 1, not '32'"),
         ("input_size = true", "input_size must be a whole number of pixels, at least 1, not True"),
         ("input_size = 0", "input_size must be a whole number of pixels, at least 1, not 0"),

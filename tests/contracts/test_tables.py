@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,21 @@ def test_a_published_table_reads_back_equal(suite, tmp_path):
     assert not any(rows[name].isna().all() for name in set(rows) - set(KEPT))
     path = tmp_path / "table.csv"
     path.write_text(to_csv(rows))
+    (tmp_path / "table.meta.json").write_text(json.dumps({"columns": constants}))
+    pd.testing.assert_frame_equal(read_csv(path), frame)
+
+
+def test_trainings_have_their_recipe_and_seed_in_the_table_and_others_no_such_column(tmp_path):
+    board = made_up("digits")
+    assert not {"training_recipe", "training_seed"} & set(long_table([board]))
+    renamed = {c: replace(c, recipe="mine", seed=None if i else 3) for i, c in enumerate(board.checkpoints)}
+    rows = tuple(replace(row, checkpoint=renamed[row.checkpoint]) for row in board.rows)
+    frame = long_table([replace(board, checkpoints=tuple(renamed.values()), rows=rows, costs={})])
+    kept, constants = without_constants(frame)
+    assert constants["training_recipe"] == "mine"
+    assert set(kept["training_seed"].dropna()) == {3}
+    path = tmp_path / "table.csv"
+    path.write_text(to_csv(kept))
     (tmp_path / "table.meta.json").write_text(json.dumps({"columns": constants}))
     pd.testing.assert_frame_equal(read_csv(path), frame)
 

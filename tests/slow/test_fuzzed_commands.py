@@ -145,6 +145,7 @@ KEYS = [
     "family",
     "sam",
     "pairs_with",
+    "seed",
     "arch_args",
     "folder",
     "shards",

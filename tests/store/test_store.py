@@ -12,6 +12,7 @@ from bench.machine.files import replacing
 from bench.records import Cell, Checkpoint, ClassSpace, Condition, Data, Numerics, Params
 from bench.store import DamagedCellError, Store
 from bench.store.damage import examine
+from bench.store.footers import entry_of
 from bench.store.merge import Merged, merge
 
 IDS = np.array(["a", "b", "c"])
@@ -219,6 +220,32 @@ def test_a_corrected_registry_entry_stands_in_place_of_the_old_one(store):
     store.record_checkpoint("m" * 64, replace(CHECKPOINT, sam="sam", family="mixer"))
     [entry] = store.checkpoints()
     assert (entry.sam, entry.family) == ("sam", "mixer")
+
+
+def test_trainings_of_a_recipe_differ_in_their_seed_and_share_their_setup(store):
+    first = replace(CHECKPOINT, recipe="mine", seed=0, arch="resnet18")
+    entries = [first, replace(first, name="two", seed=2**63 - 1), replace(first, name="wide", arch="resnet34")]
+    for entry in entries:
+        store.record_checkpoint(entry.name * 8, entry)
+    one, two, wide = store.checkpoints()
+    assert [(entry.recipe, entry.seed) for entry in (one, two, wide)] == [("mine", 0), ("mine", 2**63 - 1), ("mine", 0)]
+    assert one.setup == two.setup != wide.setup
+
+
+def test_a_registry_entry_of_older_code_has_no_seed(store):
+    store.record_checkpoint("m" * 64, replace(CHECKPOINT, recipe="mine", seed=1))
+    [path] = store.root.glob("checkpoints/*.json")
+    entry = entry_of(path.read_bytes())
+    path.write_text(json.dumps({name: value for name, value in entry.items() if name not in ("seed", "pair_differs")}))
+    [read] = store.checkpoints()
+    assert (read.recipe, read.seed, read.pair_differs) == ("mine", None, "")
+
+
+@pytest.mark.parametrize("seed", [-1, True, "3", 1.0])
+def test_a_seed_that_is_none_is_damage(store, seed):
+    store.record_checkpoint("m" * 64, replace(CHECKPOINT, seed=seed))
+    with pytest.raises(DamagedCellError, match="a seed that is none"):
+        store.checkpoints()
 
 
 def test_a_registry_entry_is_not_written_again_for_another_place_of_its_weights(store):
