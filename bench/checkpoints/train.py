@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE
+from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE, family, timm_name
 from bench.datasets import Library
 from bench.datasets.crops import picture_of
 from bench.errors import BenchError, UnknownNameError
@@ -102,7 +102,7 @@ def _reporter(recipe: Recipe, progress: Callable[[str], None]) -> Callable[[Epoc
 
 def _entry(recipe: Recipe, weights: Path) -> str:
     return f"""[{recipe.name}-retrained]
-arch = "digits_{recipe.architecture}"
+arch = "{timm_name(recipe.architecture)}"
 weights = "{weights.name}"
 dataset = "{recipe.dataset}"
 input_size = {IMAGE_SIZE}
@@ -110,7 +110,7 @@ crop_ratio = 1.0
 interpolation = "bicubic"
 mean = {list(MEAN)}
 std = {list(STD)}
-family = "{recipe.architecture}"
+family = "{family(recipe.architecture)}"
 sam = "{"sam" if recipe.sam_rho else "none"}"
 recipe = "{recipe.name}"
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
-Architecture = Literal["vit", "mixer", "resnet"]
+Architecture = Literal["vit", "vit_conv", "mixer", "resnet", "cifar10_vit", "cifar10_vit_conv", "cifar10_mixer"]
 OptimizerName = Literal["adamw", "sgd"]
 
 

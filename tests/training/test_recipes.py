@@ -83,7 +83,7 @@ def test_missing_and_unknown_fields_are_named() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("architecture", "cnn", r"architecture to be one of \('vit', 'mixer', 'resnet'\), it is 'cnn'"),
+        ("architecture", "cnn", r"architecture to be one of \('vit', .*'resnet', .*\), it is 'cnn'"),
         ("optimizer", "lamb", r"optimizer to be one of \('adamw', 'sgd'\), it is 'lamb'"),
         ("learning_rate", 0, "learning_rate to be more than 0, it is 0"),
         ("clip_norm", -1, "clip_norm to be more than 0, it is -1"),
