@@ -15,7 +15,8 @@ from bench.errors import BenchError, UnknownNameError
 from bench.machine.files import replacing
 from bench.machine.torch_defaults import torch_defaults
 from bench.training.loop import Epoch, save, train
-from bench.training.recipes import Recipe, load_recipes
+from bench.training.recipe import Recipe
+from bench.training.recipes import load_recipes
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of the small checkpoints: [0, 1] becomes [-1, 1]."""
