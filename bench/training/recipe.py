@@ -1,6 +1,7 @@
 """Recipes: all that decides a training but data, code and machine. No torch here, so listing them is fast.
 
-A key of a table in `recipes.toml` is a field of one of these records; `bench.training.recipes` says of which, and in what range.
+A key of a table in `recipes.toml` is a field of one of these records; `bench.training.recipes` says of which, and in
+what range.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -25,7 +26,7 @@ class Ascent:
     rho_min: float = 0.0
     """GSAM's radius where the learning rate is 0."""
     alpha: float = 0.0
-    """GSAM: how much of the orthogonal part is taken off. LookSAM: length of what it adds, in lengths of the gradient."""
+    """GSAM: how much of the orthogonal part is taken off. LookSAM: length of what is added, in lengths of the gradient."""
     eta: float = 0.0
     """ASAM: added to each weight's size."""
     every: int = 1
@@ -157,7 +158,7 @@ class Recipe:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All but the name, as JSON can hold it; what is as it is by default is left out, so that new fields change none."""
+        """All but the name, as JSON can hold it; defaults are left out, so that a new field changes no identity."""
         return {key: value for key, value in _departures(self).items() if key != "name"}
 
     def without_ascent(self) -> "Recipe":

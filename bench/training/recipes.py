@@ -5,6 +5,7 @@ What a recipe's table does not say is taken from those of its parts (`[with.gsam
 recipe of several stages has a table `[[recipe.NAME.stages]]` each, with what is other in that stage.
 """
 
+import dataclasses
 import math
 import re
 import tomllib
@@ -274,7 +275,8 @@ class _Maker:
         hiding = [number for number, stage in enumerate(stages, start=1) if key in stage]
         if hiding:
             raise BenchError(
-                f"recipe {self._name!r} sets {key} by stage; give it for one of them: --set stage{hiding[0]}.{key}=VALUE."
+                f"recipe {self._name!r} sets {key} by stage; give it for one of them: "
+                f"--set stage{hiding[0]}.{key}=VALUE."
             )
 
     def value(self, key: str) -> Any:
@@ -301,6 +303,10 @@ class _Maker:
             for key in own:
                 _typed(self._name, key, own[key])
                 part = _KEYS[key].part
+                if key in ("attack_steps", "attack_step") and not values.get("attack_eps"):
+                    raise BenchError(
+                        f"recipe {self._name!r} has no attack, to which {key} means nothing; set attack_eps too."
+                    )
                 if part not in _USED or _KEYS[key].field in ("name", "names"):
                     continue
                 names = values.get(part, getattr(_PARTS[part](), "name", ()))
@@ -346,6 +352,10 @@ class _Maker:
                 f"recipe {self._name!r} wants warmup_epochs to be fewer than the {stage.epochs} epochs, it is "
                 f"{stage.warmup_epochs:g}."
             )
+        if stage.batch_size % stage.repeats:
+            raise BenchError(
+                f"recipe {self._name!r} wants repeats to divide the batch_size {stage.batch_size}, it is {stage.repeats}."
+            )
         return stage
 
     def _fields(self, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -363,4 +373,4 @@ class _Maker:
             if rule.part == {v: k for k, v in _PARTS.items()}.get(cls, cls.__name__.lower())
         ]
         lacking = [key for key in needed if key not in values]
-        return BenchError(f"recipe {self._name!r} lacks some of {', '.join(lacking)}; add them to its table.")
+        return BenchError(f"recipe {self._name!r} lacks {', '.join(lacking)}; add them to its table.")
