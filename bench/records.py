@@ -17,7 +17,7 @@ from bench.columns import RESERVED
 
 Scalar: TypeAlias = str | int | float | bool | None
 Array: TypeAlias = npt.NDArray[Any]
-Sam = Literal["none", "sam", "gsam"]
+Sam = Literal["none", "sam", "gsam", "asam", "looksam"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -128,6 +128,8 @@ class Checkpoint:
     """Sharpness-aware training."""
     recipe: str = ""
     """How it was trained, in a word that people know."""
+    seed: int | None = None
+    """Of the training, 0 or more: what trainings of one recipe differ in; None where nobody says."""
     pretraining: str = ""
     """Data seen before the class space's own; empty for none."""
     pairs_with: str = ""
@@ -277,11 +279,8 @@ class Condition:
         """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""
         if self.images.crop is not None:
             return self.images.crop
-        return Crop(
-            size=self.model.input_size or checkpoint.input_size,
-            ratio=self.model.crop_ratio or checkpoint.crop_ratio,
-            interpolation=checkpoint.interpolation,
-        )
+        own = checkpoint.crop
+        return replace(own, size=self.model.input_size or own.size, ratio=self.model.crop_ratio or own.ratio)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

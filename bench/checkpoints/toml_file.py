@@ -236,6 +236,10 @@ _KEYS = {
     "family": _NAME,
     "sam": _one_of(get_args(Sam)),
     "recipe": _TEXT,
+    "seed": _Key(
+        "a whole number, 0 or more",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0,
+    ),
     "pretraining": _TEXT,
     "pairs_with": _TEXT,
     "pair_differs": _TEXT,

@@ -35,9 +35,9 @@ def perturb(
 ) -> Tensor:
     r"""Move each image to where the model's loss is higher.
 
-    From $x + \delta$ with $\delta$ uniform in $[-\epsilon, \epsilon]$, steps along $\mathrm{sign} \nabla_x L$; after each
-    back into $\lVert x' - x \rVert_\infty \le \epsilon$ and $[0, 1]$. The model's mode is kept; its parameters, gradients
-    and buffers end bit for bit as they were.
+    From $x + \delta$ with $\delta$ uniform in $[-\epsilon, \epsilon]$, steps along $\mathrm{sign} \nabla_x L$; after
+    each back into $\lVert x' - x \rVert_\infty \le \epsilon$ and $[0, 1]$. The model's mode is kept; its parameters,
+    gradients and buffers end bit for bit as they were.
 
     Args:
         model: What is attacked.

@@ -128,7 +128,9 @@ ASCENTS: Mapping[str, Callable[[Step], Tensor]] = {
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     """Return the L2 norm of tensors together, as a tensor without axes."""
-    return torch.stack([tensor.norm() for tensor in tensors.values()]).norm()
+    lengths: list[Tensor] = [tensor.norm() for tensor in tensors.values()]
+    together: Tensor = torch.stack(lengths).norm()
+    return together
 
 
 @contextmanager

@@ -34,10 +34,15 @@ class DivergedError(RunError):
 class Job(Protocol):
     """What the core trains: the parts in which trainings differ."""
 
-    steps: int
-    """In all."""
-    peak: float
-    """The largest learning rate."""
+    @property
+    def steps(self) -> int:
+        """In all."""
+        ...
+
+    @property
+    def peak(self) -> float:
+        """The largest learning rate."""
+        ...
 
     def batches(self, start: int) -> Generator[Batch]:
         """Yield this process's share of each step from one on; a batch is asked for when its step begins."""

@@ -303,8 +303,10 @@ class _Training:
         """Return the images attacked at the weights before their step, as many at once as are learnt from."""
         at_once = self._stage.micro_batch or len(images_BCHW)
         parts = zip(*(torch.split(whole, at_once) for whole in (images_BCHW, targets_B, noise_BCHW)), strict=True)
-        model = self._model.train()
-        return torch.cat([perturb(model, self._loss, *part, self._stage.attack) for part in parts])
+        model, attack = self._model.train(), self._stage.attack
+        return torch.cat(
+            [perturb(model, self._loss, images, targets, start, attack) for images, targets, start in parts]
+        )
 
     def _loss(self, images_MCHW: Tensor, targets_M: Tensor) -> Tensor:
         return OBJECTIVES[self._stage.objective.name](self._model, images_MCHW, targets_M, self._stage.objective)

@@ -3,6 +3,7 @@
 Legend: B images, C channels, H height, W width, K classes, T patch tokens, D features.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,9 +48,10 @@ class Normalised(nn.Module):
         features: Tensor = self.module.forward_features(self._normal(images_BCHW))
         if features.ndim == 4:
             return features
-        tokens_BTD = features[:, getattr(self.module, "num_prefix_tokens", 0) :]
-        side = round(tokens_BTD.shape[1] ** 0.5)
-        return tokens_BTD.transpose(1, 2).unflatten(2, (side, side))
+        tokens_BTD: Tensor = features[:, getattr(self.module, "num_prefix_tokens", 0) :]
+        batch, count, width = tokens_BTD.shape
+        side = math.isqrt(count)
+        return tokens_BTD.transpose(1, 2).reshape(batch, width, side, side)
 
     def projected(self, images_BCHW: Tensor) -> Tensor:
         """Return what contrast compares (B, `PROJECTED`), of length 1."""
@@ -77,7 +79,7 @@ class Normalised(nn.Module):
         Raises:
             BenchError: If the module has no patches.
         """
-        patches = getattr(self.module, "patch_embed", getattr(self.module, "stem", None))
+        patches: Any = getattr(self.module, "patch_embed", getattr(self.module, "stem", None))
         if not hasattr(patches, "patch_size"):
             raise BenchError(f"mix_tokens wants a module with patches, and {type(self.module).__name__} has none.")
         return int(patches.patch_size[0])
@@ -95,7 +97,9 @@ class Normalised(nn.Module):
             BenchError: If the module does not say which layer that is.
         """
         if not hasattr(self.module, "get_classifier"):
-            raise BenchError(f"{type(self.module).__name__} does not say which layer is its head, so it learns as a whole.")
+            raise BenchError(
+                f"{type(self.module).__name__} does not say which layer is its head, so it learns as a whole."
+            )
         self.requires_grad_(False)
         self.module.get_classifier().requires_grad_(True)
         self.head_alone = True
@@ -113,7 +117,8 @@ class Normalised(nn.Module):
                 raise AttributeError("it takes none but those that it was built for")
         except (AssertionError, AttributeError, ValueError) as error:
             raise BenchError(
-                f"{type(self.module).__name__} cannot be trained at {size} pixels ({error}); leave size out of its stages."
+                f"{type(self.module).__name__} cannot be trained at {size} pixels ({error}); leave size out of its "
+                "stages."
             ) from error
 
     def train(self, mode: bool = True) -> "Normalised":

@@ -62,7 +62,7 @@ def tokens(model: Normalised, images_BCHW: Tensor, targets: Tensor, given: Objec
         targets = F.one_hot(targets, logits_BTK.shape[2]).float()[:, None].expand_as(logits_BTK)
     losses_BT = F.cross_entropy(
         logits_BTK.flatten(0, 1), targets.flatten(0, 1), reduction="none", label_smoothing=given.smoothing
-    ).unflatten(0, logits_BTK.shape[:2])
+    ).view(logits_BTK.shape[:2])
     return (losses_BT[:, 0] + given.token_weight * losses_BT[:, 1:].mean(1)).sum()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from timm.optim import Lamb
+from timm.optim.lamb import Lamb
 from torch import nn
 
 from bench.training.recipe import Optimizer

@@ -26,7 +26,7 @@ class Ascent:
     rho_min: float = 0.0
     """GSAM's radius where the learning rate is 0."""
     alpha: float = 0.0
-    """GSAM: how much of the orthogonal part is taken off. LookSAM: length of what is added, in lengths of the gradient."""
+    """GSAM: how much of the orthogonal part is taken off. LookSAM: length of what is added, in gradients' lengths."""
     eta: float = 0.0
     """ASAM: added to each weight's size."""
     every: int = 1

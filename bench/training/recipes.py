@@ -5,7 +5,6 @@ What a recipe's table does not say is taken from those of its parts (`[with.gsam
 recipe of several stages has a table `[[recipe.NAME.stages]]` each, with what is other in that stage.
 """
 
-import dataclasses
 import math
 import re
 import tomllib
@@ -354,7 +353,8 @@ class _Maker:
             )
         if stage.batch_size % stage.repeats:
             raise BenchError(
-                f"recipe {self._name!r} wants repeats to divide the batch_size {stage.batch_size}, it is {stage.repeats}."
+                f"recipe {self._name!r} wants repeats to divide the batch_size {stage.batch_size}, it is "
+                f"{stage.repeats}."
             )
         return stage
 
