@@ -17,7 +17,7 @@ from bench.columns import RESERVED
 
 Scalar: TypeAlias = str | int | float | bool | None
 Array: TypeAlias = npt.NDArray[Any]
-Sam = Literal["none", "sam", "gsam"]
+Sam = Literal["none", "sam", "gsam", "asam", "looksam"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -283,7 +283,7 @@ COMMANDS = {
     "cache ls": "--cache",
     "cache clear": "--cache",
     "doctor": "",
-    "train": "RECIPE --out --device --data",
+    "train": "RECIPE --set --seeds --seed --out --device --workers --data",
 }
 """Every command, and all that it takes. A change here is a change for users: mind the README and the changelog."""
 

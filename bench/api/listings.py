@@ -93,10 +93,11 @@ def _recipes() -> Rows:
             "name": recipe.name,
             "architecture": recipe.architecture,
             "dataset": recipe.dataset,
-            "sam rho": recipe.sam_rho,
-            "attack eps": round(recipe.attack_eps, 4),
-            "epochs": recipe.epochs,
-            "seed": recipe.seed,
+            "ascent": recipe.ascent.name,
+            "rho": recipe.ascent.rho,
+            "objective": ", ".join(dict.fromkeys(stage.objective.name for stage in recipe.stages)),
+            "attack eps": round(recipe.stages[-1].attack.eps, 4),
+            "epochs": sum(stage.epochs for stage in recipe.stages),
         }
         for recipe in load_recipes().values()
     ]

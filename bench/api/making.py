@@ -1,6 +1,7 @@
 """What is made from what one has: checkpoints by recipes, a generated ImageNet-C, corrupted and attacked pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +12,50 @@ from bench.records import Checkpoint, Settings
 if TYPE_CHECKING:
     from PIL import Image
 
+    from bench.checkpoints.train import Done
     from bench.corruptions import Corruption
     from bench.tools.attack_picture import AttackedPicture
     from bench.tools.make_c import MadeC
 
 
 def train(
-    recipe: str, out: Path, *, device: str = "cpu", progress: Any = None, places: Mapping[str, Path] | None = None
-) -> Path:
-    """Make a checkpoint by a registered recipe, and return its registry file; see `bench.checkpoints.train`.
+    recipes: str | Sequence[str],
+    out: Path,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    device: str = "cpu",
+    workers: int | None = None,
+    progress: Any = None,
+    places: Mapping[str, Path] | None = None,
+) -> "list[Done]":
+    """Make checkpoints by recipes, one for each seed; see `bench.checkpoints.train`.
 
     Args:
-        recipe: its name.
-        out: a folder; gets NAME.safetensors and NAME.toml, an entry for `--registry`.
+        recipes: their names.
+        out: a folder; gets RECIPE-seedK.safetensors of each, and registry.toml for `--registry`.
+        changes: keys of the recipes that are set otherwise, see `bench.training.recipes.changed`.
+        seeds: of the trainings.
         device: where to train.
-        progress: called with a line of text now and then.
+        workers: processes at most; None takes one a core.
+        progress: called with a line of text now and then, in the processes that train.
         places: where data sets are, by name.
-    """
-    from bench.checkpoints.train import train_recipe
 
-    return train_recipe(recipe, out, device=device, progress=progress or (lambda line: None), places=places)
+    Raises:
+        BenchError: a name, a key or a value is not possible, data are not here, or the folder cannot be written.
+    """
+    from bench.checkpoints.train import Training, train_all
+    from bench.training.recipes import recipe
+
+    names = [recipes] if isinstance(recipes, str) else recipes
+    chosen = [recipe(name, changes) for name in dict.fromkeys(names)]
+    told = {} if progress is None else {"progress": progress}
+    trainings = [
+        Training(recipe=replace(given, seed=seed), out=out, device=device, places=places or {}, **told)
+        for given in chosen
+        for seed in dict.fromkeys(seeds)
+    ]
+    return list(train_all(trainings, workers=workers))
 
 
 def make_c(

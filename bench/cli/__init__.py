@@ -27,6 +27,7 @@ from bench.cli import (
     report,
     run,
     tables,
+    train,
 )
 from bench.cli.output import complain
 from bench.errors import DISK_FULL, BenchError, BenchWarning, RunError, one_line
@@ -37,6 +38,7 @@ from bench.machine.streams import lasting_streams
 _RESUME = {
     "bench run": "; finished cells are stored, and the same command goes on from there",
     "bench data make-c": "; finished files are kept, and the same command goes on from there",
+    "bench train": "; finished trainings are kept, and the same command goes on from there",
 }
 
 
@@ -166,7 +168,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 _GROUPS = {
     "measure": (
         "bench run --suite digits-c --limit 100",
-        (run.add_list, run.add_plan, run.add_run, imports.add_import, housekeeping.add_train),
+        (run.add_list, run.add_plan, run.add_run, imports.add_import, train.add_train),
     ),
     "look": (
         "bench table --summary",

@@ -1,11 +1,10 @@
-"""`bench store`, `bench cache`, `bench doctor` and `bench train`."""
+"""`bench store`, `bench cache` and `bench doctor`."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import data_option, new_command, new_group, settings_of, store_option
+from bench.cli.options import new_command, new_group, store_option
 
 if TYPE_CHECKING:
     from bench.store import Store
@@ -141,36 +140,3 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok ' if finding.ok else 'BAD'} {finding.what}: {finding.text}")
     return 0 if all(finding.ok for finding in findings) else 1
-
-
-def add_train(commands: Any) -> None:
-    """Declare `bench train`."""
-    command = new_command(commands, "train", _train, "make a checkpoint by a recipe (`bench list recipes`)")
-    command.add_argument("recipe", metavar="RECIPE")
-    command.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="gets RECIPE.safetensors and RECIPE.toml, an entry for --registry",
-    )
-    command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
-    data_option(command)
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from bench import api
-
-    settings = api.configure(**settings_of(arguments)).settings
-    registry = api.train(
-        arguments.recipe,
-        arguments.out,
-        device=settings.device,
-        places=settings.places,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    print(
-        f"trained {arguments.recipe}; evaluate it with: bench run --registry {registry} --checkpoint "
-        f"{registry.stem}-retrained"
-    )
-    return 0

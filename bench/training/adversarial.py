@@ -1,48 +1,65 @@
-"""The attack of adversarial training: one step along the sign of the gradient, from a random start.
+"""The attack of adversarial training: steps along the sign of the gradient, from a random start.
 
-Wong, Rice and Kolter, ICLR 2020, "Fast is better than free: revisiting adversarial training",
-https://arxiv.org/abs/2001.03994, algorithm 3.
+One step: Wong, Rice and Kolter, ICLR 2020, "Fast is better than free: revisiting adversarial training",
+https://arxiv.org/abs/2001.03994, algorithm 3. Several: Madry et al., ICLR 2018, https://arxiv.org/abs/1706.06083.
 
 Legend: N images, C channels, H height, W width, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEP = 1.25
-"""Length of the step as a multiple of eps: alpha of section 5 of the paper."""
+from bench.training.recipe import Attack
 
 
-def perturb(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    r"""Move each image to where the model's loss is higher.
-
-    From $x + \delta$ with $\delta$ uniform in $[-\epsilon, \epsilon]$, a step of $1.25 \epsilon$ along
-    $\mathrm{sign} \nabla_x L$; then back into $\lVert x' - x \rVert_\infty \le \epsilon$ and $[0, 1]$. The model's
-    mode is kept; its parameters, gradients and buffers end bit for bit as they were.
+def noise(images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Return where attacks of some images start, uniform in [-1, 1]: in multiples of eps.
 
     Args:
-        model: From images in [0, 1] to logits (N, K).
         images_NCHW: Floats in [0, 1].
-        labels_N: Their classes, integers in [0, K).
-        eps: Farthest that a pixel moves, in [0, 1].
         generator: On the CPU wherever the images are, so that every device starts from the same noise.
+    """
+    return torch.rand(images_NCHW.shape, generator=generator).to(images_NCHW) * 2 - 1
+
+
+def perturb(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    images_NCHW: Tensor,
+    targets_N: Tensor,
+    noise_NCHW: Tensor,
+    attack: Attack,
+) -> Tensor:
+    r"""Move each image to where the model's loss is higher.
+
+    From $x + \delta$ with $\delta$ uniform in $[-\epsilon, \epsilon]$, steps along $\mathrm{sign} \nabla_x L$; after
+    each back into $\lVert x' - x \rVert_\infty \le \epsilon$ and $[0, 1]$. The model's mode is kept; its parameters,
+    gradients and buffers end bit for bit as they were.
+
+    Args:
+        model: What is attacked.
+        loss_of: From images in [0, 1] and targets to the model's losses, summed.
+        images_NCHW: Floats in [0, 1].
+        targets_N: (N, …): what the loss compares the outputs with.
+        noise_NCHW: Where it starts; see `noise`.
+        attack: The recipe's numbers.
 
     Returns:
         Images of the same shape, detached.
     """
-    noise_NCHW = torch.rand(images_NCHW.shape, generator=generator).to(images_NCHW) * 2 - 1
-    start_NCHW = (images_NCHW + eps * noise_NCHW).clamp(0, 1).requires_grad_()
+    at_NCHW = (images_NCHW + attack.eps * noise_NCHW).clamp(0, 1)
     # A model in training is attacked as it trains, with the statistics of the batch, as in the paper. The running
     # statistics are put back (the paper's move here too), so that they see each batch once: the one of the step.
     with _buffers_put_back(model):
-        loss = F.cross_entropy(model(start_NCHW), labels_N)
-        (gradient_NCHW,) = torch.autograd.grad(loss, start_NCHW)
-    stepped_NCHW = start_NCHW.detach() + STEP * eps * gradient_NCHW.sign()
-    return stepped_NCHW.clamp(images_NCHW - eps, images_NCHW + eps).clamp(0, 1)
+        for _ in range(attack.steps):
+            at_NCHW = at_NCHW.detach().requires_grad_()
+            (gradient_NCHW,) = torch.autograd.grad(loss_of(at_NCHW, targets_N), at_NCHW)
+            stepped_NCHW = at_NCHW.detach() + attack.step * attack.eps * gradient_NCHW.sign()
+            at_NCHW = stepped_NCHW.clamp(images_NCHW - attack.eps, images_NCHW + attack.eps).clamp(0, 1)
+    return at_NCHW
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from bench.rng import keys
+
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
@@ -29,3 +31,16 @@ def seed_generators(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+def seed_by(seed: int, purpose: str, number: str, device: torch.device) -> None:
+    """Seed as `seed_generators` does, by a key: what was drawn before does not matter.
+
+    Args:
+        seed: Of the training.
+        purpose: What is drawn.
+        number: Which time.
+        device: Where modules run.
+    """
+    first, second = keys(seed, purpose, [number]).words_N2[0].tolist()
+    seed_generators((first % (1 << 31)) << 32 | second % (1 << 32), device)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.errors import BenchError, RunError, one_line
-from bench.machine.distributed import broadcast, is_main, rank, sum_, together, world_size
-from bench.machine.memory import fewer, is_out_of_memory
+from bench.machine.distributed import is_main, rank, world_size
 from bench.records import Array
-from bench.rng import keys
-from bench.training.randomness import own_randomness, seed_generators
+from bench.training.core import Core, DivergedError, kept_state
+from bench.training.gradients import Batch, Gradients
+from bench.training.randomness import own_randomness
 from bench.training.schedule import warmup_cosine
+from bench.training.unfinished import Unfinished
 from bench.transfer.augment import Pictures, Steps, batches
 from bench.transfer.evaluate import Shown, evaluate
 from bench.transfer.recipes import Recipe
-from bench.transfer.unfinished import Unfinished
 
+_LABEL = "fine-tune"
 _NOTE_SECONDS = 10.0
 _COMPILED_FROM = 1e16
 """Multiply-accumulates of all forward passes, from which a training on CUDA is compiled: that takes some 40 s, in which
@@ -202,29 +203,37 @@ class _Tuning:
         self.pictures, self.validation, self.recipe, self.seed, self.means = pictures, validation, recipe, seed, means
         self.device = device
         images = len(pictures.ids)
-        self.steps = Steps(images=images, batch_size=recipe.batch_size, total=recipe.steps_of(images))
-        if images // self.steps.an_epoch < world_size():
+        self.cut = Steps(images=images, batch_size=recipe.batch_size, total=recipe.steps_of(images))
+        if images // self.cut.an_epoch < world_size():
             raise RunError(
-                f"fine-tune takes steps of {images // self.steps.an_epoch} images, too few for {world_size()} "
+                f"fine-tune takes steps of {images // self.cut.an_epoch} images, too few for {world_size()} "
                 "processes; start fewer."
             )
         self.module = with_new_head(module, classes)
-        self.parameters = list(self.module.parameters())
-        self.buffers = list(self.module.buffers())
-        shown = self.steps.total * images // self.steps.an_epoch
+        shown = self.steps * images // self.cut.an_epoch
         self.forward = _Forward(self.module, shown, device, self._note)
-        self.optimizer = torch.optim.SGD(self.parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
-        half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
-        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self.peak = recipe.learning_rate
+        optimizer = torch.optim.SGD(self.module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
         norms = [part for part in self.module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        self.cut_freely = not norms
-        self.micro = means.batch_size if self.cut_freely else _NORMALISED_TOGETHER
-        self.step = 0
-        self.losses = 0.0
-        """Summed over the images of this epoch."""
+        self.gradients = Gradients(
+            self.module,
+            self._loss,
+            optimizer,
+            device=device,
+            micro=_NORMALISED_TOGETHER if norms else means.batch_size,
+            fixed=means.fixed,
+            seed=seed,
+            label=_LABEL,
+            advice="whose statistics batch normalisation takes together; steps of fewer need less: --set batch_size=16",
+            mended=self._mended,
+        )
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
-        self.unfinished = Unfinished(means.state, self._digest(held_out), self._note)
+        state = means.state / "fine-tune.pt" if means.state is not None else None
+        self.unfinished = Unfinished(state, self._digest(held_out), _LABEL, self._note)
+        self.core = Core(
+            self.module, optimizer, self.gradients, self, clip_norm=recipe.clip_norm, unfinished=self.unfinished
+        )
         self._noted = -math.inf
 
     @property
@@ -233,149 +242,113 @@ class _Tuning:
         merits = [epoch.merit for epoch in self.history]
         return merits.index(max(merits)) + 1 if merits else 0
 
+    @property
+    def steps(self) -> int:
+        """In all."""
+        return self.cut.total
+
     def run(self) -> Tuned:
         """Train to the end, from the start or the kept state."""
-        self._resume()
+        state = kept_state(self.unfinished)
+        if state is not None:
+            self.core.resume(state)
+            self._note(f"{_LABEL}: it goes on after step {self.core.step} of {self.steps}")
+        self.core.run()
+        self.module.load_state_dict(self.best)
+        return Tuned(module=self.module.eval(), history=tuple(self.history), best_epoch=self.best_epoch)
+
+    # -- what the core asks for ----------------------------------------------------------------------------------
+
+    def batches(self, start: int) -> Generator[Batch]:
+        """Yield this process's share of each step."""
         made = batches(
             self.pictures,
-            self.steps,
+            self.cut,
             self.recipe,
             seed=self.seed,
-            start=self.step,
+            start=start,
             stride=(rank(), world_size()),
             workers=self.means.workers,
             pin=self.device.type == "cuda",
         )
         with contextlib.closing(made):
-            while self.step < self.steps.total:
-                self._take_step(made)
-        self.module.load_state_dict(self.best)
-        return Tuned(module=self.module.eval(), history=tuple(self.history), best_epoch=self.best_epoch)
+            for step, (images_BCHW, labels_B) in enumerate(made, start):
+                part = self.cut.part(step)
+                yield Batch(images_BCHW=images_BCHW, targets_B=labels_B, count=part.stop - part.start)
 
-    # -- one step -----------------------------------------------------------------------------------------------
-
-    def _take_step(self, made: Iterator[tuple[Tensor, Tensor]]) -> None:
-        part = self.steps.part(self.step)
-        count = part.stop - part.start
-        loss = together(lambda: self._gradients(*next(made), count))
-        self._share(loss)
-        mean = loss.item()
-        if not math.isfinite(mean):
-            raise self._not_finite("loss", mean)
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
-        self.losses += mean * count
-        self.step += 1
-        epoch_over = self.steps.ends_an_epoch(self.step - 1)
-        if epoch_over:
-            self._finish_epoch()
-        if is_main():
-            self.unfinished.save_if_due(self._state, epoch_over=epoch_over)
-            self.means.done(self.step / self.steps.total)
-
-    def _rate(self) -> float:
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
         # A step counts at its middle: at its start the first would have a rate of 0.
-        total = self.steps.total
-        return warmup_cosine(self.recipe.learning_rate, self.step + 0.5, total=total, warmup=self.recipe.warmup * total)
+        total = self.steps
+        return warmup_cosine(self.recipe.learning_rate, step + 0.5, total=total, warmup=self.recipe.warmup * total)
 
-    def _gradients(self, images_BCHW: Tensor, labels_B: Tensor, count: int) -> Tensor:
-        """Add up the gradients of this process's share, in as large micro-batches as fit.
+    def ends_an_epoch(self, step: int) -> bool:
+        """Whether an epoch, or all, is over after this step."""
+        return self.cut.ends_an_epoch(step)
 
-        Args:
-            images_BCHW: uint8.
-            labels_B: int64.
-            count: images of the whole step, over all processes.
+    def diverged(self, loss: float) -> DivergedError:
+        """Return the error of a loss that is not finite."""
+        return self._not_finite("loss", loss)
 
-        Returns:
-            The share's part of the step's mean loss, a tensor without axes.
-        """
-        self.module.train()
-        before = [buffer.clone() for buffer in self.buffers]
-        while True:
-            try:
-                return self._accumulate(images_BCHW, labels_B, count)
-            except Exception as error:
-                # Without its traceback, whose frames hold the memory that the next try needs.
-                fault = error.with_traceback(None) if is_out_of_memory(error) else error
-            self.optimizer.zero_grad()
-            with torch.no_grad():
-                for buffer, copied in zip(self.buffers, before, strict=True):
-                    buffer.copy_(copied)
-            if not is_out_of_memory(fault) and self.forward.compiled is not None:
-                self.forward.give_up(fault)
-            elif self.cut_freely or not is_out_of_memory(fault):
-                self.micro = fewer(min(self.micro, len(labels_B)), fault, fixed=self.means.fixed)
-            else:
-                raise RunError(
-                    f"out of memory with {min(self.micro, len(labels_B))} images at once, whose statistics batch "
-                    "normalisation takes together; steps of fewer need less: --set batch_size=16."
-                ) from fault
+    def done(self, share: float) -> None:
+        """Tell the user."""
+        self.means.done(share)
 
-    def _accumulate(self, images_BCHW: Tensor, labels_B: Tensor, count: int) -> Tensor:
-        self._seed_dropout()
-        total = torch.zeros((), device=self.device)
-        # BatchNorm sees micro-batches. They are of nearly the same size: of a single image it has no statistics.
-        pieces = -(-len(labels_B) // self.micro)
-        parts = zip(images_BCHW.tensor_split(pieces), labels_B.tensor_split(pieces), strict=True)
-        for images_MCHW, labels_M in parts:
-            logits_MK = self.forward(images_MCHW.to(self.device, non_blocking=True).float() / 255)
-            loss = F.cross_entropy(logits_MK, labels_M.to(self.device), reduction="sum") / count
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+    def state(self) -> dict[str, Any]:
+        """Return the best weights and the history."""
+        return {"best": self.best, "history": [asdict(epoch) for epoch in self.history]}
 
-    def _seed_dropout(self) -> None:
-        """Seed dropout by seed, step and process, so that what was drawn before an interruption does not matter."""
-        first, second = keys(self.seed, "fine-tune, dropout", [f"{self.step}/{rank()}"]).words_N2[0].tolist()
-        seed_generators((first % (1 << 31)) << 32 | second % (1 << 32), self.device)
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.best = dict(state["best"])
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
 
-    def _share(self, loss: Tensor) -> None:
-        """Sum gradients and loss over the processes, and take the mean of BatchNorm's statistics."""
-        statistics = [buffer for buffer in self.buffers if buffer.is_floating_point()]
-        if world_size() > 1:
-            for buffer in statistics:
-                buffer.div_(world_size())
-        sum_([*(p.grad for p in self.parameters if p.grad is not None), *statistics, loss])
+    def _loss(self, images_MCHW: Tensor, labels_M: Tensor) -> Tensor:
+        return F.cross_entropy(self.forward(images_MCHW), labels_M, reduction="sum")
 
-    def _not_finite(self, quantity: str, value: float) -> RunError:
-        return RunError(
+    def _mended(self, error: Exception) -> bool:
+        """Whether a fault may have been that of a compiled module, which is then given up."""
+        if self.forward.compiled is None:
+            return False
+        self.forward.give_up(error)
+        return True
+
+    def _not_finite(self, quantity: str, value: float) -> DivergedError:
+        return DivergedError(
             f"the {quantity} of fine-tune is {value} in epoch {len(self.history) + 1}, at a learning rate of "
             f"{self.recipe.learning_rate:g}; lower it: --set learning_rate={self.recipe.learning_rate / 3:.1g}."
         )
 
     # -- one epoch ----------------------------------------------------------------------------------------------
 
-    def _finish_epoch(self) -> None:
-        columns = evaluate(self.module, _validation_rows, self.validation, at_once=self.micro, fixed=self.means.fixed)
+    def finish_epoch(self, losses: float) -> None:
+        """Evaluate on validation; keep the weights if they are the best so far."""
+        columns = evaluate(
+            self.module, _validation_rows, self.validation, at_once=self.gradients.micro, fixed=self.means.fixed
+        )
         validation_loss = float(columns["loss"].mean(dtype=np.float64))
         if not math.isfinite(validation_loss):
             raise self._not_finite("loss on validation", validation_loss)
-        images = self.steps.part(self.step - 1).stop
+        images = self.cut.part(self.core.step - 1).stop
         self.history.append(
             Epoch(
-                loss=self.losses / images,
+                loss=losses / images,
                 validation_accuracy=float(columns["correct"].mean()),
                 validation_loss=validation_loss,
             )
         )
-        self.losses = 0.0
         if self.best_epoch == len(self.history):
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
         self._note_epoch()
 
     def _note_epoch(self) -> None:
-        last = self.step == self.steps.total
+        last = self.core.step == self.steps
         if not last and time.monotonic() - self._noted < _NOTE_SECONDS:
             return
         self._noted = time.monotonic()
         epoch = self.history[-1]
         self._note(
-            f"fine-tune: epoch {len(self.history)}/{self.steps.epochs}, loss {epoch.loss:.2f}, "
+            f"fine-tune: epoch {len(self.history)}/{self.cut.epochs}, loss {epoch.loss:.2f}, "
             f"validation {epoch.validation_accuracy:.1%}"
         )
 
@@ -398,36 +371,10 @@ class _Tuning:
             "precision": str(torch.get_autocast_dtype(self.device.type)) if autocast else "fp32",
             "device": self.device.type,
             "processes": world_size(),
-            "at once": self.micro,
+            "at once": self.gradients.micro,
             "weights": [[name, list(tensor.shape)] for name, tensor in self.module.state_dict().items()],
         }
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "model": self.module.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": self.step,
-            "losses": self.losses,
-            "micro": self.micro,
-            "history": [asdict(epoch) for epoch in self.history],
-        }
-
-    def _resume(self) -> None:
-        """Go on from the state that the first process finds."""
-        state = broadcast(self.unfinished.load() if is_main() else None)
-        if state is None:
-            return
-        self.module.load_state_dict(state["model"])
-        self.best = state["best"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self.losses = state["step"], state["losses"]
-        self.micro = state["micro"]
-        self.history = [Epoch(**epoch) for epoch in state["history"]]
-        self._note(f"fine-tune: it goes on after step {self.step} of {self.steps.total}")
 
 
 def _digest_of(column: Array) -> str:

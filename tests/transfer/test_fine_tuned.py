@@ -15,7 +15,7 @@ from bench.measure import Batch, Pace
 from bench.measure.classify import describe
 from bench.measure.fine_tuned import FineTuned
 from bench.records import Crop
-from bench.transfer import unfinished
+from bench.training import unfinished
 from bench.transfer.split import validation_rows
 
 

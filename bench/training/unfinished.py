@@ -1,4 +1,4 @@
-"""What a fine-tuning keeps of itself, so that it can go on where it was stopped."""
+"""What a training keeps of itself, so that it can go on where it was stopped."""
 
 import time
 import zipfile
@@ -11,7 +11,6 @@ import torch
 from bench.errors import one_line
 from bench.machine.files import replacing
 
-_FILE = "fine-tune.pt"
 _SHARE = 0.1
 """Of the time that may go into writing."""
 _SECONDS = 180.0
@@ -22,14 +21,15 @@ class Unfinished:
     """The state file of one training.
 
     Args:
-        folder: where it lies; made when it is first written. None keeps nothing.
+        path: its place; the folder is made when it is first written. None keeps nothing.
         digest: of all that decides the result; a state of another is not gone on from.
+        label: what the training is called in notes.
         note: told what becomes of a state that cannot be used.
     """
 
-    def __init__(self, folder: Path | None, digest: str, note: Callable[[str], None]) -> None:
-        self._path = folder / _FILE if folder is not None else None
-        self._digest, self._note = digest, note
+    def __init__(self, path: Path | None, digest: str, label: str, note: Callable[[str], None]) -> None:
+        self._path = path
+        self._digest, self._label, self._note = digest, label, note
         self._written = time.monotonic()
         self._pause = 0.0
 
@@ -42,10 +42,10 @@ class Unfinished:
             kept = torch.load(self._path, map_location="cpu", weights_only=True)
             digest, state = kept["digest"], kept["state"]
         except Exception as error:  # whatever its readers raise at bytes that nobody wrote
-            self._note(f"fine-tune: its kept state is damaged ({one_line(error)}); it begins anew.")
+            self._note(f"{self._label}: its kept state is damaged ({one_line(error)}); it begins anew.")
             return None
         if digest != self._digest:
-            self._note("fine-tune: its kept state is of other settings; it begins anew.")
+            self._note(f"{self._label}: its kept state is of other settings; it begins anew.")
             return None
         return dict(state)
 
@@ -62,7 +62,7 @@ class Unfinished:
                 torch.save({"digest": self._digest, "state": state}, half)
         except (OSError, RuntimeError) as error:  # RuntimeError: of torch's writer, on a full disk
             self._path = None
-            self._note(f"fine-tune: its state cannot be kept ({one_line(error)}); stopped, it would begin anew.")
+            self._note(f"{self._label}: its state cannot be kept ({one_line(error)}); stopped, it would begin anew.")
         self._written = time.monotonic()
         self._pause = (self._written - start) * (1 / _SHARE - 1)
 
