@@ -17,8 +17,8 @@ To publish: `report` (a page), `plots`, `landscape` (its figures), `write_tables
 in what others predicted.
 
 To look after: `list_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`, `remove_cells`; `list_cache`,
-`clear_cache`; `doctor`. To make: `train` a checkpoint, `make_c` of ImageNet, and pictures that one can see: `corrupt`,
-`contact_sheet` (of `select_corruptions`), `attack`.
+`clear_cache`; `doctor`. To make: `train` checkpoints, carry out a `study`, `make_c` of
+ImageNet, and pictures that one can see: `corrupt`, `contact_sheet` (of `select_corruptions`), `attack`.
 """
 
 from bench.api.comparisons import (
@@ -52,6 +52,7 @@ from bench.api.stores import (
     remove_cells,
     verify_store,
 )
+from bench.api.studies import StudyResult, study
 from bench.board.leaderboard import Board, Want
 from bench.config import Config
 from bench.datasets import Library
@@ -77,6 +78,7 @@ __all__ = [
     "RunResult",
     "Settings",
     "Store",
+    "StudyResult",
     "Verified",
     "Want",
     "attack",
@@ -117,6 +119,7 @@ __all__ = [
     "select",
     "select_corruptions",
     "select_suites",
+    "study",
     "suites_here",
     "summary",
     "table",

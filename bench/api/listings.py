@@ -8,6 +8,7 @@ from bench.checkpoints import checkpoints
 from bench.corruptions import corruptions
 from bench.datasets import datasets
 from bench.errors import UnknownNameError
+from bench.study.design import load_study, own_studies
 from bench.suite import suites, tracks
 from bench.training.recipes import load_recipes
 
@@ -87,6 +88,21 @@ def _tracks() -> Rows:
     return [{"name": name, "suites": ", ".join(s.name for s in members)} for name, members in tracks().items()]
 
 
+def _studies() -> Rows:
+    return [
+        {
+            "name": study.name,
+            "trainings": len(study.arms) * study.draws * study.seeds,
+            "factors": ", ".join(f"{factor} ({len(levels)})" for factor, levels in study.factors.items()),
+            "draws": study.draws,
+            "seeds": study.seeds,
+            "title": study.title,
+            "paper": study.paper,
+        }
+        for study in map(load_study, own_studies())
+    ]
+
+
 def _recipes() -> Rows:
     return [
         {
@@ -111,12 +127,13 @@ _LISTINGS: dict[str, Callable[[], Rows]] = {
     "attacks": _attacks,
     "tracks": _tracks,
     "recipes": _recipes,
+    "studies": _studies,
 }
 """By the word that `bench list` takes."""
 
 
 def listing(kind: str) -> Rows:
-    """A record each registered thing of a kind: suites, checkpoints, datasets, corruptions, attacks, tracks, recipes.
+    """A record each registered thing of a kind, one of those that `bench list` takes.
 
     Raises:
         BenchError: there is no such kind.

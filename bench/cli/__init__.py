@@ -26,6 +26,7 @@ from bench.cli import (
     publish,
     report,
     run,
+    study,
     tables,
     train,
 )
@@ -38,6 +39,7 @@ from bench.machine.streams import lasting_streams
 _RESUME = {
     "bench run": "; finished cells are stored, and the same command goes on from there",
     "bench data make-c": "; finished files are kept, and the same command goes on from there",
+    "bench study": "; what was trained and measured is kept, and the same command goes on from there",
     "bench train": "; finished trainings are kept, and the same command goes on from there",
 }
 
@@ -168,7 +170,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 _GROUPS = {
     "measure": (
         "bench run --suite digits-c --limit 100",
-        (run.add_list, run.add_plan, run.add_run, imports.add_import, train.add_train),
+        (run.add_list, run.add_plan, run.add_run, imports.add_import, train.add_train, study.add_study),
     ),
     "look": (
         "bench table --summary",

@@ -35,7 +35,7 @@ LONG_PLAN = 2_000_000
 """Images shown to models above which a run asks first: an hour or so on a laptop."""
 _SHOWN = 5
 """Rows of each kind in a forecast."""
-KINDS = ("suites", "checkpoints", "datasets", "corruptions", "attacks", "tracks", "recipes")
+KINDS = ("suites", "checkpoints", "datasets", "corruptions", "attacks", "tracks", "recipes", "studies")
 
 
 def add_list(commands: Any) -> None:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -188,7 +188,7 @@ def draw(board: Board) -> Figure:
     return figure
 
 
-def save(figure: Figure, place: Path, kind: Kind) -> None:
+def save(figure: Figure, place: "Path | BinaryIO", kind: Kind) -> None:
     """Write a picture; the same board gives the same SVG, without a date and with names that are not drawn by lot."""
     with mpl.rc_context({"svg.hashsalt": "rtbench"}):
         figure.savefig(place, format=kind, dpi=_DOTS_PER_INCH, metadata={"Date": None} if kind == "svg" else None)
