@@ -3,9 +3,9 @@
 An image is easy or hard, which shows in every training (`correlation`, of the normal numbers behind right and wrong),
 and a training is better or worse than another by the standard deviation `sd` of its true accuracy. A difference is of
 two recipes by seed, of which the second is better or the same, and whose trainings of one seed share half of what sets
-seeds apart. The table has the lowest share of intervals that hold the truth over all correlations. Where accuracies lie
-as near to 1 as they scatter, most lie above their mean and a few far below, which three trainings rarely show: that
-cell is printed beside the others, and is not held against the bar.
+seeds apart. The table has the share of intervals that hold the truth, over all correlations. Where accuracies scatter
+further than they are from 1, most lie above their mean and a few far below, which three trainings rarely show: those
+cells are printed beside the others, and are not held against the bar.
 """
 
 import argparse
@@ -48,13 +48,13 @@ Cell: TypeAlias = tuple[int, int, float, float]
 
 
 def skewed(accuracy: float, sd: float) -> bool:
-    """Whether trainings scatter as far as their accuracy is from 1."""
-    return sd >= 1 - accuracy
+    """Whether trainings scatter further than their accuracy is from 1."""
+    return sd > 1 - accuracy
 
 
 @functools.cache
 def latent_spread(accuracy: float, sd: float) -> float:
-    """Standard deviation of the normal number that moves a training, for accuracies that have this one; by bisection."""
+    """Standard deviation of the normal number that moves a training, where accuracies have this one; by bisection."""
     low, high = 0.0, 3.0
     for _ in range(50 if sd else 0):
         middle = (low + high) / 2
@@ -122,7 +122,7 @@ KINDS: dict[str, Callable[[Cell, float, np.random.Generator], bool]] = {
 
 
 def of_cell(arguments: argparse.Namespace, task: tuple[str, Cell]) -> float:
-    """The lowest share of intervals of a kind that hold, over the correlations.
+    """The share of intervals of a kind that hold, over all correlations.
 
     Args:
         arguments: the options.
@@ -130,10 +130,7 @@ def of_cell(arguments: argparse.Namespace, task: tuple[str, Cell]) -> float:
     """
     name, cell = task
     rng = np.random.default_rng([arguments.seed, list(KINDS).index(name), *(int(1000 * part) for part in cell)])
-    return min(
-        float(np.mean([KINDS[name](cell, correlation, rng) for _ in range(arguments.repeats)]))
-        for correlation in CORRELATIONS
-    )
+    return float(np.mean([KINDS[name](cell, c, rng) for c in CORRELATIONS for _ in range(arguments.repeats)]))
 
 
 def cells(trainings: int, images: int) -> Iterator[Cell]:
@@ -143,7 +140,7 @@ def cells(trainings: int, images: int) -> Iterator[Cell]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--images", type=int, nargs="*", default=COUNTS)
     parser.add_argument("--trainings", type=int, nargs="*", default=TRAININGS)
     parser.add_argument("--seed", type=int, default=0)

@@ -71,8 +71,12 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
 
 
 def _training(checkpoint: StoredCheckpoint) -> dict[str, Scalar]:
-    """Columns of their own: a measure may have a recipe and a seed too, and they are not the training's."""
-    return {"training_recipe": checkpoint.recipe or None, "training_seed": checkpoint.seed}
+    """Columns of their own: a measure may have a recipe and a seed too, and they are not the training's.
+
+    Rows of a checkpoint without a seed have neither, and say what they did before one with a seed stood beside them.
+    """
+    recipe = checkpoint.recipe if checkpoint.seed is not None else None
+    return {"training_recipe": recipe or None, "training_seed": checkpoint.seed}
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

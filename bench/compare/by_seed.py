@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.board.leaderboard import Board
 from bench.compare.pairs import pairs
-from bench.compare.sides import CannotCompareError, Side
+from bench.compare.sides import Side
 from bench.compare.trainings import OVER_BOTH, OVER_TRAININGS, Recipe, given_or_why, nested, recipes_of
 from bench.errors import BenchError
 from bench.metrics.paired import holm
@@ -25,7 +25,7 @@ from bench.metrics.trainings import (
     spread,
 )
 from bench.records import Estimate
-from bench.store import Store, StoredCheckpoint, StoreFileError
+from bench.store import Store, StoredCheckpoint
 from bench.suite import Score
 
 Sides: TypeAlias = tuple[StoredCheckpoint, StoredCheckpoint]
@@ -256,8 +256,9 @@ def _unpaired(pair: RecipePair) -> list[str]:
 
 
 def _rows_of(pair: RecipePair, board: Board, store: Store) -> Iterable[SeedRow]:
+    few = min(len(pair.before_trainings), len(pair.after_trainings)) < FEWEST
     before, after = (
-        [_of_training(Side(board=board, checkpoint=training, store=store)) for training in trainings]
+        [_of_training(Side(board=board, checkpoint=training, store=store), nested=not few) for training in trainings]
         for trainings in (pair.before_trainings, pair.after_trainings)
     )
     for place, score in enumerate(board.suite.paired):
@@ -270,19 +271,14 @@ _OfScore: TypeAlias = tuple[Estimate | None, GivenBySet | str]
 """A training's value, None where the score is not defined, and what images give of it or why that is not known."""
 
 
-def _of_training(side: Side) -> list[_OfScore]:
-    """Of each score that pairs are compared by, of one training's outcomes at a time."""
-    found: list[_OfScore] = []
-    for score in side.board.suite.paired:
-        try:
-            estimate = score.metric.estimate(side.outcomes(score))
-        except (CannotCompareError, StoreFileError):
-            raise
-        except BenchError as error:  # as in the leaderboard, which notes it
-            found.append((None, str(error)))
-            continue
-        found.append((estimate, given_or_why(side, score, estimate)))
-    return found
+def _of_training(side: Side, *, nested: bool) -> list[_OfScore]:
+    """Of each score that pairs are compared by; outcomes are read where images are nested in an interval."""
+    found = {row.score.column: row.estimate for row in side.board.rows if row.checkpoint == side.checkpoint}
+    estimates = [(score, found.get(score.column)) for score in side.board.suite.paired]
+    return [
+        (estimate, given_or_why(side, score, estimate) if nested and estimate is not None else "no image was looked at")
+        for score, estimate in estimates
+    ]
 
 
 def _row(board: Board, pair: RecipePair, score: Score, sides: Sequence[Sequence[_OfScore]]) -> SeedRow:

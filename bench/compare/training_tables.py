@@ -16,6 +16,9 @@ from bench.suite.words import where
 TOO_FEW = f"A recipe of fewer than {FEWEST} trainings has no interval over trainings: its seeds say too little."
 OVER = "[95% interval] over trainings, the images nested: of other trainings and other images"
 
+_SHOWN = 6
+"""Changes that stand in a table, one a seed."""
+
 
 # -- recipes -----------------------------------------------------------------------------------------------------------
 
@@ -137,7 +140,7 @@ def _pair_texts(row: SeedRow) -> list[str]:
         f"{row.pair.after.name} ({row.pair.after.sam})",
         value(row, row.value_before),
         value(row, row.value_after),
-        " ".join(change(row, each) for each in row.changes) or "–",
+        _by_seed(row),
         difference,
         amount(row, row.spread),
         interval,
@@ -146,6 +149,13 @@ def _pair_texts(row: SeedRow) -> list[str]:
         f"{row.better} of {len(row.changes)}" if row.changes else "–",
         p_value(row.p_sign),
     ]
+
+
+def _by_seed(row: SeedRow) -> str:
+    """The changes, or of many the smallest and the largest; files have all."""
+    if len(row.changes) > _SHOWN:
+        return f"{change(row, min(row.changes))} to {change(row, max(row.changes))}"
+    return " ".join(change(row, each) for each in row.changes) or "–"
 
 
 def seed_records(found: ComparedBySeed) -> list[Record]:

@@ -139,8 +139,8 @@ def _tail_of(room: Callable[[float], float], at_half: float) -> float:
 
 _LEAST = 1e-12
 """Of p: less is not told apart."""
-_HALVINGS = 24
-"""Of the logarithms that p may have: p is then right to a millionth of itself."""
+_HALVINGS = 18
+"""Of the logarithms that p may have: p is then right to a ten-thousandth of itself."""
 
 
 # -- what images give --------------------------------------------------------------------------------------------------
