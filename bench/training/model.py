@@ -118,8 +118,8 @@ class Normalised(nn.Module):
                 self.eval()(self.mean_C11.expand(1, -1, size, size))
         except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
             raise BenchError(
-                f"{type(self.module).__name__} cannot be trained at {size} pixels ({one_line(error)}); leave size out of "
-                "its stages."
+                f"{type(self.module).__name__} cannot be trained at {size} pixels ({one_line(error)}); leave size out "
+                "of its stages."
             ) from error
         finally:
             self.train(training)

@@ -163,7 +163,11 @@ def test_layer_scale_and_the_moving_average_are_said_in_the_entry(tmp_path):
         ("--set ascent=climb", "ascent to be one of none, sam, gsam, asam, looksam, it is 'climb'"),
         ("--set rho=0.1", "ascent none, to which rho means nothing"),
         ("--set epochs", "--set wants NAME=VALUE"),
-        ("--set architecture=vti", "no architecture 'vti'. Did you mean 'vit'"),
+        ("--set architecture=vti", "lacks optimizer, learning_rate, weight_decay, for nothing stands in the file"),
+        (
+            "--set architecture=vti --set optimizer=sgd --set learning_rate=1 --set weight_decay=0 --set epochs=20",
+            "no architecture 'vti'. Did you mean 'vit'",
+        ),
         ("--set architecture=resnet --set layer_scale=1e-4", "architecture 'resnet' takes no layer_scale"),
         ("--set dataset=digit", "no dataset 'digit'. Did you mean 'digits'"),
         ("--seeds 0", "--seeds must be at least 1, not 0"),

@@ -107,7 +107,9 @@ def assert_same(one: Trained, other: Trained) -> None:
 def assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float = 2e-5) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            tensor, other[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 # -- going on --------------------------------------------------------------------------------------------------------
@@ -198,9 +200,10 @@ def test_stopped_within_an_epoch_every_ascent_goes_on(
         if self.core.step == 5:
             raise Stopped
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         patch.setattr(loop._Training, "done", stop)
-        trained(given, state=tmp_path / "state.pt")
+        with pytest.raises(Stopped):
+            trained(given, state=tmp_path / "state.pt")
     assert_same(trained(given, state=tmp_path / "state.pt"), straight)
 
 
