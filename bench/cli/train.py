@@ -72,6 +72,8 @@ def _seeds(arguments: argparse.Namespace) -> list[int]:
         raise BenchError(f"--seeds must be at least 1, not {arguments.seeds}; it is how many trainings there are.")
     if arguments.seed is not None and arguments.seed < 0:
         raise BenchError(f"--seed must be at least 0, not {arguments.seed}.")
+    if arguments.workers is not None and arguments.workers < 0:
+        raise BenchError(f"--workers must be at least 0, not {arguments.workers}; 0 trains in this process.")
     return list(range(arguments.seeds)) if arguments.seeds else [arguments.seed or 0]
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import BenchError
+from bench.errors import BenchError, one_line
 
 PROJECTED = 128
 """Features that contrast compares: supervised contrastive learning, section 4."""
@@ -110,16 +110,19 @@ class Normalised(nn.Module):
         Raises:
             BenchError: If the module takes images of one size alone.
         """
+        training = self.training
         try:
             if hasattr(self.module, "set_input_size"):
                 self.module.set_input_size(img_size=(size, size))
-            elif not hasattr(self.module, "global_pool") or hasattr(self.module, "patch_embed"):
-                raise AttributeError("it takes none but those that it was built for")
-        except (AssertionError, AttributeError, ValueError) as error:
+            with torch.no_grad():
+                self.eval()(self.mean_C11.expand(1, -1, size, size))
+        except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
             raise BenchError(
-                f"{type(self.module).__name__} cannot be trained at {size} pixels ({error}); leave size out of its "
-                "stages."
+                f"{type(self.module).__name__} cannot be trained at {size} pixels ({one_line(error)}); leave size out "
+                "of its stages."
             ) from error
+        finally:
+            self.train(training)
 
     def train(self, mode: bool = True) -> "Normalised":
         """Go into training; what is frozen stays as it is evaluated."""

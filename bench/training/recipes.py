@@ -5,6 +5,7 @@ What a recipe's table does not say is taken from those of its parts (`[with.gsam
 recipe of several stages has a table `[[recipe.NAME.stages]]` each, with what is other in that stage.
 """
 
+import dataclasses
 import math
 import re
 import tomllib
@@ -367,10 +368,14 @@ class _Maker:
         }
 
     def _lacks(self, cls: type, values: Mapping[str, Any]) -> BenchError:
-        needed = [
-            key
-            for key, rule in _KEYS.items()
-            if rule.part == {v: k for k, v in _PARTS.items()}.get(cls, cls.__name__.lower())
-        ]
-        lacking = [key for key in needed if key not in values]
+        needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        part = cls.__name__.lower()
+        lacking = [k for k, rule in _KEYS.items() if rule.part == part and rule.field in needed and k not in values]
+        architecture = values.get("architecture")
+        if architecture not in self._tables.get("architecture", {}) and self._tables.get("architecture"):
+            known = ", ".join(self._tables["architecture"])
+            return BenchError(
+                f"recipe {self._name!r} lacks {', '.join(lacking)}, for nothing stands in the file of recipes for "
+                f"architecture {architecture!r}; set them too, or take one of {known}."
+            )
         return BenchError(f"recipe {self._name!r} lacks {', '.join(lacking)}; add them to its table.")

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import bench.checkpoints.zoo as zoo
+from bench.checkpoints import checkpoints
 from bench.checkpoints.zoo import architectures
 from bench.training.augment import flip, rotate_and_shift
 from bench.training.core import DivergedError
@@ -197,14 +198,16 @@ def test_an_attack_is_on_the_model_as_it_is_and_on_normalised_pixels() -> None:
 
 
 def test_flips_mirror_images() -> None:
-    assert not equal(train_toy(short("digits-resnet", augment=["rotate_shift", "flip"])), train_toy(short("digits-resnet")))
+    assert not equal(
+        train_toy(short("digits-resnet", augment=["rotate_shift", "flip"])), train_toy(short("digits-resnet"))
+    )
 
 
 def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     given = short("digits-resnet", epochs=6, warmup_epochs=2, learning_rate=0.2, batch_size=40)
     rates = [epoch.learning_rate for epoch in train_toy(given).history]
-    # One step an epoch, which counts at its middle. Half a cosine over 4 epochs: (1 + cos(π / 8)) / 2 = 0.96194 after an
-    # eighth of them.
+    # One step an epoch, which counts at its middle. Half a cosine over 4 epochs: (1 + cos(π / 8)) / 2 = 0.96194 after
+    # an eighth of them.
     assert rates == pytest.approx([0.05, 0.15, 0.2 * 0.96194, 0.2 * 0.69134, 0.2 * 0.30866, 0.2 * 0.03806], abs=1e-5)
 
 
@@ -250,11 +253,13 @@ def test_saving_gives_weights_back_and_the_same_bytes_again(tmp_path: Path) -> N
     assert (tmp_path / "one.csv").read_text() == "epoch,learning_rate,loss\n1,1.0000e-03,2.30259\n"
 
 
-@pytest.mark.parametrize("name", load_recipes())
+@pytest.mark.parametrize("name", [name for name in load_recipes() if name in checkpoints])
 def test_shipped_files_fit_their_architecture_and_log_the_whole_recipe(name: str) -> None:
     given, path = load_recipes()[name], ZOO / f"{name}.safetensors"
     assert path.stat().st_size < 1_000_000
     getattr(architectures, given.architecture)().load_state_dict(load_file(path))
     log = path.with_suffix(".csv").read_text().splitlines()
     assert log[0] == "epoch,learning_rate,loss"
-    assert [int(row.split(",")[0]) for row in log[1:]] == list(range(1, sum(stage.epochs for stage in given.stages) + 1))
+    assert [int(row.split(",")[0]) for row in log[1:]] == list(
+        range(1, sum(stage.epochs for stage in given.stages) + 1)
+    )

@@ -179,7 +179,10 @@ def test_a_seed_is_no_key() -> None:
     ("changes", "message"),
     [
         ({"rho": 0.1}, "has ascent none, to which rho means nothing; it is of ascent sam or gsam"),
-        ({"ascent": "sam", "alpha": 0.1}, "has ascent sam, to which alpha means nothing; it is of ascent gsam or looksam"),
+        (
+            {"ascent": "sam", "alpha": 0.1},
+            "has ascent sam, to which alpha means nothing; it is of ascent gsam or looksam",
+        ),
         ({"temperature": 0.1}, "has objective ce, to which temperature means nothing; it is of objective supcon"),
         ({"degrees": 3}, "has no augment, to which degrees means nothing; it is of augment rotate_shift"),
         ({"augment": ["flip"], "mixup": 1}, "has augment flip, to which mixup means nothing"),
