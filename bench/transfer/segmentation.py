@@ -21,6 +21,7 @@ from bench.images.crop import resized, resized_shape
 from bench.images.decode import IGNORED
 from bench.machine.threads import in_threads
 from bench.records import Array
+from bench.training.randomness import own_randomness
 
 SCALES = (0.5, 2.0)
 """Of the short side in training, in sides of the model's input."""
@@ -75,7 +76,7 @@ class _Draw:
 
 
 class Segmenter(nn.Module):
-    """From a square batch of images in [0, 1] to logits of each pixel.
+    """From square images in [0, 1] to logits of each pixel.
 
     Args:
         features: from images (N, 3, S, S) in [0, 1] to grids of tokens (N, D, G, G); it is not trained.
@@ -86,7 +87,8 @@ class Segmenter(nn.Module):
     def __init__(self, features: Callable[[Tensor], Tensor], width: int, classes: int) -> None:
         super().__init__()
         self._features, self.classes = features, classes
-        self.head = nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, classes, 1))
+        self.classifier = nn.Conv2d(width, classes, 1)
+        self.head = nn.Sequential(nn.BatchNorm2d(width), self.classifier)
 
     def forward(self, images_NCSS: Tensor) -> Tensor:
         """(N, K, S, S)."""
@@ -131,12 +133,8 @@ def learn(
     Raises:
         RunError: the loss is not finite, no pixel of a class was ever seen, or a picture or mask cannot be read.
     """
-    generator = torch.Generator().manual_seed(seed)
-    draws = _draws(examples.count, generator)
-    with torch.no_grad():
-        width = features(torch.full((1, 3, size, size), 0.5, device=device)).shape[1]
-    model = Segmenter(features, width, classes).to(device).train()
-    _begin(model.head, generator)
+    draws = _draws(examples.count, torch.Generator().manual_seed(seed))
+    model = _begun(features, classes, size, seed, device).train()
     optimizer = torch.optim.AdamW(model.head.parameters(), weight_decay=WEIGHT_DECAY)
     learnt = False
     for step in range(schedule.steps):
@@ -151,13 +149,15 @@ def learn(
     return model.eval()
 
 
-def _begin(head: nn.Sequential, generator: torch.Generator) -> None:
-    classify = head[1]
-    assert isinstance(classify, nn.Conv2d)
-    assert classify.bias is not None
+def _begun(features: Callable[[Tensor], Tensor], classes: int, size: int, seed: int, device: torch.device) -> Segmenter:
+    """A head that has learnt nothing yet, whatever torch's global generators are at."""
     with torch.no_grad():
-        classify.weight.copy_(torch.randn(classify.weight.shape, generator=generator) * _FIRST_WEIGHTS)
-        classify.bias.zero_()
+        width = features(torch.full((1, 3, size, size), 0.5, device=device)).shape[1]
+    with own_randomness(seed, torch.device("cpu")):
+        model = Segmenter(features, width, classes)
+        nn.init.normal_(model.classifier.weight, std=_FIRST_WEIGHTS)
+    nn.init.zeros_(model.classifier.bias)  # type: ignore[arg-type]  # it has one
+    return model.to(device)
 
 
 def _step(model: Segmenter, optimizer: torch.optim.Optimizer, images_NCSS: Tensor, masks_NSS: Tensor) -> bool:
