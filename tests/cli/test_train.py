@@ -28,7 +28,7 @@ def short(monkeypatch):
     monkeypatch.setattr(train, "_training_data", lambda *of: tuple(part[:256] for part in every(*of)))
 
 
-@pytest.mark.parametrize("name", ["digits-vit", "digits-mixer-sam", "digits-resnet-sam"])
+@pytest.mark.parametrize("name", ["digits-vit", "digits-vit-conv", "digits-mixer-sam", "digits-resnet-sam"])
 def test_a_trained_checkpoint_can_be_run(short, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     lines: list[str] = []
@@ -38,6 +38,7 @@ def test_a_trained_checkpoint_can_be_run(short, tmp_path, monkeypatch, name):
     settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=20).settings
     [entry] = api.register_file(registry)
     assert entry.sam == ("sam" if name.endswith("-sam") else "none")
+    assert entry.family == name.removeprefix("digits-").removesuffix("-sam")
     result = api.run(api.select(["digits"])[0], [entry], settings)
     assert result.ok
     assert result.boards[0].checkpoints[0].name == f"{name}-retrained"

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import bench.checkpoints.zoo as zoo
+from bench.checkpoints import checkpoints
 from bench.checkpoints.zoo import architectures
 from bench.training.augment import flip, rotate_and_shift
 from bench.training.core import DivergedError
@@ -250,7 +251,7 @@ def test_saving_gives_weights_back_and_the_same_bytes_again(tmp_path: Path) -> N
     assert (tmp_path / "one.csv").read_text() == "epoch,learning_rate,loss\n1,1.0000e-03,2.30259\n"
 
 
-@pytest.mark.parametrize("name", load_recipes())
+@pytest.mark.parametrize("name", [name for name in load_recipes() if name in checkpoints])
 def test_shipped_files_fit_their_architecture_and_log_the_whole_recipe(name: str) -> None:
     given, path = load_recipes()[name], ZOO / f"{name}.safetensors"
     assert path.stat().st_size < 1_000_000

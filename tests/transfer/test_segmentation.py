@@ -96,7 +96,7 @@ def test_a_crop_and_its_mask_stay_together() -> None:
 
 @pytest.mark.parametrize("shape", [(32, 32), (40, 90), (97, 40), (16, 20)])
 def test_windows_cover_a_picture_of_any_shape(shape: tuple[int, int]) -> None:
-    """The right half is of another colour; whatever the windows, each pixel far from the border has its half's class."""
+    """The right half is of another colour; each pixel far from the border has its half's class, in any window."""
     halves = np.zeros(shape, np.uint8)
     halves[:, shape[1] // 2 :] = 1
     model = Segmenter(colours, 3, 2).eval()
@@ -176,12 +176,10 @@ def test_a_suite_over_fixtures_runs_and_is_stored(bench, tmp_path: Path) -> None
     checkpoints = ("--checkpoint", "digits-resnet", "--store", "runs")
     ended = bench(*run, *checkpoints)
     assert ended.returncode == 0, ended.stderr
-    assert "1 cells measured" in ended.stderr + ended.stdout
+    assert "1 cell measured" in ended.stderr
     assert "learn from" in ended.stdout
     store = Store(tmp_path / "runs")
-    for key in store.keys():
-        columns = store.read(key).columns
-        assert columns["target"].shape == (2, 150)
-        shown = [np.bincount(mask[mask != IGNORED], minlength=150) for _, mask in map(given.read, (3, 4))]
-        assert np.array_equal(columns["target"], shown)
-    assert "0 cells measured" in (again := bench(*run, *checkpoints)).stderr + again.stdout
+    (key,) = store.keys()
+    shown = [np.bincount(mask[mask != IGNORED], minlength=150) for _, mask in map(given.read, (3, 4))]
+    assert np.array_equal(store.read(key).columns["target"], shown)
+    assert "0 cells measured, 1 was stored" in bench(*run, *checkpoints).stderr
