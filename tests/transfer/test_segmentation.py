@@ -182,4 +182,4 @@ def test_a_suite_over_fixtures_runs_and_is_stored(bench, tmp_path: Path) -> None
     (key,) = store.keys()
     shown = [np.bincount(mask[mask != IGNORED], minlength=150) for _, mask in map(given.read, (3, 4))]
     assert np.array_equal(store.read(key).columns["target"], shown)
-    assert "0 cells measured, 1 was stored" in bench(*run, *checkpoints).stderr
+    assert "0 cells measured, 1 were stored" in bench(*run, *checkpoints).stderr
