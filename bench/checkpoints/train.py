@@ -26,7 +26,7 @@ from bench.checkpoints.trainings import (
     write_record,
     write_registry,
 )
-from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE, timm_name
+from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE, family, timm_name
 from bench.datasets import Library, OpenedSplit
 from bench.datasets.crops import picture_of
 from bench.errors import DISK_FULL, BenchError, RunError, UnknownNameError
@@ -245,7 +245,7 @@ class _Module:
             arch=timm_name(name) if ours else name,
             # Stochastic depth does nothing to what is not in training.
             arguments={key: value for key, value in given.items() if key == keys[0]},
-            family=name.removeprefix("cifar10_") if ours else name.split("_")[0],
+            family=family(name) if ours else name.split("_")[0],
             ours=ours,
         )
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -45,6 +45,10 @@ class Samples(Protocol):
         ...
 
 
+OfLabels: TypeAlias = Literal["top1", "mean_per_class_accuracy"]
+"""Metrics of sets with one label an image."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Whole:
     """What the whole of a split has."""
@@ -65,8 +69,8 @@ class Dataset:
     fit: tuple[str, ...] = ()
     """Splits that the transfer suites learn from: train, then the authors' validation split where they give one. Empty
     keeps the set out of these suites."""
-    metric: Literal["top1", "mean_per_class_accuracy"] = "top1"
-    """What its authors score it by."""
+    metric: OfLabels | Literal["mean_iou"] = "top1"
+    """What its authors score it by; `mean_iou` of sets whose labels are masks."""
     expected: Mapping[str, Whole] = field(default_factory=dict)
     """By split, where that is known."""
     about: str = ""
@@ -78,6 +82,11 @@ class Dataset:
     """Of what is to be downloaded, for people: `6.3 GB`."""
     layout: str = ""
     """How its files must lie in the place that the user gives; for listings and messages."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether each pixel has a label, and images have none: see `bench.datasets.segmentation.MaskedSamples`."""
+        return self.metric == "mean_iou"
 
 
 datasets: Registry[Dataset] = Registry("dataset")

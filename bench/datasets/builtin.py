@@ -6,6 +6,7 @@ from pathlib import Path
 # These register their sets.
 import bench.datasets.cifar
 import bench.datasets.imagenet
+import bench.datasets.segmentation
 import bench.datasets.transfer  # noqa: F401
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.readers.arrays import ArraySamples

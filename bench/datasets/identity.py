@@ -58,6 +58,8 @@ def fingerprint(samples: Readable, note: Callable[[str], None] = lambda text: No
     rows = zip(samples.ids.tolist(), samples.labels.tolist(), samples.sizes.tolist(), strict=True)
     text = "".join(f"{i}\0{label}\0{size}\n" for i, label, size in rows)
     plain = hashlib.sha256(text.encode()).hexdigest()
+    if (masks := getattr(samples, "mask_sizes", None)) is not None:
+        text += "".join(f"{size}\n" for size in masks.tolist())
     content: str | None = getattr(samples, "content", None)
     if content is None:
         content = "" if _sizes_tell(samples) else _content(samples, plain, note)
@@ -104,6 +106,8 @@ def _content(samples: Readable, plain: str, note: Callable[[str], None]) -> str:
     for index in unknown.tolist():
         data = _read(samples, index)
         whole = whole and data is not None
+        if isinstance(data, bytes) and hasattr(samples, "read_mask"):
+            data += samples.read_mask(index)
         digests[index] = np.frombuffer(_digest(data), dtype=np.uint8)
     if stamps is not None and path is not None and len(unknown) and whole:
         with contextlib.suppress(OSError), replacing(path) as half, half.open("wb") as file:

@@ -20,7 +20,7 @@ def _wnids(name: str) -> tuple[str, ...]:
     return tuple(timm_info(name).read_text(encoding="utf-8").split())
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def listed(text: str) -> tuple[str, ...]:
     """The names between the commas of a text, whatever its lines."""
     return tuple(name.strip() for name in text.split(","))
 
@@ -55,7 +55,7 @@ CIFAR100 = ClassSpace(
 
 FLOWERS102 = ClassSpace(
     name="flowers102",
-    classes=_listed(
+    classes=listed(
         """
         pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily,
         moon orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea,
@@ -78,7 +78,7 @@ FLOWERS102 = ClassSpace(
 """In the order of the numbers in `imagelabels.mat`; names as torchvision gives them (Nilsback & Zisserman 2008)."""
 PETS = ClassSpace(
     name="pets",
-    classes=_listed(
+    classes=listed(
         """
         abyssinian, american_bulldog, american_pit_bull_terrier, basset_hound, beagle, bengal, birman, bombay,
         boxer, british_shorthair, chihuahua, egyptian_mau, english_cocker_spaniel, english_setter,
@@ -92,7 +92,7 @@ PETS = ClassSpace(
 """In the order of the numbers in `annotations/trainval.txt` (Parkhi et al. 2012), without its capitals."""
 CARS = ClassSpace(
     name="cars",
-    classes=_listed(
+    classes=listed(
         """
         AM General Hummer SUV 2000, Acura RL Sedan 2012, Acura TL Sedan 2012, Acura TL Type-S 2008,
         Acura TSX Sedan 2012, Acura Integra Type R 2001, Acura ZDX Hatchback 2012,
@@ -163,7 +163,7 @@ CARS = ClassSpace(
 """In the order of `cars_meta.mat` (Krause et al. 2013)."""
 DTD = ClassSpace(
     name="dtd",
-    classes=_listed(
+    classes=listed(
         """
         banded, blotchy, braided, bubbly, bumpy, chequered, cobwebbed, cracked, crosshatched, crystalline,
         dotted, fibrous, flecked, freckled, frilly, gauzy, grid, grooved, honeycombed, interlaced, knitted,
@@ -176,7 +176,7 @@ DTD = ClassSpace(
 """Its folders (Cimpoi et al. 2014, arXiv 1311.3618)."""
 FOOD101 = ClassSpace(
     name="food101",
-    classes=_listed(
+    classes=listed(
         """
         apple_pie, baby_back_ribs, baklava, beef_carpaccio, beef_tartare, beet_salad, beignets, bibimbap,
         bread_pudding, breakfast_burrito, bruschetta, caesar_salad, cannoli, caprese_salad, carrot_cake,

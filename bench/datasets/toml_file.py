@@ -16,9 +16,9 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args
 
-from bench.datasets import Dataset, Samples, class_spaces
+from bench.datasets import Dataset, OfLabels, Samples, class_spaces
 from bench.datasets.readers.files import contents
 from bench.datasets.readers.folder import FolderSamples, class_folders
 from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, share_rows
@@ -34,7 +34,7 @@ _TRAIN = "train"
 """The key that says what to learn from, and the split that it gives."""
 _MOST_NAMES = 2**24
 """Bytes of a file of class names: a hundred for each of iNaturalist 2018's 8,142 are 0.8 million."""
-_METRICS = get_args(get_type_hints(Dataset)["metric"])
+_METRICS = get_args(OfLabels)
 _TEXTS = ("about", "licence", "source")
 _COLUMNS = ("image", "label")
 _HUB = ("revision", "config", "streaming")

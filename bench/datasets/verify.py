@@ -4,8 +4,8 @@ import functools
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import ExifTags
@@ -155,8 +155,20 @@ def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
         except BenchError as error:
             looks.append(Look(digest=b"", error=str(error)))
             continue
-        looks.append(look(data, str(samples.ids[index])))
+        seen = look(data, str(samples.ids[index]))
+        looks.append(seen if seen.error else replace(seen, error=_fault_of_mask(samples, index)))
     return looks
+
+
+def _fault_of_mask(samples: Samples, index: int) -> str:
+    """Why a sample's mask cannot be read; empty where it can, or where samples have none."""
+    mask: Callable[[int], Array] | None = getattr(samples, "mask", None)
+    try:
+        if mask is not None:
+            mask(index)
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 def look(data: Array | bytes, name: str) -> Look:
@@ -194,6 +206,10 @@ def _counts(opened: OpenedSplit) -> Iterator[Finding]:
     there = set(opened.samples.labels.tolist())
     n, k = len(opened.samples.ids), len(there)
     whole = opened.dataset.expected.get(opened.split)
+    if opened.dataset.has_masks:  # which say what is shown
+        of = "" if whole is None else f" of {whole.images:,}"
+        yield Finding(text=f"{n:,}{of} images, each with a mask")
+        return
     if whole is None:
         yield Finding(text=f"{n:,} images, {k:,} of {len(classes):,} classes")
     else:

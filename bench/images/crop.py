@@ -21,6 +21,29 @@ def resized_shape(height: int, width: int, short: int) -> tuple[int, int]:
     return int(short * height / width), short
 
 
+def resized(image: Array, shape: tuple[int, int], interpolation: str, name: str = "the picture") -> Array:
+    """A whole picture, or a mask, of another size.
+
+    Args:
+        image: (h, w, 3) or (h, w), uint8.
+        shape: height and width wanted.
+        interpolation: a key of Pillow's filters: nearest, bilinear, bicubic.
+        name: for messages.
+
+    Raises:
+        RunError: the picture is so narrow that, enlarged, it would fill the memory.
+    """
+    if shape == image.shape[:2]:
+        return image
+    if shape[0] * shape[1] > MOST_PIXELS:
+        height, width = image.shape[:2]
+        raise RunError(
+            f"{name} has {width:,}×{height:,} pixels, too narrow a strip: with its short side at {min(shape)} it "
+            f"would have {shape[0] * shape[1] / 1e6:,.0f} million; cut it."
+        )
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], _FILTERS[interpolation]))
+
+
 def crop_image(image_HWC: Array, crop: Crop, name: str = "the picture") -> Array:
     """Apply a crop recipe.
 
@@ -46,10 +69,5 @@ def crop_image(image_HWC: Array, crop: Crop, name: str = "the picture") -> Array
             from bench.images.resample import resize_part
 
             return resize_part(image_HWC, shape, (top, left), crop.size, crop.interpolation)
-        if shape[0] * shape[1] > MOST_PIXELS:
-            raise RunError(
-                f"{name} has {width:,}×{height:,} pixels, too narrow a strip: with its short side at {crop.resize} it "
-                f"would have {shape[0] * shape[1] / 1e6:,.0f} million; cut it."
-            )
-        image_HWC = np.asarray(Image.fromarray(image_HWC).resize(shape[::-1], _FILTERS[crop.interpolation]))
+        image_HWC = resized(image_HWC, shape, crop.interpolation, name)
     return np.ascontiguousarray(image_HWC[top : top + crop.size, left : left + crop.size])

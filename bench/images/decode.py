@@ -26,6 +26,8 @@ MOST_PIXELS = 2**28 // 3
 MOST_BYTES = 2**30
 """Of a stored image: without compression, and with 16 bits in four channels, `MOST_PIXELS` take 0.7 of it."""
 
+IGNORED = 255
+"""In masks: a pixel of no class, which is neither learnt nor scored."""
 _WIDE = ("I", "F")
 """What the names of Pillow's modes of more than 8 bits begin with: whole numbers, and floats."""
 
@@ -56,6 +58,28 @@ def decode(data: bytes, name: str) -> Array:
         if pixels is not None and pixels.shape[1::-1] == picture.size:
             return pixels
         return np.asarray(picture.convert("RGB"))
+
+
+def decode_mask(data: bytes, name: str) -> Array:
+    """Decode an image file whose values are numbers of classes: grey levels, or the indices of a palette.
+
+    Args:
+        data: the file's bytes.
+        name: for messages.
+
+    Returns:
+        (h, w) uint8.
+
+    Raises:
+        RunError: as for `decode`, or it has other than one channel of 8 bits.
+    """
+    with opened(data, name) as picture:
+        if picture.mode not in ("L", "P"):
+            raise RunError(
+                f"{name} is no mask: it has the mode {picture.mode}, and a mask has one channel of 8 bits that numbers "
+                "classes; obtain it again."
+            )
+        return np.asarray(picture)
 
 
 @contextlib.contextmanager

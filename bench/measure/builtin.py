@@ -58,6 +58,17 @@ measures.register(
         about="every weight trained further with a new head, the best epoch chosen on validation",
     )
 )
+measures.register(
+    MeasureEntry(
+        name="segment",
+        version=1,
+        interface="checkpoint",
+        factory="bench.measure.segmented:Segmented",
+        transfer=True,
+        seeded=True,
+        about="a linear head on frozen patch tokens learns masks; pixels by class of each image",
+    )
+)
 for name, factory, about in (
     ("neurons", "Neurons", "share of units above zero after each activation, and units that never are"),
     ("norms", "Norms", "L2 norm of the weights, of each layer and of all"),

@@ -62,6 +62,7 @@ _RULES = {
     "queries": _whole(0, inf, "counts"),
     **dict.fromkeys(("flat", "stuck", "longer", "unbounded", "square"), _A_SIGN),
     "fresh": _whole(-1, 2, "-1, 0 or 1", dimensions=2),
+    **dict.fromkeys(("intersection", "target", "predicted"), _whole(0, inf, "counts", dimensions=2)),
     "validation_accuracy": _A_SHARE,
     "best_epoch": _whole(1, inf, "counts from 1"),
 }
@@ -279,7 +280,20 @@ def _zero_where_wrong(part: _Part) -> Any:
     return correct_N is None or (part.columns[part.prefix + "smallest_eps"] == 0) == (correct_N == 0)
 
 
+def _within_both(part: _Part) -> Any:
+    intersection_NK, others = part.columns[part.prefix + "intersection"], map(part.get, ("target", "predicted"))
+    return np.all([(intersection_NK <= other).all(axis=1) for other in others if other is not None], axis=0)
+
+
+def _as_many_as_shown(part: _Part) -> Any:
+    target_NK = part.get("target")
+    predicted_NK = part.columns[part.prefix + "predicted"]
+    return target_NK is None or predicted_NK.sum(axis=1) == target_NK.sum(axis=1)
+
+
 _RELATIONS = {
+    "intersection": (_Relation("'target' or 'predicted'", _within_both),),
+    "predicted": (_Relation("as many pixels in 'target'", _as_many_as_shown),),
     "correct": (
         _Relation("being 0 or 1", _zero_or_one),
         _Relation("the predictions and labels", _as_predicted),

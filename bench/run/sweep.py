@@ -292,7 +292,7 @@ class SweepRun:
             images, part = cell.condition.image_set, self._part(cell.condition.image_set)
             loader = SplitLoader(part, images, self.work, model.size)
             fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
-            if fit:
+            if fit and not part.opened.dataset.has_masks:
                 classes = part.opened.dataset.class_space.classes
                 check_labels([one.labels for one in fit.values()], loader.labels, classes, images.dataset)
             return _Ready(measure=entry.make(cell.condition.measure.params), loader=loader, fit=fit)

@@ -3,17 +3,21 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from bench.datasets import Dataset, datasets
+from bench.datasets import Dataset, OfLabels, datasets
 from bench.errors import BenchError
 from bench.metrics import Metric, constant
 from bench.metrics.classification import MEAN_ACCURACY, MEAN_OF_SETS, MEAN_PER_CLASS, SPREAD
+from bench.metrics.segmentation import MEAN_CLASS_ACCURACY, MEAN_IOU, PIXEL_ACCURACY
 from bench.records import Condition, Data, Measurement, ModelSetting, Params
 from bench.records import Protocol as HowTaken
 from bench.suite import TOLERANCE, Score, Suite
 
-METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS}
+METRICS = {"top1": MEAN_ACCURACY, "mean_per_class_accuracy": MEAN_PER_CLASS, "mean_iou": MEAN_IOU}
 """Name of a data set's official metric to the metric, over one draw or several of the same test samples."""
+_BESIDE = {"mean_per_class_accuracy": (MEAN_ACCURACY,), "mean_iou": (PIXEL_ACCURACY, MEAN_CLASS_ACCURACY)}
+"""What else is scored, by the official metric."""
 
 
 def noted(name: str, unit: str = "fraction") -> Metric:
@@ -41,17 +45,21 @@ class Learning:
     """Of the protocol."""
     chosen: tuple[Metric, ...] = (VALIDATION,)
     """What was chosen, of each data set's headline: rows of the long table."""
+    metrics: tuple[str, ...] = get_args(OfLabels)
+    """Official metrics of the data sets that can be learnt so."""
+    crops: bool = True
+    """Whether the checkpoint is shown its crop of an image, whose ratio `--set crop_ratio` may then change."""
     tolerance: float = TOLERANCE
     """As of the suite."""
 
     def suite(self, **about: str) -> Suite:
-        """The suite over every registered data set that has splits to learn from.
+        """The suite over every registered data set that has splits to learn from, and one of these metrics.
 
         Args:
             about: `track`, and `predicts`: class space of the checkpoints it is meant for.
         """
         sets = [dataset.name for dataset in datasets if dataset.fit]
-        return _make(self, about, Params({**self.settings, "crop_ratio": 0.0}), sets)
+        return _make(self, about, Params({**self.settings, **({"crop_ratio": 0.0} if self.crops else {})}), sets)
 
     def scores(self, data: Data, metric: str, settings: Params, *, prefix: str, brief: bool = False) -> list[Score]:
         """The scores of one data set, the headline first.
@@ -71,8 +79,7 @@ class Learning:
             scores.append(Score(metric=METRICS[metric], conditions=conditions, column=heading if on_board else ""))
             if len(conditions) > 1:
                 scores.append(Score(metric=SPREAD, conditions=conditions))
-            if metric != "top1":
-                scores.append(Score(metric=MEAN_ACCURACY, conditions=conditions))
+            scores += [Score(metric=beside, conditions=conditions) for beside in _BESIDE.get(metric, ())]
         headline = next(iter(every.values()))
         return scores + [
             Score(metric=chosen, conditions=(condition,)) for chosen in self.chosen for condition in headline
@@ -88,10 +95,11 @@ class Learning:
 
 
 def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: Sequence[str]) -> Suite:
-    ratio = float(settings["crop_ratio"] or 0)
+    ratio = float(settings.get("crop_ratio") or 0)
     if not 0 <= ratio <= 1:
         raise BenchError(f"crop_ratio of suite {learning.name!r} must be in (0, 1], or 0 for each's own, not {ratio}.")
-    records = [datasets.get(name) for name in sets]
+    records = [record for record in map(datasets.get, sets) if record.metric in learning.metrics]
+    sets = [record.name for record in records]
     several = len(records) > 1
     scores: list[Score] = []
     for record in records:
@@ -99,13 +107,13 @@ def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: 
         scores += learning.scores(data, record.metric, settings, prefix=record.name, brief=several)
     if several:
         scores = [*_means(learning, settings, sets), *scores]
-    crop = "each checkpoint's own crop" if not ratio else f"crop ratio {ratio:g}"
+    crop = ("each checkpoint's own crop" if not ratio else f"crop ratio {ratio:g}",) if learning.crops else ()
     return Suite(
         name=learning.name,
         version=learning.version,
         title=learning.title,
         paper=learning.paper,
-        protocol=HowTaken(terms=(*learning.terms(settings), crop, f"over {'+'.join(sets)}")),
+        protocol=HowTaken(terms=(*learning.terms(settings), *crop, f"over {'+'.join(sets)}")),
         scores=tuple(scores),
         tolerance=learning.tolerance,
         settings=settings,

@@ -3,6 +3,7 @@
 Legend: N images, T tokens, D features, H × W pixels or places.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -77,6 +78,37 @@ def _patches(model: nn.Module, images_NCHW: Tensor) -> Tensor:
         channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
         return tokens.flatten(1, 2) if channels_last else tokens.flatten(2).transpose(1, 2)
     raise BenchError(f"{type(model).__name__} gives neither tokens nor a feature map; take --set token=pre_logits.")
+
+
+class FeatureMap(nn.Module):
+    """A module from square images in [0, 1] to its last layer's grid of patch tokens, or its feature map.
+
+    Args:
+        module: as `bench.checkpoints.loading.load` gives it.
+
+    Raises:
+        BenchError: the architecture gives neither.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._patches = Backbone(module, "patches")
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """(N, D, G, G) float32.
+
+        Raises:
+            BenchError: the tokens fill no square, or a feature is NaN or infinite.
+        """
+        features_NX = self._patches(images_NCHW)
+        model = self._patches.module.model
+        assert isinstance(model, nn.Module)
+        features_NTD = features_NX.unflatten(1, (-1, int(model.num_features)))  # type: ignore[arg-type]
+        side = math.isqrt(features_NTD.shape[1])
+        if side**2 != features_NTD.shape[1]:
+            raise BenchError(f"{type(model).__name__} gives {features_NTD.shape[1]} tokens, which fill no square.")
+        features_NDGG: Tensor = features_NTD.transpose(1, 2).unflatten(2, (side, side))
+        return features_NDGG
 
 
 def _mean(model: nn.Module, images_NCHW: Tensor) -> Tensor:

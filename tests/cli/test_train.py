@@ -41,7 +41,7 @@ def registry(out: Path) -> dict[str, Any]:
     return tomllib.loads((out / "registry.toml").read_text())
 
 
-@pytest.mark.parametrize("name", ["digits-vit", "digits-mixer-sam", "digits-resnet-gsam"])
+@pytest.mark.parametrize("name", ["digits-vit", "digits-vit-conv", "digits-mixer-sam", "digits-resnet-gsam"])
 def test_a_trained_checkpoint_can_be_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     lines: list[str] = []

@@ -48,6 +48,7 @@ def outcome(condition, seed: int) -> Outcome:
     entry = measures.get(condition.measure.name)
     makes = learnt if entry.transfer else classified if entry.interface == "batch" else attacked
     makes = landscaped if condition.measure.name in LANDSCAPE else makes
+    makes = segmented if condition.measure.name == "segment" else makes
     columns = makes(condition, ids, labels, k, np.random.default_rng(seed))
     for column in columns.values():
         column.setflags(write=False)
@@ -79,6 +80,14 @@ def learnt(condition, ids, labels, k, rng) -> dict:
     rows = describe(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
     noted = {name: np.full(len(ids), 0.5) for name in NOTED[condition.measure.name]}
     return {name: column.numpy() for name, column in rows.items()} | noted
+
+
+def segmented(condition, ids, labels, k, rng) -> dict:
+    """Pixels by class of some images of which two pixels in three are right; no image shows the last class."""
+    target = rng.integers(0, 100, (len(ids), k)).astype(np.int32)
+    target[:, -1] = 0
+    right = 2 * target // 3
+    return {"intersection": right, "target": target, "predicted": right + np.roll(target - right, 1, axis=1)}
 
 
 LANDSCAPE = ("curvature", "flatness", "surface", "ntk", "neurons", "norms", "attention")
@@ -148,6 +157,7 @@ def otherwise(columns, n: int) -> dict:
     halves += ("active", "never_active", "weight_norm", "attention_entropy", "attention_distance", "block_eigenvalues")
     losses = ("noise_loss", "relative_noise_loss", "ascent_loss", "group_ascent_loss", "block_traces")
     halved = {name: columns[name] / 2 for name in (*halves, *losses) if name in columns}
+    halved |= {"intersection": columns["intersection"] // 2} if "intersection" in columns else {}
     return halved | ({"along_top": np.where(np.arange(n) == 0, 3.0, 0.0)} if "along_top" in columns else {})
 
 

@@ -23,7 +23,7 @@ def test_the_shipped_recipes_are_there_in_order() -> None:
 
 
 @pytest.mark.parametrize("ascent", ["sam", "gsam"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "vit-conv"])
 def test_a_pair_differs_in_the_ascent_alone(family: str, ascent: str) -> None:
     plain, sharp = load_recipes()[f"digits-{family}"], load_recipes()[f"digits-{family}-{ascent}"]
     assert plain.ascent == Ascent()
