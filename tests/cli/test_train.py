@@ -49,7 +49,7 @@ def test_a_trained_checkpoint_can_be_run(tmp_path, monkeypatch, name):
     assert [line.split(",")[0] for line in lines] == [f"{name}{CHANGED}0: epoch 2/2"]
     settings = api.configure(store="runs", cache="off", workers=0, device="cpu", limit=20).settings
     [entry] = api.register_file(done.registry)
-    assert entry.sam == name.split("-")[2] if name.count("-") == 2 else entry.sam == "none"
+    assert entry.sam == (name.split("-")[-1] if name.endswith("sam") else "none")
     assert (entry.recipe, entry.seed) == (f"{name}{CHANGED}".removesuffix("-seed"), 0)
     result = api.run(api.select(["digits"])[0], [entry], settings)
     assert result.ok
