@@ -284,7 +284,7 @@ COMMANDS = {
     "cache ls": "--cache",
     "cache clear": "--cache",
     "doctor": "",
-    "study": "STUDY --out --draws --seeds --device --workers --data",
+    "study": "STUDY --out --draws --seeds --only --device --workers --data",
     "train": "RECIPE --set --seeds --seed --out --device --workers --data",
 }
 """Every command, and all that it takes. A change here is a change for users: mind the README and the changelog."""

@@ -1,6 +1,6 @@
 """Studies: their trainings carried out, measured like any checkpoint, and held against each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ def study(
     *,
     draws: int | None = None,
     seeds: int | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
     workers: int | None = None,
     note: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ def study(
         settings: device, precision, seed and places of data; the store is the study's own.
         draws: random settings of each arm; None as the study says. The first ones stay the same.
         seeds: trainings of each setting; None as the study says.
+        only: factor to the levels of it that are taken; all of those that are not named.
         workers: trainings at the same time; None takes one a core.
         note: told of each training.
         progress: told of the measuring.
@@ -63,6 +65,8 @@ def study(
     from bench.study.design import load_study
 
     design = load_study(name)
+    for factor, levels in (only or {}).items():
+        design = design.only(factor, levels)
     for what, count in (("draws", draws), ("seeds", seeds)):
         if count is not None and count < 1:
             raise BenchError(f"{what} of a study must be at least 1, not {count}.")

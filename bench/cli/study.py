@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import data_option, new_command, settings_of
+from bench.cli.options import data_option, names_of, new_command, settings_of
+from bench.errors import BenchError
 
 
 def add_study(commands: Any) -> None:
@@ -22,6 +23,13 @@ def add_study(commands: Any) -> None:
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="for all of it; resumes what is there")
     command.add_argument("--draws", metavar="N", type=int, help="random settings of each arm")
     command.add_argument("--seeds", metavar="N", type=int, help="trainings of each setting")
+    command.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FACTOR=LEVEL,LEVEL",
+        help="some levels of a factor alone; the rest may follow into the same folder; may be repeated",
+    )
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
     command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
     data_option(command)
@@ -38,6 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
         settings,
         draws=arguments.draws,
         seeds=arguments.seeds,
+        only=_levels(arguments.only),
         workers=arguments.workers,
         note=functools.partial(print, file=sys.stderr, flush=True),
         progress=progress.for_stream(),
@@ -46,3 +55,13 @@ def _run(arguments: argparse.Namespace) -> int:
     print(to_text(result.tables, "text"))
     print(f"\nPage: {result.page}; tables and figures beside it")
     return 0
+
+
+def _levels(texts: list[str]) -> dict[str, list[str]]:
+    levels: dict[str, list[str]] = {}
+    for text in texts:
+        factor, equals, named = text.partition("=")
+        if not equals or factor in levels:
+            raise BenchError(f"--only must be FACTOR=LEVEL,LEVEL, once a factor, not {text!r}.")
+        levels[factor] = names_of([named])
+    return levels

@@ -96,6 +96,20 @@ class Study:
         """Every combination of levels, the last factor the fastest."""
         return [dict(zip(self.factors, levels, strict=True)) for levels in itertools.product(*self.factors.values())]
 
+    def only(self, factor: str, levels: Sequence[str]) -> "Study":
+        """The study of some levels of a factor alone, in the design's order.
+
+        Raises:
+            UnknownNameError: There is no such factor, or no such level of it.
+        """
+        if factor not in self.factors:
+            raise UnknownNameError(f"factor of study {self.name!r}", factor, self.factors)
+        for level in levels:
+            if level not in self.factors[factor]:
+                raise UnknownNameError(f"level of {factor}", level, self.factors[factor])
+        kept = {level: each for level, each in self.factors[factor].items() if level in levels}
+        return replace(self, factors={**self.factors, factor: kept})
+
     def trials(self) -> Iterator[Trial]:
         """Yield every training, arm by arm.
 

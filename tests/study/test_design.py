@@ -101,3 +101,15 @@ def test_an_unknown_study_names_ours(tmp_path):
         load_study("optimizability")
     with pytest.raises(BenchError, match="cannot be read"):
         load_study(str(tmp_path / "none.toml"))
+
+
+def test_some_levels_alone_are_trained_as_among_all():
+    study = parse_study("two", TEXT)
+    some = study.only("optimizer", ["sgd"])
+    assert {trial.recipe.name for trial in some.trials()} == {
+        trial.recipe.name for trial in study.trials() if trial.arm["optimizer"] == "sgd"
+    }
+    with pytest.raises(BenchError, match="no level of optimizer 'sgt'"):
+        study.only("optimizer", ["sgt"])
+    with pytest.raises(BenchError, match="no factor of study 'two' 'optimiser'"):
+        study.only("optimiser", ["sgd"])
