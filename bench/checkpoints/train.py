@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from bench.checkpoints.trainings import (
     write_registry,
 )
 from bench.checkpoints.zoo.architectures import ARCHITECTURES, IMAGE_SIZE, family, timm_name
-from bench.datasets import Library, OpenedSplit
+from bench.datasets import Library, OpenedSplit, Samples
 from bench.datasets.crops import picture_of
 from bench.errors import DISK_FULL, BenchError, RunError, UnknownNameError
 from bench.machine.distributed import is_main, joined, together, world_size
@@ -35,8 +36,10 @@ from bench.machine.files import make_folder, tidy
 from bench.machine.processes import in_processes
 from bench.machine.threads import one_thread
 from bench.machine.torch_defaults import torch_defaults
+from bench.records import Array
 from bench.training.core import DivergedError
 from bench.training.loop import Epoch, Trained, save, train
+from bench.training.pictures import Pictures
 from bench.training.recipe import Recipe
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -138,7 +141,7 @@ def _carry_out(training: Training, device: str) -> Done:
             write_registry(out)
         return Done(record=record, registry=out / REGISTRY, anew=False)
     module = _Module.of(recipe, len(opened.dataset.class_space.classes))
-    data = together(lambda: _training_data(opened))
+    data = together(lambda: _training_data(opened) if module.ours else _streamed(opened, recipe))
     trained = _attempt(training, module, data, device)
     state_dict = None if isinstance(trained, str) else trained.state_dict
     record = Record(
@@ -151,7 +154,7 @@ def _carry_out(training: Training, device: str) -> Done:
         weights="" if state_dict is None else hashlib.sha256(to_safetensors(state_dict)).hexdigest(),
         diverged=trained if isinstance(trained, str) else "",
         ema=recipe.stages[-1].ema,
-        entry=_entry(recipe, module, recipe.stages[-1].size or data[0].shape[-1]),
+        entry=_entry(recipe, module, recipe.stages[-1].size or _size_of(data)),
         identity=recipe.identity,
     )
     if is_main():
@@ -166,13 +169,14 @@ def _attempt(training: Training, module: "_Module", data: "_Data", device: str) 
             return train(
                 training.recipe,
                 module.build,
-                *data,
+                *((data,) if isinstance(data, Pictures) else data),
                 mean=MEAN,
                 std=STD,
                 device=device,
                 progress=_reporter(training),
                 state=_state_of(training.out, training.name),
                 note=training.progress,
+                readers=_readers(),
             )
     except DivergedError as error:
         return str(error)
@@ -250,14 +254,71 @@ class _Module:
         )
 
 
-_Data: TypeAlias = tuple[torch.Tensor, torch.Tensor]
-"""Images (N, 3, S, S) uint8 and labels (N,)."""
+_Data: TypeAlias = tuple[torch.Tensor, torch.Tensor] | Pictures
+"""Images (N, 3, S, S) uint8 and labels (N,), for the small architectures; or pictures that are read when shown."""
+_SIZE = 224
+"""Side of the crops of pictures where a recipe says none, pixels."""
+_MOST_READERS = 8
 
 
-def _training_data(opened: OpenedSplit) -> _Data:
+_decoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+"""The last data set that this process has learnt from, by its fingerprint: other seeds learn from it too."""
+
+
+def _training_data(opened: OpenedSplit) -> tuple[torch.Tensor, torch.Tensor]:
+    if opened.fingerprint not in _decoded:
+        _decoded.clear()
+        _decoded[opened.fingerprint] = _decode(opened)
+    return _decoded[opened.fingerprint]
+
+
+def _decode(opened: OpenedSplit) -> tuple[torch.Tensor, torch.Tensor]:
     samples = opened.samples
-    images_NHWC = np.stack([picture_of(samples, index) for index in range(len(samples.ids))])
+    first = picture_of(samples, 0)
+    images_NHWC = np.empty((len(samples.ids), *first.shape), np.uint8)
+    for index, image_HWC in enumerate(images_NHWC):
+        picture_HWC = picture_of(samples, index)
+        if picture_HWC.shape != first.shape or first.shape[0] != first.shape[1]:
+            raise BenchError(
+                f"the small architectures learn from square pictures of one size, and {samples.ids[index]} of "
+                f"{opened.dataset.name} has {picture_HWC.shape[1]} by {picture_HWC.shape[0]} pixels; take an "
+                "architecture of timm, such as vit_small_patch16_224."
+            )
+        image_HWC[:] = picture_HWC
     return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(samples.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """From a row to its picture; may be copied to the processes that read."""
+
+    samples: Samples
+
+    def __call__(self, row: int) -> Array:
+        """(h, w, 3) uint8."""
+        return picture_of(self.samples, row)
+
+
+def _streamed(opened: OpenedSplit, recipe: Recipe) -> Pictures:
+    samples = opened.samples
+    return Pictures(
+        ids=samples.ids,
+        labels=samples.labels,
+        picture=_Picture(samples),
+        size=recipe.stages[0].size or _SIZE,
+        interpolation="bicubic",
+    )
+
+
+def _size_of(data: _Data) -> int:
+    return data.size if isinstance(data, Pictures) else data[0].shape[-1]
+
+
+def _readers() -> int:
+    """Processes that read pictures beside this one; one that is itself a worker may have none."""
+    if multiprocessing.parent_process() is not None:
+        return 0
+    return min(_MOST_READERS, max(1, (os.cpu_count() or 1) // world_size()))
 
 
 def _reporter(training: Training) -> Callable[[Epoch], None]:
@@ -282,7 +343,7 @@ def _entry(recipe: Recipe, module: _Module, size: int) -> dict[str, Any]:
         **({"arch_args": arguments} if arguments else {}),
         "dataset": recipe.dataset,
         "input_size": size,
-        "crop_ratio": 1.0,
+        "crop_ratio": 1.0 if module.ours else 0.875,
         "interpolation": "bicubic",
         "mean": list(MEAN),
         "std": list(STD),

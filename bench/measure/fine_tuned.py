@@ -12,7 +12,7 @@ from bench.machine.distributed import is_main, own_rows, together
 from bench.measure import Loader, Pace, PictureLoader
 from bench.measure.classify import Classify
 from bench.records import Array
-from bench.transfer.augment import Pictures
+from bench.training.pictures import Pictures
 from bench.transfer.evaluate import evaluate
 from bench.transfer.finetune import Means, fine_tune
 from bench.transfer.recipes import DEFAULT, check_changes, check_name, recipe_for

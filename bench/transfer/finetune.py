@@ -27,10 +27,10 @@ from bench.machine.distributed import is_main, rank, world_size
 from bench.records import Array
 from bench.training.core import Core, DivergedError, kept_state
 from bench.training.gradients import Batch, Gradients
+from bench.training.pictures import Pictures, Steps, batches
 from bench.training.randomness import own_randomness
 from bench.training.schedule import warmup_cosine
 from bench.training.unfinished import Unfinished
-from bench.transfer.augment import Pictures, Steps, batches
 from bench.transfer.evaluate import Shown, evaluate
 from bench.transfer.recipes import Recipe
 

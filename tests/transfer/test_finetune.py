@@ -19,8 +19,8 @@ from torchvision.transforms import RandomResizedCrop
 
 from bench.errors import BenchError, RunError, UnknownNameError
 from bench.training import unfinished
+from bench.training.pictures import TRIES, Pictures, Steps, augmented, batches, crop, crop_box, order
 from bench.transfer import finetune
-from bench.transfer.augment import TRIES, Pictures, Steps, augmented, batches, crop, crop_box, order
 from bench.transfer.finetune import Means, fine_tune, with_new_head
 from bench.transfer.recipes import DEFAULT, load_recipes, recipe_for
 from tests.processes import Ended, Warm

@@ -9,7 +9,7 @@ Legend: T tries, B images of one process's share of a step, H and W pixels, C ch
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -21,10 +21,31 @@ from bench.machine.processes import in_processes
 from bench.machine.threads import one_thread
 from bench.records import Array
 from bench.rng import bits, keys, uniform
-from bench.transfer.recipes import Recipe
 
+LABEL = "fine-tune"
+"""Of a training whose keys began with no other."""
 TRIES = 10
 """At a part that lies within the picture, before its middle is taken; as torchvision's RandomResizedCrop."""
+
+
+class Crops(Protocol):
+    """Which parts of a picture are shown."""
+
+    @property
+    def area(self) -> tuple[float, float]:
+        """Least and largest share of a picture that a crop covers."""
+        ...
+
+    @property
+    def aspect(self) -> tuple[float, float]:
+        """Least and largest width of a crop over its height."""
+        ...
+
+    @property
+    def flip(self) -> bool:
+        """Whether each crop is mirrored left to right with probability a half."""
+        ...
+
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width, pixels."""
@@ -79,22 +100,22 @@ class Steps:
         return (step + 1) % self.an_epoch == 0 or step + 1 == self.total
 
 
-def order(seed: int, epoch: int, ids: Array) -> Array:
+def order(seed: int, epoch: int, ids: Array, label: str = LABEL) -> Array:
     """(n,) int64: the rows in the order of an epoch, by 64 random bits of each."""
-    words_N2 = bits(keys(seed, f"fine-tune, order of epoch {epoch}", [str(i) for i in ids]), (2,)).numpy()
+    words_N2 = bits(keys(seed, f"{label}, order of epoch {epoch}", [str(i) for i in ids]), (2,)).numpy()
     return np.lexsort(words_N2.T)
 
 
-def crop_box(height: int, width: int, draws_T4: Array, recipe: Recipe) -> Box:
+def crop_box(height: int, width: int, draws_T4: Array, crops: Crops) -> Box:
     """A random part of a picture: its area uniform, its aspect uniform on a logarithmic scale, its place uniform.
 
     Args:
         height: of the picture, pixels.
         width: likewise.
         draws_T4: uniform in [0, 1), float64: area, aspect, top, left of each try; the first that lies within counts.
-        recipe: gives the ranges.
+        crops: gives the ranges.
     """
-    (least, most), (narrow, wide) = recipe.area, recipe.aspect
+    (least, most), (narrow, wide) = crops.area, crops.aspect
     area_T = (least + (most - least) * draws_T4[:, 0]) * height * width
     aspect_T = narrow * (wide / narrow) ** draws_T4[:, 1]
     heights_T, widths_T = np.rint(np.sqrt(area_T / aspect_T)), np.rint(np.sqrt(area_T * aspect_T))
@@ -128,22 +149,22 @@ def crop(picture_HWC: Array, box: Box, size: int, interpolation: str) -> Array:
     return resize_part(part_HWC, (size, size), (0, 0), size, interpolation)
 
 
-def augmented(pictures: Pictures, rows: Array, epoch: int, seed: int, recipe: Recipe) -> Array:
+def augmented(pictures: Pictures, rows: Array, epoch: int, seed: int, crops: Crops, label: str = LABEL) -> Array:
     """Training crops of some rows, as an epoch shows them.
 
     Returns:
         (b, size, size, 3) uint8.
     """
-    sample_keys = keys(seed, f"fine-tune, crops of epoch {epoch}", [str(i) for i in pictures.ids[rows]])
+    sample_keys = keys(seed, f"{label}, crops of epoch {epoch}", [str(i) for i in pictures.ids[rows]])
     boxes_BT4 = uniform(sample_keys, (TRIES, 4), stream=0).double().numpy()
     mirrored_B = uniform(sample_keys, (1,), stream=1)[:, 0].numpy() < 0.5
     images_BHWC = np.empty((len(rows), pictures.size, pictures.size, 3), np.uint8)
     for image_HWC, row, draws_T4, mirrored in zip(images_BHWC, rows, boxes_BT4, mirrored_B, strict=True):
         picture_HWC = pictures.picture(int(row))
         height, width = picture_HWC.shape[:2]
-        box = crop_box(height, width, draws_T4, recipe)
+        box = crop_box(height, width, draws_T4, crops)
         shown_HWC = crop(picture_HWC, box, pictures.size, pictures.interpolation)
-        image_HWC[:] = shown_HWC[:, ::-1] if recipe.flip and mirrored else shown_HWC
+        image_HWC[:] = shown_HWC[:, ::-1] if crops.flip and mirrored else shown_HWC
     return images_BHWC
 
 
@@ -153,14 +174,16 @@ _Task: TypeAlias = tuple[int, Array]
 """An epoch, and the rows that are wanted."""
 
 
-def _tasks(pictures: Pictures, steps: Steps, seed: int, start: int, stride: tuple[int, int]) -> Iterator[_Task]:
+def _tasks(
+    pictures: Pictures, steps: Steps, seed: int, start: int, stride: tuple[int, int], label: str
+) -> Iterator[_Task]:
     """What is to be made, step by step."""
     rank, world = stride
     rows, ordered = np.empty(0, np.int64), -1
     for step in range(start, steps.total):
         epoch = step // steps.an_epoch
         if epoch != ordered:
-            rows, ordered = order(seed, epoch, pictures.ids), epoch
+            rows, ordered = order(seed, epoch, pictures.ids, label), epoch
         yield epoch, rows[steps.part(step)][rank::world]
 
 
@@ -170,13 +193,14 @@ class _Maker:
 
     pictures: Pictures
     seed: int
-    recipe: Recipe
+    crops: Crops
+    label: str
 
     def __call__(self, task: _Task) -> _Made:
         epoch, rows = task
         labels_B = self.pictures.labels[rows]
         try:
-            return augmented(self.pictures, rows, epoch, self.seed, self.recipe), labels_B, ""
+            return augmented(self.pictures, rows, epoch, self.seed, self.crops, self.label), labels_B, ""
         except BenchError as error:
             return np.empty(0, np.uint8), labels_B, str(error)
         except Exception as error:
@@ -186,24 +210,26 @@ class _Maker:
 def batches(
     pictures: Pictures,
     steps: Steps,
-    recipe: Recipe,
+    crops: Crops,
     *,
     seed: int,
     start: int,
     stride: tuple[int, int],
     workers: int,
     pin: bool,
+    label: str = LABEL,
 ) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
     """The images of one step after another.
 
     Args:
         pictures: what is learnt from.
         steps: which of them each step takes.
-        recipe: how they are cut.
+        crops: how they are cut.
         seed: of the run.
         start: the first step that is wanted.
         stride: (rank, processes): this process takes every so many-th image of a step.
         workers: processes that make them; 0 makes them when they are asked for.
+        label: of the training, in the keys that order and crops are drawn by.
         pin: put batches into page-locked memory, from which they travel to a CUDA device faster.
 
     Yields:
@@ -213,8 +239,8 @@ def batches(
         RunError: a picture does not decode, or a process died.
     """
     made = in_processes(
-        _Maker(pictures, seed, recipe),
-        _tasks(pictures, steps, seed, start, stride),
+        _Maker(pictures, seed, crops, label),
+        _tasks(pictures, steps, seed, start, stride, label),
         workers,
         doing="makes images",
         begin=one_thread,
