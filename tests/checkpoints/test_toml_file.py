@@ -127,8 +127,8 @@ def test_a_builder_is_read_from_the_files_that_may_name_one(tmp_path: Path) -> N
         ("family = 3", "family must be a name in quotes, not 3"),
         ('family = ""', "family must be a name in quotes, not ''"),
         ("recipe = 1", "recipe must be text in quotes, not 1"),
-        ('sam = "yes"', "sam must be one of none, sam, gsam, in quotes, not 'yes'"),
-        ("sam = []", r"sam must be one of none, sam, gsam, in quotes, not \[\]"),
+        ('sam = "yes"', "sam must be one of none, sam, gsam, asam, looksam, in quotes, not 'yes'"),
+        ("sam = []", r"sam must be one of none, sam, gsam, asam, looksam, in quotes, not \[\]"),
         (
             'interpolation = "lanczos"',
             "interpolation must be one of nearest, bilinear, bicubic, in quotes, not",
