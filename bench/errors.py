@@ -29,6 +29,10 @@ class AbsentError(BenchError):
     """Data or weights that are not on this machine; the message says where to obtain them and where to put them."""
 
 
+class UnreachableError(AbsentError):
+    """Data or weights that lie where no network leads at present: the same holds for all that lie there."""
+
+
 class DoesNotApplyError(BenchError):
     """A score of what a checkpoint does not have, such as attention in a ResNet: it is left out, and needs no word."""
 

@@ -5,7 +5,6 @@ Nothing here imports torch: records are made, hashed, stored and listed without 
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Any, Literal, TypeAlias
 import numpy.typing as npt
 
 from bench.columns import RESERVED
+from bench.crops import Crop as Crop
+from bench.crops import CropMode
+from bench.crops import Interpolation as Interpolation
 
 Scalar: TypeAlias = str | int | float | bool | None
 Array: TypeAlias = npt.NDArray[Any]
 Sam = Literal["none", "sam", "gsam", "asam", "looksam"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -84,27 +85,6 @@ class ClassSpace:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Crop:
-    """How a picture becomes a square: resize the short side to floor(size / ratio), cut the centre out."""
-
-    size: int
-    """Side of the crop, pixels."""
-    ratio: float = 1.0
-    """Share of the resized short side that the crop keeps, in (0, 1]; timm's `crop_pct`."""
-    interpolation: Interpolation = "bicubic"
-    """Pillow's filter for the resize."""
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or not 0 < self.ratio <= 1:
-            raise ValueError(f"a crop needs a size of at least 1 and a ratio in (0, 1], not {self}")
-
-    @property
-    def resize(self) -> int:
-        """Length of the resized short side, pixels (timm's rule)."""
-        return math.floor(self.size / self.ratio)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
     """One entry of the registry: an architecture, its weights, and what a reader must know of them."""
 
@@ -114,12 +94,18 @@ class Checkpoint:
     """Architecture name in timm; empty where a builder makes the module."""
     builder: str = ""
     """`package.module:function` that returns the module (without weights); plug-ins only."""
+    loader: str = ""
+    """`package.module:function` from this record and its file to the module, where weights are no plain state dict."""
     arch_args: Params = field(default_factory=Params)
     """Keyword arguments for the architecture or the builder."""
     weights: str = ""
     """A file (safetensors, torch's state dict, Google's npz), `hf://OWNER/REPOSITORY/FILE`, or an https address."""
     state_dict: str = ""
     """Where in a file of several state dicts the weights stand, such as `model_ema`; empty where there is one."""
+    rename: Params = field(default_factory=Params)
+    """What names of arrays begin with in the file, to what they begin with in the module."""
+    in_order: bool = False
+    """Whether the arrays are the module's one after another, whatever they are called."""
     weights_digest: str = ""
     """SHA-256 of the weights; where given, other weights under this name are an error."""
     family: str = "other"
@@ -142,16 +128,30 @@ class Checkpoint:
     """Side of the square that the module takes, pixels."""
     crop_ratio: float = 0.875
     interpolation: Interpolation = "bicubic"
+    crop_mode: CropMode = "center"
+    transform: str = ""
+    """Digest of the code that makes its images, where no crop recipe does; see `bench.images.transform`."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted per channel from images in [0, 1]."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    head: ClassSpace | None = None
+    """The classes that the module gives logits for, where they are more than `class_space` or in another order."""
+    how: str = ""
+    """Terms that its protocols have beside the suite's: `in memory`, `zero-shot with 80 templates`."""
     assumed: str = ""
     """What its entry left out, with the values that it got and where they are from, in words; else empty."""
 
     @property
     def crop(self) -> Crop:
         """The entry's own evaluation crop."""
-        return Crop(size=self.input_size, ratio=self.crop_ratio, interpolation=self.interpolation)
+        return Crop(
+            size=self.input_size,
+            ratio=self.crop_ratio,
+            interpolation=self.interpolation,
+            mode=self.crop_mode,
+            fill=self.mean if self.crop_mode == "border" else (0.0, 0.0, 0.0),
+            transform=self.transform,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,8 +279,9 @@ class Condition:
         """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""
         if self.images.crop is not None:
             return self.images.crop
-        own = checkpoint.crop
-        return replace(own, size=self.model.input_size or own.size, ratio=self.model.crop_ratio or own.ratio)
+        own, size, ratio = checkpoint.crop, self.model.input_size, self.model.crop_ratio
+        kept = own.transform if size is None and ratio is None else ""  # whose code makes squares of its own alone
+        return replace(own, size=size or own.size, ratio=ratio or own.ratio, transform=kept)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

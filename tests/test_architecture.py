@@ -23,7 +23,7 @@ LATER = {*HEAVY, "scipy.stats", "scipy.optimize"} - {"scipy"}
 
 LAYERS = """
 bench
-columns errors progress
+columns crops errors progress
 records text toml_lines
 names foreign
 registry reference
@@ -254,7 +254,7 @@ def test_help_imports_next_to_nothing(arguments):
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-CHOICE = "--suite --track --corruptions --set --checkpoint --family --registry"
+CHOICE = "--suite --track --corruptions --set --checkpoint --checkpoint-file --family --registry"
 CELLS = "--limit --seed --device --precision"
 STORED = f"--suite --track --corruptions --set --checkpoint --registry {CELLS}"
 COMMANDS = {

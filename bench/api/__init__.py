@@ -1,11 +1,11 @@
 """Everything that the command line can do, as functions that take and return records and data frames.
 
 Before anything: `configure` gives settings, and registers a user's own file (`register_file`); `listing` shows what is
-registered.
+registered (`registered_by` such a file).
 
 To measure: `select` gives suites and checkpoints (`select_suites` suites alone, `suites_here` those whose data are
 here), `plan` a plan, of which `cost` and `forecast` say what it takes, and `carry_out` a result with boards; `run` is
-both. Under torchrun, all processes but the first `take_part`.
+both. `evaluate` does all of it with a model in memory. Under torchrun, all processes but the first `take_part`.
 
 To look: `boards` are the scores that a store has, `measured_boards` those of all that was meant to be measured;
 `table`, `summary`, `published`, `outcomes` and `curve` are made of them. `compare` is of two checkpoints,
@@ -33,8 +33,9 @@ from bench.api.comparisons import (
     compare_pairs,
     robust_line,
 )
-from bench.api.configuration import configure, register_file
+from bench.api.configuration import configure, register_file, registered_by
 from bench.api.data import PlacedDataset, import_predictions, list_data, verify_data
+from bench.api.evaluating import evaluate
 from bench.api.gating import gate
 from bench.api.listings import listing
 from bench.api.making import attack, contact_sheet, corrupt, make_c, select_corruptions, train
@@ -95,6 +96,7 @@ __all__ = [
     "cost",
     "curve",
     "doctor",
+    "evaluate",
     "forecast",
     "gate",
     "import_predictions",
@@ -112,6 +114,7 @@ __all__ = [
     "publish",
     "published",
     "register_file",
+    "registered_by",
     "remove_cells",
     "report",
     "robust_line",

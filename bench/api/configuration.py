@@ -6,6 +6,7 @@ from typing import Any
 from bench.checkpoints import checkpoints
 from bench.config import Config, load_config
 from bench.datasets import datasets
+from bench.machine.places import user_path
 from bench.records import Checkpoint
 from bench.suite import suites
 
@@ -21,6 +22,12 @@ def configure(**flags: Any) -> Config:
     if config.registry is not None:
         register_file(config.registry)
     return config
+
+
+def registered_by(path: Path) -> list[Checkpoint]:
+    """The checkpoints that a user's TOML file registered."""
+    place = user_path(str(path), "registry")
+    return [entry for entry in checkpoints if checkpoints.origin(entry.name) == str(place)]
 
 
 def register_file(path: Path) -> list[Checkpoint]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.api.scores import score
 from bench.board.leaderboard import Board, Want
 from bench.datasets import Library, subset
-from bench.errors import BenchError, RunError
+from bench.errors import BenchError, RunError, UnreachableError
 from bench.machine.distributed import world_size
 from bench.measure import measures
 from bench.progress import Progress, Silent
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from bench.run.forecast import Forecast
     from bench.run.workbench import Failure
 
+_NO_WAY = (
+    "weights are not here, and there is no way to where they lie; run again with a network, or put the files by hand "
+    "where `bench doctor` says."
+)
+"""Of several checkpoints at once; of one alone, the sentence says where its file goes."""
 _BYTES_A_ROW = 90
 """Of a stored outcome with ten logits, measured on the digits track."""
 
@@ -135,12 +140,15 @@ def _fetch(checkpoints: Sequence[Checkpoint], progress: Progress) -> dict[str, s
     """Obtain the weights that are not here; the names of the checkpoints without, with the reason."""
     from bench.checkpoints.fetch import fetch
 
-    unfetched = {}
+    unfetched, unreachable = {}, []
     for checkpoint in checkpoints:
         try:
             fetch(checkpoint, progress.note)
         except BenchError as error:
             unfetched[checkpoint.name] = str(error)
+            unreachable += [checkpoint.name] * isinstance(error, UnreachableError)
+    if len(unreachable) > 1:
+        unfetched |= dict.fromkeys(unreachable, _NO_WAY)
     return unfetched
 
 

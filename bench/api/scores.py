@@ -1,6 +1,7 @@
 """Scores of what is stored: boards, and the tables that they make."""
 
 import contextlib
+import fnmatch
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def boards(
     Args:
         suites: what to score.
         store: where the outcomes are.
-        checkpoints: only these names.
+        checkpoints: only these names, or patterns of names.
         want: limit, seed and numerics, where they are to be certain ones.
 
     Raises:
@@ -41,12 +42,15 @@ def boards(
     if os.path.exists(store.root):  # where it is not, nothing was measured yet
         store.check_is_there()
     known = {entry.name for entry in store.checkpoints()}
+    meant: set[str] = set()
     for name in checkpoints:
-        if name not in known:
+        matching = {name} if name in known else set(fnmatch.filter(known, name))
+        if not matching:
             raise UnknownNameError("checkpoint in the store", name, known)
+        meant |= matching
     stand_ins = [stand_in for suite in suites if (stand_in := suite.stand_in)]
     every = {suite.name: suite for suite in (*suites, *stand_ins)}
-    scored = score(list(every.values()), store, names=set(checkpoints) or None, want=want)
+    scored = score(list(every.values()), store, names=meant or None, want=want)
     by_name = {board.suite.name: board for board in scored}
     chosen = [board for suite in suites if (board := _or_fallback(suite, by_name))]
     found = list({board.suite.name: board for board in chosen}.values())

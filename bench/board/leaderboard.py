@@ -114,6 +114,10 @@ class Board:
     costs: Mapping[StoredCheckpoint, Cost]
     """Of those checkpoints whose runs the store's log tells of."""
 
+    def protocol_of(self, checkpoint: StoredCheckpoint) -> str:
+        """The protocol of a checkpoint's scores, with the terms of its own."""
+        return ", ".join(filter(None, (self.protocol, checkpoint.how)))
+
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
         return sum(model == checkpoint.model for model, _ in self.cells)
@@ -210,7 +214,7 @@ def make_board(
         rows=tuple(rows),
         cells=chosen,
         checkpoints=present,
-        notes=(*left_out, *other_data, *undefined),
+        notes=(*left_out, *other_data, *undefined, *(f"{entry.name}: {entry.how}" for entry in present if entry.how)),
         costs=_costs(store, present, chosen),
     )
 

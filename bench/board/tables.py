@@ -50,7 +50,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                 {
                     "suite": board.suite.name,
                     "version": board.suite.version,
-                    "protocol": board.protocol,
+                    "protocol": board.protocol_of(row.checkpoint),
                     "checkpoint": names[row.checkpoint],
                     "family": row.checkpoint.family,
                     "sam": row.checkpoint.sam,

@@ -9,18 +9,20 @@ locates; `bench run` fetches. Importing this stays free of torch.
 
 import json
 import logging
+import os
 import re
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
 from bench.checkpoints.weights import is_web_page, weights_digest
-from bench.errors import AbsentError, BenchError, RunError, one_line
+from bench.errors import AbsentError, BenchError, RunError, UnreachableError, one_line
 from bench.machine.files import replacing, tidy
 from bench.machine.places import needed_cache
 from bench.records import Checkpoint
@@ -30,6 +32,8 @@ Note: TypeAlias = Callable[[str], None]
 
 HUB = "hf://"
 WEB = ("https://",)
+_OLDER = {"model.safetensors": "pytorch_model.bin", "open_clip_model.safetensors": "open_clip_pytorch_model.bin"}
+"""What libraries call weights on the hub, to what the same were called before; each takes the first that there is."""
 _HUB_PAGE = "https://huggingface.co/"
 _TIMEOUT = 30.0
 """Seconds without a byte after which a download is given up."""
@@ -91,7 +95,8 @@ def fetch(checkpoint: Checkpoint, note: Note) -> Path:
         note: takes a line on what is being fetched, and how far it is.
 
     Raises:
-        AbsentError: it can't be fetched, for want of a network or of leave to; the message says where to put it.
+        UnreachableError: there is no way there at present; where that was found once, nothing more is tried.
+        AbsentError: it can't be fetched, for want of leave to; the message says where to put it.
         BenchError: there is no such file, or its content is not that of the entry or of its first use.
         RunError: the disk is full or the folder can't be written.
     """
@@ -99,6 +104,9 @@ def fetch(checkpoint: Checkpoint, note: Note) -> Path:
     try:
         return locate(checkpoint)
     except AbsentError:
+        host = _host(address)
+        if host in _out_of_reach:
+            _unreachable(checkpoint, _out_of_reach[host])
         note(f"{checkpoint.name}: fetching {_page(address)}")
     path = _from_hub(checkpoint) if address.startswith(HUB) else _from_web(checkpoint, note)
     note(f"{checkpoint.name}: {size(path.stat().st_size)} fetched")
@@ -141,24 +149,47 @@ def _by_hand(address: str) -> str:
     return f"put the file from {_page(address)} at {_kept(address)}"
 
 
+def lacking(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
+    """The checkpoints whose weights lie elsewhere and are not here, by name, and how each comes here by hand."""
+    found = {}
+    for checkpoint in checkpoints:
+        if is_address(checkpoint.weights) and _find(checkpoint.weights) is None:
+            found[checkpoint.name] = _by_hand(checkpoint.weights)
+    return found
+
+
 def _find(address: str) -> Path | None:
     kept = _kept(address)
     if kept.is_file():
         return kept
     if not address.startswith(HUB):
-        return None
+        there = torch_hub_folder() / address.rpartition("/")[2]
+        return there if there.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
     repository, file = _hub_parts(address)
-    cached = try_to_load_from_cache(repository, file)
-    return Path(cached) if isinstance(cached, str) else None  # a mark, where the hub was found to lack the file
+    for name in filter(None, (file, _OLDER.get(file))):
+        cached = try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):  # else a mark, where the hub was found to lack the file
+            return Path(cached)
+    return None
+
+
+def torch_hub_folder() -> Path:
+    """Where torch keeps what it fetched by https, as torchvision has it fetch weights."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "torch"
+    return Path(os.environ.get("TORCH_HOME") or cache).expanduser() / "hub" / "checkpoints"
+
+
+_out_of_reach: dict[str, Exception] = {}
+"""Hosts, and what the first attempt met: the hub's client tries for 20 s, and would do so for every checkpoint."""
+
+
+def _host(address: str) -> str:
+    return urllib.parse.urlsplit(_page(address)).netloc
 
 
 # -- the Hugging Face hub ---------------------------------------------------------------------------------------
-
-
-_hub_is_out_of_reach: list[Exception] = []
-"""What the first attempt met: the client tries for 20 s, and would do so for every checkpoint."""
 
 
 @contextmanager
@@ -183,13 +214,16 @@ def _from_hub(checkpoint: Checkpoint) -> Path:
     )
 
     repository, file = _hub_parts(checkpoint.weights)
-    if _hub_is_out_of_reach:
-        _unreachable(checkpoint, _hub_is_out_of_reach[0])
     try:
         with _quiet():
-            path = Path(hf_hub_download(repository, file))
+            try:
+                path = Path(hf_hub_download(repository, file))
+            except EntryNotFoundError as error:
+                if isinstance(error, LocalEntryNotFoundError) or file not in _OLDER:
+                    raise
+                path = Path(hf_hub_download(repository, _OLDER[file]))
     except LocalEntryNotFoundError as error:  # what the hub's client says offline; a kind of EntryNotFoundError
-        _hub_is_out_of_reach.append(ConnectionError("no connection"))
+        _out_of_reach[_host(checkpoint.weights)] = ConnectionError("no connection")
         _unreachable(checkpoint, error)
     except GatedRepoError as error:
         raise AbsentError(
@@ -281,13 +315,15 @@ def _failed(checkpoint: Checkpoint, error: Exception) -> NoReturn:
             f"checkpoint {checkpoint.name!r}: its weights can't be kept ({error.strerror}); make room, or set "
             "XDG_CACHE_HOME (for what comes from the hub, HF_HOME) to another folder."
         ) from error
+    if isinstance(error, way):
+        _out_of_reach[_host(checkpoint.weights)] = error
     _unreachable(checkpoint, error)
 
 
 def _unreachable(checkpoint: Checkpoint, error: Exception) -> NoReturn:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     text = one_line(reason) if isinstance(reason, BaseException) else str(reason)
-    raise AbsentError(
+    raise UnreachableError(
         f"checkpoint {checkpoint.name!r}: {_page(checkpoint.weights)} can't be reached ({text.rstrip('.')}); run again "
         f"with a network, or {_by_hand(checkpoint.weights)}."
     ) from error

@@ -10,19 +10,20 @@ import importlib
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.checkpoints.fetch import check_digest, checked_digest, locate
-from bench.checkpoints.npz import is_flax, to_timm
-from bench.checkpoints.weights import forget_digests, read_weights
-from bench.errors import BenchError, UnknownNameError, one_line
+from bench.checkpoints.filling import fill
+from bench.checkpoints.memory import held_digest, held_module
+from bench.checkpoints.weights import forget_digests, keeps_order, read_weights, weights_digest
+from bench.errors import BenchError, UnknownNameError
 from bench.foreign.faults import blamed, fault, is_interrupt
 from bench.foreign.sources import remember, source_of
 from bench.foreign.state import undisturbed_by
 from bench.machine.torch_defaults import torch_defaults
 from bench.records import Checkpoint, digest
-from bench.text import some
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ def model_digest(checkpoint: Checkpoint) -> str:
         AbsentError: the weights lie elsewhere and are not on this machine yet.
         BenchError: the weights file is missing, or is not the one that the checkpoint's entry states.
     """
-    return _model_digest(checkpoint, checked_digest(checkpoint))
+    return _model_digest(checkpoint, held_digest(checkpoint) or checked_digest(checkpoint))
 
 
 def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
@@ -45,13 +46,19 @@ def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
         {
             "weights": weights,
             **({"state_dict": checkpoint.state_dict} if checkpoint.state_dict else {}),
+            **({"rename": dict(checkpoint.rename)} if checkpoint.rename else {}),
+            **({"in_order": True} if checkpoint.in_order else {}),
             "arch": checkpoint.arch,
             "builder": checkpoint.builder,
+            **({"loader": checkpoint.loader} if checkpoint.loader else {}),
             "arch_args": dict(checkpoint.arch_args),
             "classes": checkpoint.class_space.digest,
             "input_size": checkpoint.input_size,
             "crop_ratio": float(checkpoint.crop_ratio),  # 1 and 1.0 are written differently in JSON
             "interpolation": checkpoint.interpolation,
+            **({"crop_mode": checkpoint.crop_mode} if checkpoint.crop_mode != "center" else {}),
+            **({"transform": checkpoint.transform} if checkpoint.transform else {}),
+            **({"head": checkpoint.head.digest} if checkpoint.head else {}),
             "mean": [float(m) for m in checkpoint.mean],
             "std": [float(s) for s in checkpoint.std],
             **({"source": source} if source else {}),  # of a builder that is not ours
@@ -61,8 +68,8 @@ def _model_digest(checkpoint: Checkpoint, weights: str) -> str:
 
 def builder_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The name of the code, other than timm's, that makes a checkpoint's module: empty where there is none."""
-    if checkpoint.builder:
-        return (checkpoint.builder,)
+    if code := checkpoint.builder or checkpoint.loader:
+        return (code,)
     if "timm" not in sys.modules:  # so nobody taught it an architecture yet
         return ()
     from timm.models import is_model, model_entrypoint
@@ -93,6 +100,8 @@ def load(
         BenchError: the entry, the file and the architecture don't go together; the message says where. Or it is
             another model than the one that was planned.
     """
+    if held_digest(checkpoint):
+        return _assemble(held_module(checkpoint), checkpoint, device, input_size)
     path = locate(checkpoint)
 
     def check(weights: str) -> None:
@@ -101,16 +110,27 @@ def load(
             forget_digests()
             raise BenchError("its weights have changed since this run was planned; run the same command again.")
 
+    if checkpoint.loader:
+        check(weights_digest(path))
+        return _assemble(_load_by_code(checkpoint, path), checkpoint, device, input_size)
+    if checkpoint.in_order and not keeps_order(path):
+        raise BenchError(
+            f"checkpoint {checkpoint.name!r}: {path} is safetensors, which sorts its arrays, so in_order can't be; say "
+            "by rename what they are called."
+        )
     arrays = read_weights(path, checkpoint.state_dict, check)
     model = _build(checkpoint)
-    _fill(model, arrays, checkpoint)
+    fill(model, arrays, checkpoint)
     return _assemble(model, checkpoint, device, input_size)
 
 
 @torch_defaults()
 def load_untrained(checkpoint: Checkpoint, device: "str | torch.device", input_size: int | None = None) -> "nn.Module":
     """Load as `load` does, with the architecture's first values in place of weights: to time what is not here yet."""
-    return _assemble(_build(checkpoint), checkpoint, device, input_size)
+    if held_digest(checkpoint):
+        return load(checkpoint, device, input_size)
+    model = _load_by_code(checkpoint, None) if checkpoint.loader else _build(checkpoint)
+    return _assemble(model, checkpoint, device, input_size)
 
 
 def _assemble(
@@ -120,7 +140,9 @@ def _assemble(
     size = input_size or checkpoint.input_size
     if size != checkpoint.input_size:
         _resize(model, size, checkpoint)
-    module = _pixel_model_class()(model.float(), checkpoint.mean, checkpoint.std)
+    if not held_digest(checkpoint):  # the caller's is run as it is
+        model = model.float()
+    module = _pixel_model_class()(model, checkpoint.mean, checkpoint.std, _places(checkpoint))
     module.to(device).eval().requires_grad_(False)
     module.macs = _try_out(module, size, checkpoint)  # type: ignore[assignment]  # torch types attributes as modules
     module.untrained = functools.partial(load_untrained, checkpoint, device, input_size)  # type: ignore[assignment]
@@ -143,18 +165,32 @@ def _pixel_model_class() -> "Callable[..., nn.Module]":
         untrained: Callable[[], nn.Module]
         """Loads the architecture once more, with first values by torch's global generator in place of weights."""
 
-        def __init__(self, model: nn.Module, mean: Collection[float], std: Collection[float]) -> None:
+        places: torch.Tensor | None
+        """Where the classes stand among the outputs of `model`; None where they are its outputs."""
+
+        def __init__(
+            self, model: nn.Module, mean: Collection[float], std: Collection[float], places: Collection[int] | None
+        ) -> None:
             super().__init__()
             self.model = model
+            self.register_buffer("places", None if places is None else torch.tensor(places), persistent=False)
             self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
             self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
         def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
             # Divided in place: on a CPU the pages of one more fresh batch cost more than the division.
             logits_NK: torch.Tensor = self.model((images_NCHW - self.mean).div_(self.std))
-            return logits_NK
+            return logits_NK if self.places is None else logits_NK[:, self.places]
 
     return PixelModel
+
+
+def _places(checkpoint: Checkpoint) -> tuple[int, ...] | None:
+    """Where each of a checkpoint's classes stands among its module's outputs; None where they are all of these."""
+    if checkpoint.head is None or checkpoint.head.digest == checkpoint.class_space.digest:
+        return None
+    place = {name: index for index, name in enumerate(checkpoint.head.classes)}
+    return tuple(place[name] for name in checkpoint.class_space.classes)
 
 
 def _build(checkpoint: Checkpoint) -> "nn.Module":
@@ -203,6 +239,21 @@ def _builder(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, A
     return make, dict(checkpoint.arch_args)
 
 
+def _load_by_code(checkpoint: Checkpoint, path: Path | None) -> "nn.Module":
+    """What a loader makes of a checkpoint's file; None gives first values in the place of weights."""
+    import torch
+    from torch import nn
+
+    name, _, function = checkpoint.loader.partition(":")
+    says = f"checkpoint {checkpoint.name!r} can't be loaded by {checkpoint.loader}"
+    with blamed(says, BenchError), undisturbed_by(name), torch.random.fork_rng(devices=[]):
+        made = getattr(importlib.import_module(name), function)(checkpoint, path)
+        remember(name)
+    if not isinstance(made, nn.Module):
+        raise BenchError(f"{says}: it must return a torch module, not a value of type {type(made).__name__}.")
+    return made
+
+
 def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]]:
     import timm
 
@@ -222,7 +273,8 @@ def _timm(checkpoint: Checkpoint) -> tuple[Callable[..., object], dict[str, Any]
     except RuntimeError:  # what follows the dot is unknown
         names = timm.list_models(pretrained=True)
         raise UnknownNameError("timm architecture", checkpoint.arch, names) from None
-    arguments: dict[str, Any] = {"num_classes": len(checkpoint.class_space.classes)}
+    outputs = checkpoint.head or checkpoint.class_space
+    arguments: dict[str, Any] = {"num_classes": len(outputs.classes)}
     if config is not None and config.fixed_input_size:  # timm's mark of architectures that take `img_size`
         arguments["img_size"] = checkpoint.input_size
     return functools.partial(_create, checkpoint.arch), {**arguments, **checkpoint.arch_args}
@@ -236,89 +288,6 @@ def _create(arch: str, *, act_layer: str | None = None, **arguments: Any) -> obj
     if act_layer is not None:
         arguments["act_layer"] = get_act_layer(act_layer)
     return timm.create_model(arch, pretrained=False, **arguments)
-
-
-def _fill(model: "nn.Module", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint) -> None:
-    """Copy the arrays of the file into the model, casting them to its precision."""
-    if is_flax(arrays):
-        try:
-            arrays = to_timm(arrays, model)
-        except ValueError as error:
-            raise _misfit(checkpoint, str(error)) from None
-    own = model.state_dict()
-    arrays = _with_ties(own, arrays, checkpoint)
-    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
-    if missing or extra:
-        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unused {some(extra)}"] * bool(extra)
-        raise _misfit(checkpoint, " and ".join(parts))
-    _check_shapes(own, arrays, checkpoint)
-    for name, array in arrays.items():
-        if _kind(array) != _kind(own[name]):
-            raise _misfit(checkpoint, f"holds {name} as {array.dtype}, not {own[name].dtype}")
-    try:
-        model.load_state_dict(dict(arrays))
-    except RuntimeError as error:  # of a type that torch can store and not convert
-        raise _misfit(checkpoint, f"can't be copied ({one_line(error)})") from None
-    _check_finite(model, checkpoint)
-
-
-def _with_ties(
-    own: "Mapping[str, torch.Tensor]", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint
-) -> "Mapping[str, torch.Tensor]":
-    """The arrays, under every name that the model has for one: safetensors keeps such an array under a single name."""
-    names: dict[object, list[str]] = {}
-    for name, tensor in own.items():
-        if tensor.numel():
-            names.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
-    whole = dict(arrays)
-    for tied in names.values():
-        there = [name for name in tied if name in arrays]
-        for name in there[1:]:
-            if not arrays[name].equal(arrays[there[0]]):
-                raise _misfit(checkpoint, f"holds {there[0]} and {name}, which are one array in the model, differently")
-        if there:
-            whole |= {name: arrays[there[0]] for name in tied if name not in arrays}
-    return whole
-
-
-def _kind(tensor: "torch.Tensor") -> tuple[bool, bool]:
-    return tensor.is_floating_point(), tensor.is_complex()
-
-
-def _check_finite(model: "nn.Module", checkpoint: Checkpoint) -> None:
-    """No NaN, and no infinity in what was learnt; a buffer may be a mask of infinities."""
-    wrong = [name for name, tensor in model.named_parameters() if not tensor.isfinite().all()]
-    wrong += [name for name, tensor in model.named_buffers() if tensor.isnan().any()]
-    if wrong:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: {checkpoint.weights} holds NaN or infinite numbers in {some(wrong)}; its "
-            "training diverged, or its numbers are too large for fp32: name other weights."
-        )
-
-
-def _check_shapes(
-    own: "Mapping[str, torch.Tensor]", arrays: "Mapping[str, torch.Tensor]", checkpoint: Checkpoint
-) -> None:
-    wrong = [name for name in own if own[name].shape != arrays[name].shape]
-    if not wrong:
-        return
-    space = checkpoint.class_space
-    heads = {_head_size(arrays[name], own[name], len(space.classes)) for name in wrong}
-    if len(heads) == 1 and None not in heads:
-        raise BenchError(
-            f"checkpoint {checkpoint.name!r}: the head in {checkpoint.weights} has {heads.pop()} outputs, "
-            f"but class space {space.name!r} has {len(space.classes)}; name the data set or the "
-            "classes that it was trained on."
-        )
-    shapes = [f"{name} of {_shape(arrays[name])} instead of {_shape(own[name])}" for name in wrong]
-    raise _misfit(checkpoint, f"has {some(shapes)}")
-
-
-def _head_size(array: "torch.Tensor", own: "torch.Tensor", classes: int) -> int | None:
-    """How many classes `array` is for, if it differs from the model's own in the number of classes alone."""
-    if own.dim() == 0 or own.shape[0] != classes or array.shape[1:] != own.shape[1:]:
-        return None
-    return array.shape[0] if array.dim() == own.dim() else None
 
 
 def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
@@ -336,7 +305,7 @@ def _resize(model: "nn.Module", size: int, checkpoint: Checkpoint) -> None:
 
 def _not_its_own_size(checkpoint: Checkpoint) -> BenchError:
     """The same for every size and checkpoint of an architecture: a suite may ask for many."""
-    source, own = checkpoint.arch or checkpoint.builder, checkpoint.input_size
+    source, own = checkpoint.arch or checkpoint.builder or checkpoint.name, checkpoint.input_size
     return BenchError(
         f"architecture {source!r} does not take images of every size asked for, as it is built for {own}x{own} (its "
         "entry's input_size); what needs the others is left out."
@@ -393,15 +362,3 @@ def _unfused() -> Iterator[None]:
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast_path)
-
-
-def _misfit(checkpoint: Checkpoint, how: str) -> BenchError:
-    source = checkpoint.builder or checkpoint.arch
-    return BenchError(
-        f"checkpoint {checkpoint.name!r}: {checkpoint.weights} does not fit {source}: it {how}. "
-        "Correct arch or arch_args, or name the right file."
-    )
-
-
-def _shape(array: "torch.Tensor") -> str:
-    return " x ".join(map(str, array.shape)) or "one number"

@@ -32,7 +32,7 @@ class TimmConfig:
     crop_ratio: float
     train_crop_ratio: float
     crop_mode: str
-    """`center`, or what rtbench has not: `squash` (both sides resized alike), `border` (padded)."""
+    """As of `bench.crops.Crop`."""
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -43,6 +43,7 @@ class TimmConfig:
         return {
             "input_size": self.height,
             "crop_ratio": self.train_crop_ratio if trained else self.crop_ratio,
+            "crop_mode": self.crop_mode,
             "interpolation": self.interpolation,
             "mean": self.mean,
             "std": self.std,
@@ -52,10 +53,6 @@ class TimmConfig:
         """What timm does for a field of a `Checkpoint` and rtbench can't; empty where it can."""
         if key == "input_size" and self.height != self.width:
             return f"images of {self.width}x{self.height} pixels"
-        if key == "crop_ratio" and self.crop_mode != "center":
-            return f"crop mode {self.crop_mode!r}"
-        if key == "crop_ratio" and not 0 < self.crop_ratio <= 1:
-            return f"ratio {self.crop_ratio}, which pads"
         if key == "interpolation" and self.interpolation not in get_args(Interpolation):
             return f"interpolation {self.interpolation!r}"
         return f"{len(self.mean)} channels" if key in ("mean", "std") and len(self.mean) != 3 else ""

@@ -8,7 +8,8 @@
 
 In the place of `dataset`: `classes = "imagenet-1k"`, a class space that has a name, or `classes = ["cat", "dog"]`.
 Every other key is a field of `Checkpoint` and may be left out. Where one of `FED` is, it is as timm validates the
-architecture (`bench.checkpoints.timm_config`), and `Checkpoint.assumed` says so.
+architecture (`bench.checkpoints.timm_config`), and `Checkpoint.assumed` says so. Weights that are an ONNX file need no
+`arch`, and every key of `FED`.
 """
 
 import math
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from bench.checkpoints.fetch import check_address
+from bench.checkpoints.sources.from_onnx import LOADER, SUFFIX
 from bench.checkpoints.timm_config import timm_config
+from bench.crops import CropMode
 from bench.datasets import class_spaces
 from bench.errors import BenchError, UnknownNameError
 from bench.names import check_text
@@ -30,7 +33,8 @@ from bench.toml_lines import DATASETS, Entry, load_toml
 ClassSpaces: TypeAlias = Callable[[str], ClassSpace]
 
 FED = ("input_size", "crop_ratio", "interpolation", "mean", "std")
-"""Keys that say how images are fed to the architecture."""
+"""Keys that say how images are fed to the architecture. `crop_mode` goes with `crop_ratio`: an entry that gives a ratio
+alone means the centre."""
 
 _SHOWN_AT_MOST = 80  # characters of a wrong value, in a message
 
@@ -79,6 +83,9 @@ def _read(entry: Entry, of_dataset: ClassSpaces, ours: bool) -> Checkpoint:
     if "weights" not in values:
         raise entry.error('names no weights; add weights = "FILE".')
     values["weights"] = _weights(entry, values["weights"])
+    if _is_onnx(entry):
+        _check_onnx(entry)
+        values["loader"] = LOADER
     space = _class_space(entry, of_dataset)
     fields = {key: value for key, value in values.items() if key not in ("dataset", "classes")}
     checkpoint = Checkpoint(name=entry.name, class_space=space, **fields)
@@ -98,6 +105,8 @@ def _as_timm_feeds(entry: Entry, checkpoint: Checkpoint, left_out: list[str]) ->
                     f"leaves out {key}, and timm's {config.name} has {what}, which rtbench does not do; add {key}."
                 )
         values = config.values(entry.table.get("input_size"))
+        if "crop_ratio" in left_out and "crop_mode" not in entry.table and values["crop_mode"] != "center":
+            left_out = [*left_out, "crop_mode"]
         source, taken = f"as timm has them for {config.name}", {key: values[key] for key in left_out}
     filled = replace(checkpoint, **taken)
     in_words = ", ".join(f"{key} {_in_words(getattr(filled, key))}" for key in left_out)
@@ -138,8 +147,22 @@ def _check_architecture(entry: Entry, ours: bool) -> None:
         )
     if "builder" in entry.table and "arch" in entry.table:
         raise entry.error("has both arch and builder; keep one.", "builder")
-    if "builder" not in entry.table and "arch" not in entry.table:
+    if not {"builder", "arch"} & entry.table.keys() and not _is_onnx(entry):
         raise entry.error('names no architecture; add arch = "NAME IN TIMM".')
+
+
+def _is_onnx(entry: Entry) -> bool:
+    return str(entry.table.get("weights", "")).lower().endswith(SUFFIX)
+
+
+def _check_onnx(entry: Entry) -> None:
+    if "arch" in entry.table:
+        raise entry.error("has arch, and its ONNX file is an architecture and weights in one; take arch out.", "arch")
+    lacking = [key for key in FED if key not in entry.table]
+    if lacking:
+        raise entry.error(
+            f"leaves out {', '.join(lacking)}, which an ONNX file does not tell; add what it was made for."
+        )
 
 
 def _weights(entry: Entry, weights: str) -> str:
@@ -166,6 +189,9 @@ def _class_space(entry: Entry, of_dataset: ClassSpaces) -> ClassSpace:
     try:
         return of_dataset(table["dataset"])
     except UnknownNameError as error:
+        for space in class_spaces:
+            if space.name == table["dataset"]:  # such as imagenet-1k
+                return space
         raise entry.error(f"dataset: {error}", "dataset") from None
 
 
@@ -223,6 +249,13 @@ _KEYS = {
     ),
     "weights": _Key("the path of a file or an address, in quotes", _is_text),
     "state_dict": _Key("the key of a state dict in the weights file, in quotes", _is_text),
+    "rename": _Key(
+        'a table of what names of arrays begin with, to what they begin with in the architecture, such as { "fc." = '
+        '"head." }',
+        lambda v: isinstance(v, dict) and v != {} and all(isinstance(new, str) for new in v.values()),
+        Params,
+    ),
+    "in_order": _Key("true or false", lambda v: isinstance(v, bool)),
     "weights_digest": _Key(
         "a SHA-256 of 64 hexadecimal digits, in quotes",
         lambda v: isinstance(v, str) and re.fullmatch("[0-9a-fA-F]{64}", v) is not None,
@@ -250,6 +283,7 @@ _KEYS = {
     ),
     "crop_ratio": _Key("a number above 0 and at most 1", lambda v: _is_number(v) and 0 < v <= 1, float),
     "interpolation": _one_of(get_args(Interpolation)),
+    "crop_mode": _one_of(get_args(CropMode)),
     "mean": _Key("three numbers, for red, green and blue in [0, 1]", _is_triple, _floats),
     "std": _Key("three numbers above 0", lambda v: _is_triple(v) and min(v) > 0, _floats),
 }

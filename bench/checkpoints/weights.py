@@ -3,6 +3,7 @@
 Importing this, and `weights_digest`, stay free of torch: plans are made without it.
 """
 
+import argparse
 import hashlib
 import io
 import os
@@ -131,6 +132,12 @@ def _check_file(path: Path) -> os.stat_result:
     return status
 
 
+def keeps_order(path: Path) -> bool:
+    """Whether a file has its arrays in the order in which they were saved; safetensors sorts them."""
+    with _opened(path) as file:
+        return not _is_safetensors(file.read(9))
+
+
 def _is_safetensors(head: bytes) -> bool:
     """The format begins with the length of its header (8 bytes, little-endian) and the header, in JSON."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
@@ -196,7 +203,9 @@ def _read_torch(path: Path, content: bytes) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            # What scripts were called with is often saved beside the weights; it is a bag of values and no code.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise BenchError(_refused(path, str(error))) from None
     except Exception as error:  # what a damaged file raises depends on where the damage is

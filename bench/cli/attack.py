@@ -54,7 +54,7 @@ def add_attack(commands: Any) -> None:
 
 def _attack(arguments: argparse.Namespace) -> int:
     from bench import api
-    from bench.checkpoints import checkpoints
+    from bench.checkpoints.naming import checkpoint_called
 
     settings = api.configure(**settings_of(arguments)).settings
     check_stems(arguments.image)
@@ -66,7 +66,7 @@ def _attack(arguments: argparse.Namespace) -> int:
 
     for attacked in api.attack(
         arguments.image,
-        checkpoints.get(arguments.checkpoint),
+        checkpoint_called(arguments.checkpoint),
         settings,
         attack=arguments.attack,
         eps=arguments.eps,

@@ -89,10 +89,33 @@ def choice_options(command: Any) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a checkpoint; may be repeated (default: all that predict the suites' classes)",
+        help="a checkpoint: a name or a pattern of names, timm/TAG, torchvision/MODEL.WEIGHTS, "
+        "transformers/OWNER/NAME, open_clip/ARCH/PRETRAINED, ./FILE.onnx, each also with @SIZE; may be repeated "
+        "(default: those of --registry, else all that predict the suites' classes)",
+    )
+    command.add_argument(
+        "--checkpoint-file", metavar="FILE", type=Path, help="a file of such names, one a line, beside --checkpoint"
     )
     command.add_argument("--family", metavar="NAME", help="only checkpoints of a family: vit, mixer, resnet, …")
     registry_option(command)
+
+
+def checkpoints_asked(arguments: argparse.Namespace) -> list[str]:
+    """The names and patterns that are asked for: without any, the checkpoints of a file that `--registry` names.
+
+    Raises:
+        BenchError: the file of names can't be read.
+    """
+    from bench.checkpoints.naming import names_in
+
+    names = list(arguments.checkpoint)
+    if arguments.checkpoint_file is not None:
+        names += names_in(arguments.checkpoint_file)
+    if not names and arguments.registry is not None:
+        from bench.api import registered_by
+
+        names = [entry.name for entry in registered_by(Path(arguments.registry))]
+    return names
 
 
 def registry_option(command: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.options import (
     by_reference,
     cell_options,
+    checkpoints_asked,
     choice_options,
     data_option,
     new_command,
@@ -23,6 +24,7 @@ from bench.cli.options import (
 )
 from bench.cli.tables import print_board
 from bench.errors import BenchError
+from bench.text import some
 
 if TYPE_CHECKING:
     from bench.api import RunResult
@@ -137,7 +139,7 @@ def _planned(arguments: argparse.Namespace, settings: "Settings") -> "Plan":
     suites, checkpoints = api.select(
         arguments.suite,
         arguments.track,
-        arguments.checkpoint,
+        checkpoints_asked(arguments),
         arguments.family,
         reference=by_reference(arguments),
         settings=suite_settings(arguments),
@@ -185,7 +187,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     planned = _planned(arguments, settings)
     if not arguments.yes:
-        _ask(planned, named=bool(arguments.checkpoint))
+        _ask(planned, named=bool(checkpoints_asked(arguments)))
     result = api.carry_out(planned, progress.for_stream())
     measured = len(result.plan.missing) - len(result.failures)
     stored = len(result.plan.stored)
@@ -228,8 +230,10 @@ def _report_failures(result: "RunResult") -> int:
     ]
     listed = ":" if unavailable or counts else "."
     print(f"\nbench: {' and '.join(faults)}; everything else is stored{listed}", file=sys.stderr)
-    for name, reason in unavailable.items():
-        print(f"  {name}: {reason}", file=sys.stderr)
+    for reason in dict.fromkeys(unavailable.values()):
+        names = [name for name in unavailable if unavailable[name] == reason]
+        which = names[0] if len(names) == 1 else f"{len(names)} checkpoints ({some(names)})"
+        print(f"  {which}: {reason}", file=sys.stderr)
     for message, group in itertools.groupby(sorted(counts), key=lambda pair: pair[0]):
         which = ", ".join(f"{name} ({_count(counts[message, name], 'cell')})" for _, name in group)
         print(f"  {which}: {message}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from bench.foreign.faults import blamed
 from bench.images.cache import CropFile
 from bench.images.crop import crop_image
 from bench.images.decode import check_bytes, decode
+from bench.images.transform import Transform, find
 from bench.records import Array, Crop
 
 
@@ -24,19 +26,33 @@ class CropSource:
     cache: CropFile | None = None
     stamps: Array | None = None
     """(n,) uint64: the samples' stamps when their split was opened; None takes those of the moment."""
+    transform: Transform | None = field(init=False)
+    """What makes the crops where the recipe names one."""
+
+    def __post_init__(self) -> None:
+        self.transform = find(self.crop.transform) if self.crop.transform else None
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Of the crops: bytes, or what a transform makes of pictures."""
+        return np.dtype(np.uint8) if self.transform is None else self.transform.dtype
+
+    def empty(self, count: int) -> Array:
+        """(count, size, size, 3) without values, for `fill`."""
+        return np.empty((count, self.crop.size, self.crop.size, 3), dtype=self.dtype)
 
     def get(self, index: int) -> Array:
-        """(size, size, 3) uint8."""
-        image = np.empty((self.crop.size, self.crop.size, 3), dtype=np.uint8)
-        self.fill([index], image[None])
-        return image
+        """(size, size, 3), uint8 but where a transform makes other numbers."""
+        images = self.empty(1)
+        self.fill([index], images)
+        return images[0]  # type: ignore[no-any-return]
 
     def fill(self, indices: Iterable[int], images_NHWC: Array) -> None:
         """Put crops where they are wanted.
 
         Args:
             indices: n samples.
-            images_NHWC: (n, size, size, 3) uint8, contiguous; written.
+            images_NHWC: (n, size, size, 3) as `empty` gives it; written.
 
         Raises:
             RunError: a sample does not decode, or is another one than was planned.
@@ -78,7 +94,8 @@ class CropSource:
         return height, width
 
     def _make(self, index: int) -> Array:
-        return crop_image(self.picture(index), self.crop, str(self.samples.ids[index]))
+        picture, name = self.picture(index), str(self.samples.ids[index])
+        return crop_image(picture, self.crop, name) if self.transform is None else self.transform(picture, name)
 
     def picture(self, index: int) -> Array:
         """The sample as it is, (h, w, 3) uint8.

@@ -85,6 +85,17 @@ def source_of(*parts: object, now: bool = False) -> str:
     return digest([taken.values, texts])[:16]
 
 
+def values_of(*parts: object) -> str:
+    """Digest of the plain values and arrays in parts, and of the names of their classes, also of installed libraries.
+
+    Args:
+        parts: objects; what they are now, where `source_of` goes by the first look.
+    """
+    taken = _Taken()
+    taken.take(list(parts))
+    return digest(taken.values)[:16]
+
+
 def code_text(code: CodeType) -> str:
     """Compiled code with its constants and names, the same in every process of one Python."""
     constants = [code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]

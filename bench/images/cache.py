@@ -184,7 +184,7 @@ class CropCache:
         Raises:
             RunError: the folder cannot be written, and not for want of room.
         """
-        name = f"v{VERSION}-{crop.size}px-{float(crop.ratio)!r}-{crop.interpolation}"
+        name = f"v{VERSION}-{crop.name}"
         folder = self.root / f"{fingerprint[:20]}-{name}"
         needed = {**self._in_use, folder: expected * crop.size * crop.size * 3}
         if sum(needed.values()) > self.budget:

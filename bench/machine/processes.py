@@ -77,6 +77,22 @@ def in_processes(
         pool.end()
 
 
+def crosses(work: object) -> bool:
+    """Whether processes can be given this: forked ones have it already, others take what can be pickled."""
+    if _method() == "fork":
+        return True
+    try:
+        pickle.dumps(work)
+    except Exception:  # pickling runs code of whatever it is given
+        return False
+    return True
+
+
+def _method() -> str:
+    """How processes are started here."""
+    return multiprocessing.get_start_method(allow_none=True) or ("fork" if sys.platform == "linux" else "spawn")
+
+
 @dataclass
 class _Worker:
     process: Any
@@ -95,8 +111,7 @@ class _Pool:
     ) -> None:
         self._work, self._most, self._doing, self._advice = (work, begin), most, doing, advice
         self._workers: list[_Worker] = []
-        method = multiprocessing.get_start_method(allow_none=True)
-        self._method = method or ("fork" if sys.platform == "linux" else "spawn")
+        self._method = _method()
 
     def results(self, tasks: Iterator[Any], ahead: int) -> Iterator[Any]:
         """What the work makes of tasks, in their order."""

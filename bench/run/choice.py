@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bench.checkpoints import checkpoints as checkpoint_registry
+from bench.checkpoints.naming import checkpoints_called
 from bench.datasets import class_spaces
 from bench.datasets import datasets as dataset_registry
 from bench.errors import BenchError, UnknownNameError
@@ -23,19 +24,19 @@ def select(
     reference: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> tuple[list[Suite], list[Checkpoint]]:
-    """Suites and checkpoints by name. Without checkpoints: every one that predicts the suites' classes.
+    """Suites and checkpoints by name or pattern. Without checkpoints: every one that predicts the suites' classes.
 
     Raises:
         BenchError: a name is unknown, or nothing is left.
     """
     chosen = select_suites(suites, track, reference=reference, settings=settings)
     if checkpoints:
-        entries = [checkpoint_registry.get(name) for name in dict.fromkeys(checkpoints)]
+        entries = checkpoints_called(checkpoints)
     else:
         spaces = {digest for suite in chosen for digest in _predicted(suite)}
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
     if family is not None:
-        families = {entry.family for entry in checkpoint_registry}
+        families = {entry.family for entry in (*checkpoint_registry, *entries)}
         if family not in families:
             raise UnknownNameError("family", family, families)
         entries = [entry for entry in entries if entry.family == family]

@@ -10,6 +10,7 @@ import torch
 
 from bench.checkpoints.fetch import locate
 from bench.checkpoints.loading import load
+from bench.checkpoints.memory import held_digest
 from bench.errors import BenchError, RunError, one_line
 from bench.foreign.faults import blamed
 from bench.machine.memory import free_memory, in_pieces
@@ -109,7 +110,8 @@ def _load_model(cell: Cell, device: str, batch_size: int) -> Model:
     """
     size = cell.condition.model.input_size
     module = load(cell.checkpoint, device, input_size=size, planned=cell.model_digest)
-    module.to(memory_format=torch.channels_last)
+    if not held_digest(cell.checkpoint):  # whose weights would be laid out anew under their owner's hands
+        module.to(memory_format=torch.channels_last)
     return Model(
         module,
         size=size or cell.checkpoint.input_size,
@@ -144,8 +146,9 @@ class PeakMemory:
 
 
 def to_unit_range(images_NCHW: torch.Tensor, device: str) -> torch.Tensor:
-    """Bring a batch of uint8 to the device as models take it: float32 in [0, 1]."""
-    images = images_NCHW.to(device, non_blocking=True).float()
+    """Bring a batch in [0, 255] to the device as models take it: float32 in [0, 1]."""
+    images = images_NCHW.to(device, non_blocking=True)
+    images = images.clone() if images.dtype == torch.float32 else images.float()  # divided in place
     # By a tensor of the device's: CUDA multiplies by the rounded reciprocal of a plain number, and half of the 256
     # values differ in their last bit from a CPU's.
     return images.div_(torch.full((), 255.0, device=images.device))

@@ -54,7 +54,7 @@ class FeatureSet:
     @property
     def file(self) -> str:
         """Its name: readable parts, and a hash of all of them in full."""
-        crop = f"{self.crop.size}px-{float(self.crop.ratio)!r}-{self.crop.interpolation}"
+        crop = self.crop.name
         whole = digest([getattr(self, name) for name in self.__slots__ if name != "crop"] + [crop, self._versions])[:20]
         dataset, split = (_NOT_IN_NAMES.sub("-", name) for name in (self.dataset, self.split))
         return (

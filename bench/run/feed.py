@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from bench.corruptions.makers import corruption_of
@@ -55,7 +54,7 @@ class Made:
 
     task: Task
     crops_NCHW: torch.Tensor
-    """uint8, channels last in memory. Of no images where they could not be made."""
+    """uint8 (or a transform's numbers in [0, 255]), channels last in memory. Of none where they could not be made."""
     error: str = ""
 
     def pin_memory(self) -> "Made":
@@ -98,11 +97,12 @@ class _Maker:
 
     def bytes_of(self, task: Task) -> int:
         """Of the crops of a batch."""
-        return len(task.indices) * 3 * self.sources[task.images.dataset, task.images.split].crop.size ** 2
+        source = self.sources[task.images.dataset, task.images.split]
+        return len(task.indices) * 3 * source.crop.size**2 * source.dtype.itemsize
 
     def _make(self, task: Task) -> torch.Tensor:
         source = self.sources[task.images.dataset, task.images.split]
-        crops_NHWC = np.empty((len(task.indices), source.crop.size, source.crop.size, 3), dtype=np.uint8)
+        crops_NHWC = source.empty(len(task.indices))
         source.fill(task.indices, crops_NHWC)
         crops_NCHW = torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
         perturbation = one_by_one(task.images)

@@ -20,7 +20,7 @@ def perturb(images_NCHW: torch.Tensor, perturbation: Perturbation, *, seed: int,
     """Corrupt crops, and save them as JPEG where the condition says so.
 
     Args:
-        images_NCHW: uint8.
+        images_NCHW: uint8, or floating in [0, 255], which is rounded.
         perturbation: what to do.
         seed: of the run.
         ids: of the samples.
@@ -31,6 +31,8 @@ def perturb(images_NCHW: torch.Tensor, perturbation: Perturbation, *, seed: int,
     Raises:
         RunError: the corruption fails.
     """
+    if images_NCHW.is_floating_point():
+        images_NCHW = images_NCHW.round().clamp_(0, 255).to(torch.uint8)
     corruption = corruption_of(perturbation)
     with (
         blamed(f"making images under {perturbation.corruption!r} failed", but=is_out_of_memory),
@@ -64,13 +66,13 @@ class Preparer:
         """Prepare a batch.
 
         Args:
-            crops_NCHW: uint8, square, on the CPU.
+            crops_NCHW: square, on the CPU; uint8, or a transform's numbers in [0, 255].
             perturbation: what is still to be done to them.
             ids: of the samples.
             sizes: sides that models take, pixels.
 
         Returns:
-            Size to uint8 images; on the device if anything was done to them.
+            Size to images; on the device if anything was done to them.
 
         Raises:
             RunError: the corruption fails, or a single image does not fit.

@@ -255,6 +255,7 @@ class SweepRun:
         try:
             if measures.get(measurement.name).parallel:
                 together(lambda: None)  # the others have loaded the checkpoint
+            _check_gradients(cell, model)
             with numerics(self.settings.device, cell.numerics.precision), peak:
                 ready = self._made_ready(cell, model)
                 columns = self._measured(cell, self._own(cell, model), ready, pace)
@@ -348,6 +349,16 @@ class _Ready:
     """The split that it is shown."""
     fit: dict[str, SplitLoader]
     """Those that it may learn from."""
+
+
+def _check_gradients(cell: Cell, model: Model) -> None:
+    """Nothing where a measure of ours that looks inside a model, or asks it for gradients, can do so."""
+    entry = measures.get(cell.condition.measure.name)
+    if getattr(model.module.model, "forward_only", False) and is_ours(entry.factory):
+        raise RunError(
+            f"{entry.name} needs the gradients of a model or its parts, and {cell.checkpoint.name} is run forward "
+            "only; bring it as a module of PyTorch, or leave this suite out."
+        )
 
 
 class _Told:

@@ -21,6 +21,7 @@ from bench.datasets import Library, OpenedSplit, subset
 from bench.datasets.crops import CropSource
 from bench.errors import RunError
 from bench.images.cache import CropCache
+from bench.machine.processes import crosses
 from bench.measure import Batch
 from bench.measure.cells import versions as versions_of
 from bench.progress import Progress
@@ -64,13 +65,13 @@ class Part:
         return self.opened.samples.labels[self.indices]
 
     def few_crops(self, count: int) -> torch.Tensor:
-        """(n, 3, size, size) uint8, made here: the crops of the first samples.
+        """(n, 3, size, size) in [0, 255], made here: the crops of the first samples.
 
         Raises:
             RunError: one does not decode.
         """
         few = self.indices[:count]
-        crops_NHWC = np.empty((len(few), self.source.crop.size, self.source.crop.size, 3), dtype=np.uint8)
+        crops_NHWC = self.source.empty(len(few))
         self.source.fill(few, crops_NHWC)
         return torch.from_numpy(crops_NHWC).permute(0, 3, 1, 2)
 
@@ -122,14 +123,15 @@ class Workbench:
         """
         opened = self._library.open(dataset, split)
         indices = subset(opened.samples.ids, limit)
+        source = CropSource(opened.samples, self.crop, None, opened.stamps)
         crops = None
-        if self._cache is not None and keep:
+        if self._cache is not None and keep and source.dtype == np.uint8:
             crops = self._cache.open(dataset, opened.fingerprint, self.crop, len(indices))
             if crops is None:
                 self.progress.note(f"{dataset}: its crops would be over cache_budget_gb; they are not kept.")
             else:
                 self._files.callback(crops.close)
-        return Part(opened, indices, CropSource(opened.samples, self.crop, crops, opened.stamps))
+        return Part(opened, indices, replace(source, cache=crops))
 
     def check_planned(self, cell: Cell) -> None:
         """Nothing where the data that are opened here are those that a cell was planned with.
@@ -160,7 +162,9 @@ class Workbench:
         settings = self.settings
         sources = {name: part.source for name, part in parts.items()}
         pin = settings.device.startswith("cuda")
-        return make_images(sources, tasks, seed=settings.seed, workers=settings.workers, pin=pin)
+        own = all(part.source.transform is None or crosses(part.source.transform) for part in parts.values())
+        workers = settings.workers if own else 0  # such as a function of a notebook, where processes are not forked
+        return make_images(sources, tasks, seed=settings.seed, workers=workers, pin=pin)
 
     def prepare(self, made: Made, sizes: Iterable[int], part: Part) -> dict[int, torch.Tensor]:
         """What models of each size are shown of a batch.

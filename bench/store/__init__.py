@@ -281,7 +281,8 @@ class Store:
 
     def record_checkpoint(self, model_digest: str, checkpoint: Checkpoint) -> None:
         """Keep the registry entry behind a model digest, so that tables need no registry; the newest stands."""
-        entry = {**asdict(checkpoint), "arch_args": dict(checkpoint.arch_args), "model": model_digest}
+        tables = {"arch_args": dict(checkpoint.arch_args), "rename": dict(checkpoint.rename)}
+        entry = {**asdict(checkpoint), **tables, "model": model_digest}
         path = self._checkpoint_path(model_digest, checkpoint.name)
         text = json.dumps(checksums.sealed(entry), indent=1, sort_keys=True)
         if not _says_the_same(path, text):

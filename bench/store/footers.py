@@ -15,6 +15,8 @@ FORMAT = 1
 NAME = re.compile(r"[0-9a-f]{32}")
 """Of every file in `cells`, `samples` and `checkpoints`, before its ending: what is called otherwise is not ours."""
 _SETUP = ("arch", "builder", "arch_args", "input_size", "crop_ratio", "interpolation", "mean", "std")
+_LATER = ("loader", "crop_mode", "transform")
+"""As `_SETUP`, of which older entries lack these: part of it where they are set."""
 META = b"bench"
 """Where the footer of a Parquet file has ours."""
 
@@ -52,6 +54,8 @@ class StoredCheckpoint:
     pretraining: str = ""
     setup: str = ""
     """Digest of the architecture and how images are fed to it: alike in the trainings of one recipe."""
+    how: str = ""
+    """Terms that its protocols have beside the suite's."""
 
 
 def meta_of(key: str, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -87,7 +91,15 @@ def checkpoint_of(text: bytes) -> StoredCheckpoint:
     """What tables show of a checkpoint; ValueError or KeyError where the text is no entry."""
     entry = entry_of(text)
     # Older stores lack some; nothing but their entries holds the last.
-    known = {"pair_differs": "", "recipe": "", "seed": None, "pretraining": "", **entry, "setup": _setup(entry)}
+    known = {
+        "pair_differs": "",
+        "how": "",
+        "recipe": "",
+        "seed": None,
+        "pretraining": "",
+        **entry,
+        "setup": _setup(entry),
+    }
     values = {field.name: known[field.name] for field in fields(StoredCheckpoint)}
     seed = values.pop("seed")
     if not all(isinstance(value, str) for value in values.values()):
@@ -99,4 +111,5 @@ def checkpoint_of(text: bytes) -> StoredCheckpoint:
 
 def _setup(entry: Mapping[str, Any]) -> str:
     classes = dict(entry.get("class_space") or {}).get("classes")  # which may be called by the checkpoint's own name
-    return digest([classes, *(entry.get(name) for name in _SETUP)])
+    later = {name: entry[name] for name in _LATER if entry.get(name) not in (None, "", "center")}
+    return digest([classes, *(entry.get(name) for name in _SETUP), *([later] if later else [])])

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import __version__
+from bench.checkpoints import checkpoints
+from bench.checkpoints.fetch import lacking
 from bench.config import load_config
 from bench.corruptions import corruptions
 from bench.corruptions.makers import reference_of
@@ -42,6 +44,7 @@ def examine() -> list[Finding]:
         ("plug-ins", _plugins),
         ("corruptions", _corruptions),
         ("data sets", lambda: _data(settings)),
+        ("weights", _weights),
         ("processes", lambda: _processes(settings)),
         ("store", lambda: _folder(settings.store)),
         ("cache", lambda: _folder(settings.cache) if settings.cache else "off"),
@@ -100,6 +103,17 @@ def _data(settings: Settings) -> str:
     library = Library(settings.places)
     opened = [library.open(d.name, d.splits[0]) for d in datasets if not d.source or d.name in settings.places]
     return ", ".join(f"{o.dataset.name} ({len(o.samples.ids):,})" for o in opened)
+
+
+def _weights() -> str:
+    """A list of the files that runs would fetch: what is to be brought by hand where no network is."""
+    absent, count = lacking(checkpoints), len(list(checkpoints))
+    if not absent:
+        return f"of all {count} registered checkpoints"
+    lines = [f"  {name}: {how}" for name, how in absent.items()]
+    return "\n".join(
+        [f"of {count - len(absent)} of {count} registered checkpoints; `bench run` fetches others, or", *lines]
+    )
 
 
 def _processes(settings: Settings) -> str:

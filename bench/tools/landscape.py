@@ -6,7 +6,6 @@ Legend: N images, T points of the way.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from bench.attacks.losses import loss_of
@@ -41,8 +40,9 @@ def crops(checkpoint: Checkpoint, condition: Condition, library: Library, n: int
     opened = library.open(condition.data.dataset, condition.data.split)
     indices = subset(opened.samples.ids, n)[:count]
     crop = condition.resolve_crop(checkpoint)
-    made = np.empty((len(indices), crop.size, crop.size, 3), dtype=np.uint8)
-    CropSource(opened.samples, crop, None, opened.stamps).fill(indices, made)
+    source = CropSource(opened.samples, crop, None, opened.stamps)
+    made = source.empty(len(indices))
+    source.fill(indices, made)
     return made
 
 

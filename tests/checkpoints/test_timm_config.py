@@ -16,7 +16,6 @@ from bench.checkpoints import timm_config
 from bench.checkpoints.loading import load
 from bench.checkpoints.toml_file import read_registry
 from bench.datasets.spaces import DIGITS
-from bench.errors import BenchError
 from bench.images.crop import crop_image
 from bench.records import Checkpoint
 from bench.run.device import to_unit_range
@@ -86,17 +85,17 @@ def test_what_timm_has_not_has_the_defaults_and_says_so(tmp_path: Path, arch: st
 
 
 @pytest.mark.parametrize(
-    ("arch", "key", "what"),
-    [
-        ("eva02_base_patch14_448", "crop_ratio", "crop mode 'squash'"),
-        ("volo_d5_512", "crop_ratio", "ratio 1.15, which pads"),
-    ],
+    ("arch", "ratio", "mode"),
+    [("eva02_base_patch14_448", 1.0, "squash"), ("volo_d5_512", 1.15, "center"), ("resnet50", 1.0, "center")],
 )
-def test_what_only_timm_does_must_be_decided_by_the_entry(tmp_path: Path, arch: str, key: str, what: str) -> None:
-    message = rf"line 1: \[mine\] leaves out {key}, and timm's {arch}\..* has {what}, which rtbench does not do; add"
-    with pytest.raises(BenchError, match=message):
-        read(tmp_path, arch)
-    assert read(tmp_path, arch, "crop_ratio = 1.0\n").crop_ratio == 1.0
+def test_the_crop_mode_is_timms_unless_the_entry_gives_a_ratio(
+    tmp_path: Path, arch: str, ratio: float, mode: str
+) -> None:
+    entry = read(tmp_path, arch)
+    assert (entry.crop_ratio, entry.crop_mode) == (ratio, mode)
+    assert (f"crop_mode {mode}" in entry.assumed) == (mode != "center")
+    assert read(tmp_path, arch, "crop_ratio = 1.0\n").crop_mode == "center"
+    assert read(tmp_path, arch, 'crop_mode = "border"\n').crop_mode == "border"
 
 
 def test_timm_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
