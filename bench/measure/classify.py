@@ -3,11 +3,13 @@
 Shapes: N samples, C channels, H × W pixels, K classes, T = min(10, K).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 
 from bench.datasets import class_spaces
+from bench.datasets.groups import class_groups
 from bench.errors import RunError
 
 TOP = 10
@@ -20,9 +22,12 @@ class Classify:
     Args:
         subsets: names of class spaces that are parts of the logits' own, joined by `+`. For each, the columns are
             also given for the logits cut to its classes, under names that begin with its own and a slash.
+        groups: name of the class groups that the data are labelled with; all columns are then of these, see
+            `grouped`. Empty where the data are labelled with the logits' own classes.
     """
 
-    def __init__(self, subsets: str = "") -> None:
+    def __init__(self, subsets: str = "", groups: str = "") -> None:
+        self._groups = class_groups.get(groups).members if groups else ()
         self._indices = {name: class_spaces.get(name).indices for name in subsets.split("+") if name}
 
     def rows(
@@ -40,10 +45,29 @@ class Classify:
                 f"the logits of {bad} of {len(logits_NK)} images are NaN or infinite; look for NaN in the weights, and "
                 "where these are sound use --precision fp32."
             )
+        if self._groups:
+            return describe(grouped(logits_NK, self._groups), labels_N)
         columns = describe(logits_NK, labels_N)
         for name, indices in self._indices.items():
             columns |= {f"{name}/{key}": c for key, c in _describe_cut(logits_NK, labels_N, indices).items()}
         return columns
+
+
+def grouped(logits_NK: torch.Tensor, members: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Logits of groups of classes: the log of the mean probability of each group's classes (Geirhos et al. 2019).
+
+    Sum and maximum are other protocols: a group of many classes would be chosen more often.
+
+    Args:
+        logits_NK: float32.
+        members: G groups of indices into the K classes; those in none count in the softmax alone.
+
+    Returns:
+        (N, G) float32, at most 0.
+    """
+    log_p_NK = logits_NK.log_softmax(dim=1)
+    columns = [log_p_NK[:, list(group)].logsumexp(dim=1) - math.log(len(group)) for group in members]
+    return torch.stack(columns, dim=1)
 
 
 def _describe_cut(logits_NK: torch.Tensor, labels_N: torch.Tensor, indices: Sequence[int]) -> dict[str, torch.Tensor]:

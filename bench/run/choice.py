@@ -24,7 +24,7 @@ def select(
     reference: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> tuple[list[Suite], list[Checkpoint]]:
-    """Suites and checkpoints by name or pattern. Without checkpoints: every one that predicts the suites' classes.
+    """Suites and checkpoints by name or pattern. Without checkpoints: the suites' own, or all that predict their classes.
 
     Raises:
         BenchError: a name is unknown, or nothing is left.
@@ -32,6 +32,8 @@ def select(
     chosen = select_suites(suites, track, reference=reference, settings=settings)
     if checkpoints:
         entries = checkpoints_called(checkpoints)
+    elif all(suite.checkpoints for suite in chosen):
+        entries = checkpoints_called([name for suite in chosen for name in suite.checkpoints])
     else:
         spaces = {digest for suite in chosen for digest in _predicted(suite)}
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]

@@ -71,6 +71,8 @@ class Suite:
     """The suite over other data sets, by name, still under its own name, where any will do; see `over`."""
     predicts: str = ""
     """Class space of the checkpoints that it is meant for, where these need not predict the data's own classes."""
+    checkpoints: tuple[str, ...] = ()
+    """Names of those that are measured where nobody names any; empty for all that predict its classes."""
     curve: str = ""
     """The parameter that its scores can be drawn against: a column of the long table."""
 

@@ -2,24 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from bench.datasets.readers import tars
+from bench.datasets.readers.listing import SUFFIXES, Found, Listing, is_hidden
 from bench.datasets.readers.passed_over import PassedOver, has_image_name, images_below, looks_like_image
 from bench.datasets.readers.stamps import read_planned, stamp_of
+from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
 from bench.errors import BenchError, RunError
 from bench.records import Array, ClassSpace
 from bench.text import some
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
-"""Of image files; other files in a class folder are passed over, and counted if they look like images."""
-_IGNORED = ("__MACOSX", "lost+found")
-Found: TypeAlias = tuple[int, int]
-"""Size and stamp of a file, as they were when its split was opened."""
+Place: TypeAlias = Path | TarFolder
+"""A folder, wherever it lies."""
 
 
 class FolderSamples:
@@ -66,6 +65,38 @@ class FolderSamples:
         return int(self.stamps[index])
 
 
+class TarSamples(FolderSamples):
+    """Image files in a tar file, read by offset. An id, a label and a size are as if it were unpacked.
+
+    Args:
+        folder: in the tar file.
+        ids: (n,) text.
+        files: paths below `folder`, one a sample; None where they are the ids.
+        labels: (n,) indices into the class space.
+        found: (n,) size and stamp of each file.
+    """
+
+    def __init__(
+        self,
+        folder: TarFolder,
+        ids: Sequence[str],
+        files: Sequence[str] | None,
+        labels: Iterable[int],
+        found: Iterable[Found],
+    ) -> None:
+        super().__init__(folder.as_path(), ids, files, labels, found)
+        self._tar, self._tar_stamp = folder.path, folder.tar_stamp
+        self._offsets = folder.offsets(ids if files is None else files)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of the file that was there when the split was opened.
+
+        Raises:
+            RunError: the tar file has changed since, or can no longer be read.
+        """
+        return read_planned(self._tar, self._tar_stamp, int(self._offsets[index]), int(self.sizes[index]))
+
+
 _id_arrays: dict[bytes, Array] = {}
 
 
@@ -75,7 +106,7 @@ def _shared(ids: Array) -> Array:
 
 
 def class_folders(
-    root: Path, class_space: ClassSpace, subject: str, label_of: Callable[[str], int | None] | None = None
+    root: Place, class_space: ClassSpace, subject: str, label_of: Callable[[str], int | None] | None = None
 ) -> FolderSamples:
     """Read a folder of class folders.
 
@@ -106,7 +137,7 @@ def class_folders(
         broken += [f"{name}/{file}" for file in inside.broken if has_image_name(file)]
         others += [f"{name}/{file}" for file in inside.others]
         for folder in inside.folders:
-            others += images_below(root / name / folder, root)
+            others += _images_below(root, f"{name}/{folder}")
         if not pictures and not inside.broken:
             raise BenchError(
                 f"{root / name} holds no images, so this copy of {subject} is not whole: obtain it again, or remove "
@@ -120,12 +151,75 @@ def class_folders(
             "is not whole: obtain what they lead to, or remove them."
         )
     ids, files, numbers, founds = zip(*sorted(rows), strict=True)
-    samples = FolderSamples(root, ids, None if files == ids else files, numbers, founds)
+    samples = samples_in(root, ids, files, numbers, founds)
     if others:
         samples.passed_over = PassedOver(
             tuple(sorted(others)), f"files that lie in a class's folder itself and end in {', '.join(SUFFIXES)}"
         )
     return samples
+
+
+def listed_files(
+    root: Place, class_space: ClassSpace, label_of: Callable[[str], int | None], subject: str
+) -> FolderSamples:
+    """Read a flat folder, whose files say by their names what they are labelled.
+
+    Args:
+        root: the folder.
+        class_space: of the labels.
+        label_of: gives a file's label by its name, None where that says none; such files are passed over.
+        subject: the data set's name, for messages.
+
+    Returns:
+        The samples, in the order of their ids; an id is `CLASS/FILE`, as if the files lay in folders of their classes.
+
+    Raises:
+        BenchError: there is no such folder, or no file that has a label.
+    """
+    listing = _listing(root, subject)
+    others = [*listing.others]
+    rows = []
+    for file, of_file in listing.pictures:
+        label = label_of(file)
+        if label is None:
+            others.append(file)
+        else:
+            rows.append((f"{class_space.classes[label]}/{file}", file, label, of_file))
+    if not rows:
+        raise BenchError(f"{root} holds no image file of {subject}; give the folder that does.")
+    samples = samples_in(root, *zip(*sorted(rows), strict=True))
+    if others:
+        samples.passed_over = PassedOver(tuple(sorted(others)), f"files that are named as those of {subject} are")
+    return samples
+
+
+def samples_in(
+    root: Place, ids: Sequence[str], files: Sequence[str], labels: Iterable[int], found: Iterable[Found]
+) -> FolderSamples:
+    """The samples of files below a folder; see `FolderSamples`."""
+    named = None if tuple(files) == tuple(ids) else files
+    if isinstance(root, TarFolder):
+        return TarSamples(root, ids, named, labels, found)
+    return FolderSamples(root, ids, named, labels, found)
+
+
+def _images_below(root: Place, folder: str) -> Iterator[str]:
+    """Paths, from `root`, of what looks like an image in a folder and those within."""
+    if isinstance(root, TarFolder):
+        return (f"{folder}/{name}" for name in (root / folder).images_below())
+    return images_below(root / folder, root)
+
+
+def folder_at(place: Path, subject: str) -> Place:
+    """A folder of the disk, or what a tar file holds.
+
+    Raises:
+        BenchError: there is neither, or the tar file is compressed.
+        RunError: the tar file is damaged.
+    """
+    if place.is_file() and place.name.endswith((SUFFIX, *tars.PACKED)):
+        return TarFolder(place)
+    return existing_folder(place, subject)
 
 
 def existing_folder(place: Path, subject: str) -> Path:
@@ -140,24 +234,13 @@ def existing_folder(place: Path, subject: str) -> Path:
     return place
 
 
-@dataclass(slots=True)
-class _Listing:
-    """What a folder holds. Hidden files and folders are none of it."""
-
-    folders: list[str]
-    pictures: list[tuple[str, Found]]
-    """Each image file by name."""
-    others: list[str]
-    """What looks like an image, and is read from a class's folder only or not at all."""
-    broken: list[str]
-    """Links to nothing."""
-
-
-def _listing(folder: Path, subject: str) -> _Listing:
-    listing = _Listing([], [], [], [])
+def _listing(folder: Place, subject: str) -> Listing:
+    if isinstance(folder, TarFolder):
+        return folder.listing()
+    listing = Listing()
     with os.scandir(existing_folder(folder, subject)) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in _IGNORED:
+            if is_hidden(entry.name):
                 continue
             image = entry.name.lower().endswith(SUFFIXES)
             if entry.is_symlink() and not os.path.exists(entry.path):
@@ -173,7 +256,7 @@ def _listing(folder: Path, subject: str) -> _Listing:
 
 
 def _check_folders(
-    root: Path, class_space: ClassSpace, subject: str, labels: Mapping[str, int | None], loose: int
+    root: Place, class_space: ClassSpace, subject: str, labels: Mapping[str, int | None], loose: int
 ) -> None:
     if loose and not labels:
         raise BenchError(

@@ -14,17 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from bench.datasets.readers.columns import has_numbers_for_names, label_indices, written_labels
-from bench.datasets.readers.files import whole
 from bench.datasets.readers.passed_over import PassedOver, has_image_name, visible
 from bench.datasets.readers.splits import check_same_split
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
-from bench.errors import AbsentError, BenchError, RunError
+from bench.datasets.readers.tars import PACKED, members, refuse_packed
+from bench.errors import AbsentError, BenchError
 from bench.records import Array, ClassSpace
 from bench.text import size
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("cls", "json")
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 _MOST_SHARDS, _MOST_BRACES = 100_000, 8
 """That a pattern may stand for and have: with a thousand images each, a hundred million; a wrong digit must not take
@@ -135,12 +134,11 @@ def shard_files(place: Path, subject: str) -> list[Path]:
         BenchError: they are packed, or too many.
     """
     if place.is_dir():
-        paths = visible(place.glob("*.tar")) or visible(p for p in place.iterdir() if p.name.endswith(_PACKED))
+        paths = visible(place.glob("*.tar")) or visible(p for p in place.iterdir() if p.name.endswith(PACKED))
     else:
         paths = [path for text in _expanded(str(place)) for path in _globbed(text)]
-    packed = [path for path in paths if path.name.endswith(_PACKED)]
-    if packed:
-        raise BenchError(f"{packed[0]} is a packed tar file, in which nothing can be found quickly; unpack it to .tar.")
+    for path in paths:
+        refuse_packed(path)
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise AbsentError(
@@ -183,23 +181,14 @@ def _read_shard(path: Path, number: int, others: list[str]) -> Iterator[tuple[st
     Members that look like images and are no sample's are added to `others`.
     """
     samples: dict[str, _Sample] = {}
-    with whole(path, "tar file"):
-        with tarfile.open(path, mode="r:") as tar:
-            for member in _members(tar):
-                key, ending = _split_name(member.name)
-                if member.isfile() and key and ending in (*IMAGES, *LABELS):
-                    where = f"{path}, key {key[:_LONGEST_KEY]!r}"
-                    _check_member(member, key, where)
-                    _fill(samples.setdefault(key, _Sample(number)), tar, member, ending, where)
-                elif not member.isdir() and has_image_name(member.name):
-                    others.append(member.name)
-            end = tar.offset
-        with path.open("rb") as file:
-            file.seek(end)
-            mark = file.read(tarfile.BLOCKSIZE)
-    # tarfile takes the end of the file, or anything that is no header, for the end of the archive.
-    if mark != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise RunError(f"{path} lacks the end mark of a tar file, so it is damaged or cut short; obtain it again.")
+    for tar, member in members(path):
+        key, ending = _split_name(member.name)
+        if member.isfile() and key and ending in (*IMAGES, *LABELS):
+            where = f"{path}, key {key[:_LONGEST_KEY]!r}"
+            _check_member(member, key, where)
+            _fill(samples.setdefault(key, _Sample(number)), tar, member, ending, where)
+        elif not member.isdir() and has_image_name(member.name):
+            others.append(member.name)
     for key, sample in samples.items():
         if sample.offset < 0 or sample.label is None:
             lacks, endings = ("image", IMAGES) if sample.offset < 0 else ("label", LABELS)
@@ -207,16 +196,6 @@ def _read_shard(path: Path, number: int, others: list[str]) -> Iterator[tuple[st
                 f"{path}, key {key!r}: there is no {lacks}; each key needs KEY.{' or KEY.'.join(endings)} there."
             )
         yield key, sample
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar file. A negative size would lead back, and round and round."""
-    end = -1
-    for member in tar:
-        if tar.offset <= end:
-            raise tarfile.TarError("a member's size is negative")
-        end = tar.offset
-        yield member
 
 
 def _check_member(member: tarfile.TarInfo, key: str, where: str) -> None:

@@ -1,0 +1,43 @@
+"""The 20 photographs of `imagenet-demo` under 19 corruptions × 5 severities, as `imagenet-c-generated` makes them.
+
+Hendrycks & Dietterich 2019, arXiv 1903.12261. There is no mCE: its denominators are AlexNet's errors on all of ImageNet.
+"""
+
+import functools
+
+from bench.metrics.classification import MEAN_ACCURACY
+from bench.records import Data, Generated, Protocol
+from bench.suite import Score, Suite, suites
+from bench.suite.scores import CORRUPTIONS, corrupted
+
+from .imagenet_c_generated import generated
+from .imagenet_demo import CLEAN, LITE
+
+severities_of = functools.partial(generated, data=Data(dataset="imagenet-demo"))
+
+suites.register(
+    Suite(
+        name="imagenet-demo-c",
+        version=1,
+        title="ImageNet, 20 photographs, corrupted",
+        paper="Hendrycks & Dietterich 2019, arXiv 1903.12261",
+        track="imagenet-demo",
+        protocol=Protocol(
+            terms=(
+                "1000-way",
+                "20 photographs",
+                Generated("at 224 with JPEG quality 85"),
+                "resized (Pillow, bicubic) for other sizes",
+            )
+        ),
+        scores=(
+            *corrupted(CLEAN, severities_of, CORRUPTIONS),
+            Score(
+                metric=MEAN_ACCURACY,
+                conditions=tuple(condition for name in CORRUPTIONS for condition in severities_of(name)),
+                column="mean of 19",
+            ),
+        ),
+        checkpoints=LITE,
+    )
+)

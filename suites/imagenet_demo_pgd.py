@@ -1,0 +1,32 @@
+"""The 20 photographs of `imagenet-demo` under FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018, arXiv 1706.06083).
+
+As `imagenet-pgd` attacks the validation set, at fewer eps.
+"""
+
+from dataclasses import replace
+
+from bench.records import Data
+from bench.suite import suites
+from bench.suite.attacked import Attacked, pgd_suite
+
+from .imagenet_demo import LITE
+
+suites.register(
+    replace(
+        pgd_suite(
+            Attacked(
+                name="imagenet-demo-pgd",
+                version=1,
+                title="ImageNet, 20 photographs, attacked by FGSM and PGD",
+                track="imagenet-demo",
+                data=Data(dataset="imagenet-demo"),
+                classes=1000,
+                linf="0.5/255",
+                l2="0.5",
+            ),
+            linf_grid="0.25/255+0.5/255+1/255",
+            l2_grid="0.25+0.5",
+        ),
+        checkpoints=LITE,
+    )
+)
