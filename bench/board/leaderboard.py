@@ -180,7 +180,7 @@ def make_board(
         for entry in store.checkpoints()
         if (names is None or entry.name in names) and (models is None or entry.model in models)
     ]
-    places = {_place(condition): condition for condition in suite.conditions}
+    places = {place_of(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     stored = [(cell, index.place(cell)) for cell in index.cells() if cell.identity["model"] in wanted]
     cells = [cell for cell, place in stored if place in places]
@@ -294,15 +294,15 @@ def _costs(
     return costs
 
 
-def _place(condition: Condition) -> str:
+def place_of(condition: Condition) -> str:
     """What a stored cell must have measured to stand for a condition, in today's versions; see `Index.place`."""
     return digest([{k: v for k, v in condition.columns().items() if v is not None}, dict(versions(condition))])
 
 
 def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choice, list[str]]:
     """The fullest choice as asked, and a note on the others."""
-    counts = {choice: sum(map(choice.admits, cells)) for choice in _choices(cells, want)}
-    admitted = {choice: count for choice, count in counts.items() if count and want.admits(choice)}
+    counts = _counts(cells, want)
+    admitted = {choice: count for choice, count in counts.items() if want.admits(choice)}
     if not admitted:
         have = "; ".join(choice.text for choice in _ordered(counts)) or "nothing"
         raise NothingStoredError(
@@ -317,6 +317,17 @@ def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choi
         if hidden:
             others.append(f"left out: {hidden} cells with {choice.text}")
     return best, others
+
+
+def choices_of(cells: Sequence[StoredCell]) -> list[Choice]:
+    """What cells were measured with, what most have in common first."""
+    return _ordered(_counts(cells, Want()))
+
+
+def _counts(cells: Sequence[StoredCell], want: Want) -> dict[Choice, int]:
+    """Choices to how many of the cells they admit, none where that is none."""
+    counts = {choice: sum(map(choice.admits, cells)) for choice in _choices(cells, want)}
+    return {choice: count for choice, count in counts.items() if count}
 
 
 def _as_shown(choice: Choice, cells: Collection[StoredCell]) -> Choice:

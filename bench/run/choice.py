@@ -9,6 +9,7 @@ from bench.errors import BenchError, UnknownNameError
 from bench.records import Checkpoint
 from bench.suite import Suite, tracks
 from bench.suite import suites as suite_registry
+from bench.text import some
 
 DEFAULT_TRACK = "digits"
 """Ships with the package: what `bench run` does when nothing is asked for."""
@@ -55,6 +56,7 @@ def select_suites(
     names: Sequence[str] = (),
     track: str | None = None,
     *,
+    every: bool = False,
     reference: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> list[Suite]:
@@ -63,6 +65,7 @@ def select_suites(
     Args:
         names: of the suites.
         track: instead of names.
+        every: whether all suites are meant where there is neither; if not, the track that ships is.
         reference: their corruptions are those of imagecorruptions-imaug; see `Suite.by_reference`.
         settings: changes of those suites that have such settings; see `Suite.changed`.
 
@@ -71,21 +74,27 @@ def select_suites(
     """
     if names and track is not None:
         raise BenchError(f"give suites ({', '.join(names)}) or a track ({track}), not both.")
-    every, track = tracks(), track or DEFAULT_TRACK
-    if not names and track not in every:
-        raise UnknownNameError("track", track, every, see="bench list tracks")
     for name in names:
         _refuse_changed(name)
-    chosen = [suite_registry.get(name) for name in dict.fromkeys(names)] or every[track]
+    chosen = [suite_registry.get(name) for name in dict.fromkeys(names)]
+    if not chosen:
+        chosen = list(suite_registry) if every and track is None else _of_track(track or DEFAULT_TRACK)
     # Data sets of the user's own are registered after the suites.
     transfer = [dataset.name for dataset in dataset_registry if dataset.fit]
     chosen = [suite.over(transfer) if suite.predicts and suite.covering else suite for suite in chosen]
     for name in settings or {}:
         if not any(name in suite.settings for suite in chosen):
             known = sorted({known for suite in chosen for known in suite.settings})
-            raise UnknownNameError(f"setting of {', '.join(suite.name for suite in chosen)}", name, known)
+            raise UnknownNameError(f"setting of {some(suite.name for suite in chosen)}", name, known)
     chosen = [suite.changed({k: v for k, v in (settings or {}).items() if k in suite.settings}) for suite in chosen]
     return [suite.by_reference() for suite in chosen] if reference else chosen
+
+
+def _of_track(track: str) -> list[Suite]:
+    every = tracks()
+    if track not in every:
+        raise UnknownNameError("track", track, every, see="bench list tracks")
+    return every[track]
 
 
 def _refuse_changed(name: str) -> None:
