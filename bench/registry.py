@@ -21,9 +21,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, BenchWarning, UnknownNameError
 from bench.foreign.faults import fault, is_interrupt, place_of
-from bench.foreign.sources import add_plugin
+from bench.foreign.sources import add_plugin, is_ours
 from bench.foreign.state import undisturbed
-from bench.names import check_name
+from bench.names import check_name, check_record
 
 GROUP = "bench.plugins"
 OWN_DISTRIBUTION = "rtbench"
@@ -64,14 +64,17 @@ class Registry(Generic[T]):
             origin: where it comes from, for messages; the calling module by default.
 
         Raises:
-            BenchError: the name is none that may be taken, or is taken; both origins are named.
+            BenchError: the name is none that may be taken, or is taken, when both origins are named; or a field holds
+                what it cannot.
         """
-        check_name(self.kind, item.name, slashes=self.slashes)
         origin = origin or sys._getframe(1).f_globals["__name__"]
+        if not is_ours(origin):  # whose records a type checker and tests hold
+            check_record(self.kind, item)
+        check_name(self.kind, item.name, slashes=self.slashes)
         if item.name in self._items:
             raise BenchError(
                 f"{self.kind} {item.name!r} is registered twice, by {self._origin[item.name]} and by {origin}; "
-                "rename one of them."
+                f"rename one of them{_AGAINST if self.kind == 'checkpoint' else ''}."
             )
         self._items[item.name] = item
         self._origin[item.name] = origin
@@ -107,6 +110,7 @@ class Registry(Generic[T]):
         return name in self._items
 
 
+_AGAINST = ", and where it is to be held against the other, `bench gate` takes that one's name as --against"
 _registries: list[Registry[Any]] = []
 _loaded = False
 _loading = False

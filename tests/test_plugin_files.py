@@ -167,3 +167,42 @@ def test_processes_that_are_not_forked_know_them_too(tmp_path, monkeypatch, scra
 def test_a_plugin_that_is_gone_is_named_from_python_too(tmp_path):
     with pytest.raises(BenchError, match="there is no plug-in"):
         plug_in([tmp_path / "gone.py"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            'terms=("10-way", Generated())',
+            'terms=("10-way")',
+            "suite 'my-c': its protocol: terms must be a tuple, such as",
+        ),
+        (
+            "load=lambda: darken",
+            'load=lambda: darken, group="my/own"',
+            "the group of corruption 'darken': 'my/own' reads as",
+        ),
+        (
+            "load=lambda: darken",
+            'load=lambda: darken, group="a\\nb"',
+            "the group of corruption 'darken': 'a\\nb' has the",
+        ),
+        ("load=lambda: darken", "load=lambda: darken, group=3", "corruption 'darken': its group must be a text, not 3"),
+        ('name="darken"', 'name="a\\tb"', "corruption 'a\\tb' has the character U+0009"),
+        ('name="darken"', "name=7", "corruption '7': its name must be a text, not 7"),
+        ('track="digits"', 'track="../mine"', "the track of suite 'my-c': '../mine' reads as a path"),
+        ("version=2", 'version="2"', "suite 'my-c': its version must be a whole number, not '2'"),
+        (
+            'Data(dataset="digits")',
+            'Data(dataset="digits", fit=("train"))',
+            "data: fit must be a tuple, such as ('train',)",
+        ),
+    ],
+)
+def test_a_field_that_holds_what_it_cannot_is_named_when_it_is_registered(bench, my_c, old, new, says):
+    assert old in my_c.read_text()
+    my_c.write_text(my_c.read_text().replace(old, new))
+    _, said = named(bench, "--plugin", "my_c.py")
+    [line] = said.splitlines()
+    assert says in line
+    assert "(my_c.py, line" in line

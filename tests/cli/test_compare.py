@@ -186,15 +186,15 @@ def test_a_checkpoint_that_a_suite_was_not_measured_on_cannot_be_compared(compar
     assert "digits-mixer lacks" in error or "nothing of digits-r is stored of digits-mixer" in error
 
 
-def test_without_a_suite_all_that_both_have_is_compared(compare, folder, tmp_path, monkeypatch):
+def test_without_a_suite_all_that_both_have_is_compared(compare):
     code, text, errors = compare("digits-vit", "digits-vit-sam", "--format", "csv")
     assert (code, errors) == (0, "")
     assert {row["suite"] for row in csv.DictReader(io.StringIO(text))} == {"digits", "digits-r", "digits-v2"}
-    pairs = compare("--pair", "sam", "--format", "json")[1]
-    assert {"digits", "digits-r", "digits-v2"} <= {row["scope"] for row in json.loads(pairs)["pairs"]}
+    pairs = json.loads(compare("--pair", "sam", "--format", "json")[1])["pairs"]
+    assert {row.get("suite") for row in pairs} == {"digits", "digits-r", "digits-v2", None}
 
 
-def test_without_a_suite_what_only_one_has_is_left_out_and_named(folder, tmp_path, monkeypatch, capsys):
+def test_without_a_suite_what_only_one_has_is_left_out_and_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = {"store": "some", "cache": "off", "workers": 0, "device": "cpu", "limit": 20}
     settings = api.configure(**flags).settings
