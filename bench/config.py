@@ -90,6 +90,13 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     )
 
 
+def says_place(name: str, place: Path) -> str:
+    """Where the place of a data set was written: `[data] in bench.toml`, or else `--data`."""
+    written = _read_file().get("data", {}).get(name)
+    in_file = written is not None and user_path(written, f"the place of {name!r}") == place
+    return f"[data] in {os.environ.get('BENCH_CONFIG') or 'bench.toml'}" if in_file else "--data"
+
+
 def _read_file() -> dict[str, Any]:
     named = os.environ.get("BENCH_CONFIG")
     path = user_path(named, "BENCH_CONFIG") if named else Path("bench.toml")

@@ -16,6 +16,7 @@ from bench.records import Condition, Estimate, Precision, Scalar, digest
 from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.store.log import Cost, cost, read_log
 from bench.suite import Score, Suite
+from bench.text import some
 
 IMPORTED = "imported"
 """The device of cells that were measured elsewhere; their tables are their own, and say so."""
@@ -400,13 +401,21 @@ def _score(
         keys = [cell.key if cell else "" for cell in cells]
         wanted.append([(score, [keys[i] for i in places]) for score, places in needed if all(keys[i] for i in places)])
     estimates = index.estimates(f"{suite.name}@{suite.version}", wanted)
-    rows, notes = [], []
+    rows: list[ScoredRow] = []
+    undefined: dict[str, list[tuple[str, str]]] = {}
     for entry, group, results in zip(entries, wanted, estimates, strict=True):
         for (score, _), result in zip(group, results, strict=True):
             if isinstance(result, DoesNotApplyError):
                 continue
             if isinstance(result, BenchError):
-                notes.append(f"{entry.name}, {score.column or score.metric.name}: {result}")
+                undefined.setdefault(str(result), []).append((entry.name, score.column or score.metric.name))
             else:
                 rows.append(ScoredRow(checkpoint=entry, score=score, estimate=result))
-    return rows, notes
+    return rows, [f"{_of_what(scores)}: {reason}" for reason, scores in undefined.items()]
+
+
+def _of_what(scores: Sequence[tuple[str, str]]) -> str:
+    """The checkpoints and scores that one thing is said of, and how many these are where that is more than one."""
+    checkpoints, names = (list(dict.fromkeys(part)) for part in zip(*scores, strict=True))
+    count = f" ({len(scores)} scores)" if len(scores) > 1 else ""
+    return f"{some(checkpoints)}, {some(names)}{count}"

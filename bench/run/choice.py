@@ -41,8 +41,37 @@ def select(
             raise UnknownNameError("family", family, families)
         entries = [entry for entry in entries if entry.family == family]
     if not entries:
-        raise BenchError("no checkpoint is left by this choice; `bench list checkpoints` shows all.")
+        raise BenchError(_none_left(chosen, checkpoints, family))
     return chosen, entries
+
+
+def _none_left(suites: Sequence[Suite], named: Sequence[str], family: str | None) -> str:
+    """Which classes were wanted, and which checkpoints have which."""
+    of_family = [entry for entry in checkpoint_registry if family in (None, entry.family)]
+    if named:
+        return f"{some(named)}: none of these is of the family {family}; leave one of them out."
+    wanted = {suite.name: some(sorted(_spaces(suite))) for suite in suites}
+    suites_of: dict[str, list[str]] = {}
+    for name, classes in wanted.items():
+        suites_of.setdefault(classes, []).append(name)
+    wants = "; ".join(f"{some(names)}: {classes}" for classes, names in suites_of.items())
+    names_of: dict[str, list[str]] = {}
+    for entry in of_family:
+        names_of.setdefault(entry.class_space.name, []).append(entry.name)
+    have = "; ".join(f"{classes}: {some(names, 2)}" for classes, names in names_of.items()) or "none"
+    of = "" if family is None else f" of the family {family}"
+    advice = "name suites of one kind of classes" if len(suites_of) > 1 else "name the checkpoints with --checkpoint"
+    return (
+        f"no checkpoint{of} predicts the classes of these suites ({wants}), only others ({have}); {advice}, or give "
+        "yours with --registry."
+    )
+
+
+def _spaces(suite: Suite) -> set[str]:
+    """Names of the class spaces that the checkpoints of a suite predict."""
+    if suite.predicts:
+        return {suite.predicts}
+    return {dataset_registry.get(name).class_space.name for name in suite.sets}
 
 
 def _predicted(suite: Suite) -> set[str]:

@@ -126,7 +126,10 @@ def test_names_that_the_store_does_not_hold_are_answered_from_it(refused, stored
         ("--workers -1", "workers must be at least 0, not -1"),
         ("--device nonsense", "unknown device 'nonsense'; use auto, cpu"),
         ("--device cuda:77", "there is no device 'cuda:77'"),
-        ("--checkpoint digits-vit --family resnet", "no checkpoint is left by this choice; `bench list checkpoints`"),
+        (
+            "--checkpoint digits-vit --family resnet",
+            "digits-vit: none of these is of the family resnet; leave one of them out.",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_before_anything_runs(refused, tmp_path, options, says):
@@ -184,7 +187,7 @@ def test_a_long_run_without_a_terminal_wants_yes(refused, monkeypatch):
         ("limit = 0\n", "limit must be at least 1, not 0"),
         ('seed = 1\nstore = "runs\n', "bench.toml, line 2: not valid TOML"),
         ("[data]\ndigits-v2 = 3\n", "bench.toml, line 2: the place of 'digits-v2' must be a path, not 3"),
-        ('[data]\ndigits = "here"\n', "'digits' ships with rtbench; remove its place here from bench.toml"),
+        ('[data]\ndigits = "here"\n', "'digits' ships with rtbench; leave its place here out of [data] in bench.toml"),
         ('registry = "gone.toml"\n', "there is no file gone.toml"),
     ],
 )
