@@ -32,6 +32,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "limit": (int,),
     "on_error": (str,),
     "registry": (str,),
+    "plugins": (list,),
     "data": (dict,),
 }
 """Keys of bench.toml and what they may be."""
@@ -44,6 +45,8 @@ class Config:
     settings: Settings
     registry: Path | None
     """A file of the user's checkpoints."""
+    plugins: tuple[Path, ...]
+    """Files of the user's Python: those of bench.toml, then those given."""
 
 
 def load_config(flags: Mapping[str, Any]) -> Config:
@@ -61,6 +64,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     written = _read_file()
     values = {**written, **{name: value for name, value in flags.items() if value is not None}}
     values["data"] = {**written.get("data", {}), **(flags.get("data") or {})}
+    plugins = [*written.get("plugins", ()), *(flags.get("plugins") or ())]
     device = resolve_device(values.get("device", "auto"))
     precision = _one_of("precision", values.get("precision", "auto"), PRECISIONS)
     cache = values.get("cache")
@@ -79,7 +83,18 @@ def load_config(flags: Mapping[str, Any]) -> Config:
         places={name: user_path(place, f"the place of {name!r}") for name, place in values["data"].items()},
     )
     registry = values.get("registry")
-    return Config(settings=settings, registry=None if registry is None else user_path(registry, "registry"))
+    return Config(
+        settings=settings,
+        registry=None if registry is None else user_path(registry, "registry"),
+        plugins=tuple(user_path(file, "a plug-in") for file in plugins),
+    )
+
+
+def says_place(name: str, place: Path) -> str:
+    """Where the place of a data set was written: `[data] in bench.toml`, or else `--data`."""
+    written = _read_file().get("data", {}).get(name)
+    in_file = written is not None and user_path(written, f"the place of {name!r}") == place
+    return f"[data] in {os.environ.get('BENCH_CONFIG') or 'bench.toml'}" if in_file else "--data"
 
 
 def _read_file() -> dict[str, Any]:
@@ -99,6 +114,9 @@ def _read_file() -> dict[str, Any]:
             raise BenchError(
                 f"{path}, line {locate('data', name)}: the place of {name!r} must be a path, not {place!r}."
             )
+    for file in table.get("plugins", ()):
+        if not isinstance(file, str):
+            raise BenchError(f"{path}, line {locate('plugins')}: a plug-in must be a path, not {file!r}.")
     return table
 
 

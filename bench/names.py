@@ -1,8 +1,10 @@
 """Names that people give: which are taken, and what files are called after them."""
 
+import dataclasses
 import hashlib
 import re
 import unicodedata
+from typing import Any
 
 from bench.errors import BenchError
 from bench.text import NOT_SHOWN
@@ -77,6 +79,50 @@ def check_name(kind: str, name: str, *, slashes: bool = False) -> None:
     check_text(kind, name)
     if not slashes and _IN_PATHS.search(name):
         raise BenchError(f"the {kind} {name!r} reads as a path; its name must be without slashes and begin with none.")
+
+
+def check_record(kind: str, record: object) -> None:
+    """Refuse a record of which a field is none of what it must be, such as a text where a tuple of texts belongs.
+
+    Texts, whole numbers and tuples are looked at, in the records that it holds too; so are names beside its own.
+
+    Args:
+        kind: of the record, for messages: `suite`.
+        record: a dataclass with a name, or anything else, which is taken.
+
+    Raises:
+        BenchError: a field is; the record and the field are named.
+    """
+    if dataclasses.is_dataclass(record):
+        _check_fields(f"{kind} {_shortened(str(getattr(record, 'name', '')))}", "", record, set())
+
+
+def _check_fields(what: str, path: str, record: Any, seen: set[int]) -> None:
+    if id(record) in seen:
+        return
+    seen.add(id(record))
+    for field in dataclasses.fields(record):
+        value, label = getattr(record, field.name), f"{path}{field.name}"
+        declared = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+        if declared == "tuple" or declared.startswith("tuple["):
+            if not isinstance(value, tuple):
+                raise BenchError(
+                    f"{what}: its {label} must be a tuple, such as ({value!r},) with the comma, not {value!r}."
+                )
+            for inner in filter(dataclasses.is_dataclass, value):
+                _check_fields(what, f"{label}: ", inner, seen)
+        elif declared in _PLAIN and not isinstance(value, _PLAIN[declared][0]):
+            raise BenchError(f"{what}: its {label} must be {_PLAIN[declared][1]}, not {value!r}.")
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            _check_fields(what, f"{label}: ", value, seen)
+        if field.name in _NAMES and value:
+            check_name(f"{field.name} of {what}:", value)
+
+
+_PLAIN: dict[str, tuple[type, str]] = {"str": (str, "a text"), "int": (int, "a whole number")}
+"""Declarations to what a value must be, and in words."""
+_NAMES = ("group", "track")
+"""Fields that name what several records share: folders and options are called after them."""
 
 
 def file_name(name: str) -> str:

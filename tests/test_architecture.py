@@ -254,47 +254,48 @@ def test_help_imports_next_to_nothing(arguments):
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-CHOICE = "--suite --track --corruptions --set --checkpoint --checkpoint-file --family --registry"
+CHOICE = "--suite --track --corruptions --set --checkpoint --checkpoint-file --family --registry --plugin"
 CELLS = "--limit --seed --device --precision"
-STORED = f"--suite --track --corruptions --set --checkpoint --registry {CELLS}"
+STORED = f"--suite --track --corruptions --set --checkpoint --registry --plugin {CELLS}"
 COMMANDS = {
-    "list": "KIND --registry --json",
+    "list": "KIND --registry --plugin --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
     "table": f"{STORED} --store --format --summary --by --columns --published --out",
     "outcomes": f"{STORED} --store --out",
-    "compare": "CHECKPOINT --pair --by --line --suite --track --corruptions --set --family --registry "
+    "compare": "CHECKPOINT --pair --by --line --suite --track --corruptions --set --family --registry --plugin "
     f"{CELLS} --store --flips --format --out",
     "curve": f"{STORED} --store --out",
-    "landscape": f"CHECKPOINT --suite --set --registry --data {CELLS} --store --out",
+    "landscape": f"CHECKPOINT --suite --set --registry --plugin --data {CELLS} --store --out",
     "report": f"{STORED} --store --data --out --plots",
-    "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry {CELLS} --store --alpha "
-    "--tolerance --junit --json",
+    "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry --plugin {CELLS} --store "
+    "--alpha --tolerance --junit --json",
     "publish": f"{STORED} --store --out --update --source",
-    "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --data --store",
-    "data list": "--registry",
-    "data verify": "DATA --workers --registry",
-    "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache",
-    "corrupt": "IMAGE --corruption --severity --out --seed --sheet",
-    "attack": "IMAGE --checkpoint --attack --eps --norm --loss --steps --seed --device --registry --out",
+    "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
+    "data list": "--registry --plugin",
+    "data verify": "DATA --workers --registry --plugin",
+    "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache --plugin",
+    "corrupt": "IMAGE --corruption --severity --out --seed --sheet --plugin",
+    "attack": "IMAGE --checkpoint --attack --eps --norm --loss --steps --seed --device --registry --plugin --out",
     "store ls": "--store",
     "store verify": "--store",
     "store merge": "SOURCE --store",
     "store rm": "KEY --damaged --store",
     "cache ls": "--cache",
     "cache clear": "--cache",
-    "doctor": "",
-    "study": "STUDY --out --draws --seeds --only --device --workers --data",
-    "train": "RECIPE --set --seeds --seed --out --device --workers --data",
+    "doctor": "--plugin",
+    "study": "STUDY --out --draws --seeds --only --device --workers --data --plugin",
+    "train": "RECIPE --set --seeds --seed --out --device --workers --data --plugin",
 }
-"""Every command, and all that it takes. A change here is a change for users: mind the README and the changelog."""
+"""Every command, and all that it takes beside `--traceback`. A change here is a change for users: mind the README and
+the changelog."""
 
 
 def declared(command: argparse.ArgumentParser, name: str = "") -> dict[str, str]:
     """The commands below `command`, in the form of COMMANDS."""
     groups = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
-        taken = [action for action in command._actions if action.dest != "help"]
+        taken = [action for action in command._actions if action.dest not in ("help", "traceback")]
         return {name: " ".join(" ".join(a.option_strings) or a.dest.upper() for a in taken)}
     inner = [(f"{name} {word}".strip(), sub) for group in groups for word, sub in group.choices.items()]
     return {word: options for deeper, sub in inner for word, options in declared(sub, deeper).items()}

@@ -1,11 +1,11 @@
 """How stored checkpoints differ: two of them, pairs that differ in SAM, recipes over seeds, accuracy on the line."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.api.scores import boards
+from bench.api.scores import boards, measured_boards
 from bench.board.leaderboard import Board, Want
 from bench.errors import BenchError
 from bench.store import Store, StoredCheckpoint
@@ -37,6 +37,8 @@ class ComparedCheckpoints:
     """Of each board; p is adjusted for all together."""
     flips: "tuple[Flip, ...]"
     """Images that were lost under most conditions."""
+    of_one: tuple[str, ...] = ()
+    """Suites that are left out, as every suite was meant and not both were measured whole on these."""
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -127,6 +129,7 @@ def compare(
     *,
     want: Want | None = None,
     flips: int = 5,
+    every: bool = False,
 ) -> ComparedCheckpoints:
     """How the second checkpoint differs from the first in every score and condition of some suites.
 
@@ -137,6 +140,8 @@ def compare(
         store: where the outcomes are.
         want: limit, seed and numerics, where they are to be certain ones.
         flips: images to name that the second lost under most conditions.
+        every: whether suites are left out that are not stored whole of both, which is an error otherwise; see
+            `measured_boards`.
 
     Raises:
         CannotCompareError: the two were not measured alike, or one was not measured.
@@ -146,7 +151,11 @@ def compare(
     from bench.compare.flips import flips as flipped
     from bench.suite.words import condition_scores
 
-    scored = boards(suites, store, checkpoints=[_MODEL.sub("", name) for name in (before, after)], want=want)
+    names = {_MODEL.sub("", name) for name in (before, after)}
+    scored = _scored(every)(suites, store, checkpoints=sorted(names), want=want)
+    of_both = [board for board in scored if names <= _whole(board)]
+    of_one = [board.suite.name for board in scored if board not in of_both] if every and of_both else []
+    scored = of_both if of_one else scored
     rows: list[list[Difference]] = []
     lost: list[Flip] = []
     for first, second in [_sides(board, store, before, after) for board in scored]:
@@ -155,14 +164,26 @@ def compare(
         lost += flipped(first, second, flips) if flips else []
         for side in (first, second):
             side.kept.clear()  # one suite's outcomes at a time
-    every = iter(adjusted([row for rows_of in rows for row in rows_of]))
+    every_row = iter(adjusted([row for rows_of in rows for row in rows_of]))
     return ComparedCheckpoints(
         before=before,
         after=after,
         boards=tuple(scored),
-        differences=tuple(tuple(next(every) for _ in rows_of) for rows_of in rows),
+        differences=tuple(tuple(next(every_row) for _ in rows_of) for rows_of in rows),
         flips=tuple(sorted(lost, key=lambda flip: (-flip.lost, flip.gained, flip.id))[:flips]),
+        of_one=tuple(of_one),
     )
+
+
+def _whole(board: Board) -> set[str]:
+    """Names of the checkpoints that have every cell."""
+    whole = len(board.suite.conditions)
+    return {checkpoint.name for checkpoint in board.checkpoints if board.present(checkpoint) == whole}
+
+
+def _scored(every: bool) -> Callable[..., list[Board]]:
+    """What scores the suites that were named; of every suite, those that were meant to be measured."""
+    return measured_boards if every else boards
 
 
 def _sides(board: Board, store: Store, *names: str) -> "Iterator[Side]":
@@ -190,7 +211,7 @@ def _named(board: Board, name: str) -> StoredCheckpoint:
 
 
 def compare_pairs(
-    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None
+    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None, every: bool = False
 ) -> ComparedPairs:
     """What SAM changes, for every stored pair and suite; see `bench.compare.pairs`.
 
@@ -199,6 +220,7 @@ def compare_pairs(
         store: where the outcomes are.
         family: only pairs of a family.
         want: limit, seed and numerics, where they are to be certain ones.
+        every: whether suites are left out that nobody meant to measure; see `measured_boards`.
 
     Raises:
         BenchError: nothing of any suite is stored, or no pair has both its sides.
@@ -206,7 +228,7 @@ def compare_pairs(
     from bench.compare.pairs import compare_pairs as compare_all
     from bench.compare.pairs import gains
 
-    scored = boards(suites, store, want=want)
+    scored = _scored(every)(suites, store, want=want)
     return ComparedPairs(
         boards=tuple(scored),
         compared=compare_all(scored, store, family),
@@ -215,7 +237,7 @@ def compare_pairs(
 
 
 def compare_by_seed(
-    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None
+    suites: Sequence[Suite], store: Store, *, family: str | None = None, want: Want | None = None, every: bool = False
 ) -> ComparedRecipes:
     """What SAM changes over trainings, for every stored pair of recipes and suite; see `bench.compare.by_seed`.
 
@@ -224,13 +246,14 @@ def compare_by_seed(
         store: where the outcomes are.
         family: only pairs of a family.
         want: limit, seed of the measurement and numerics, where they are to be certain ones.
+        every: whether suites are left out that nobody meant to measure; see `measured_boards`.
 
     Raises:
         BenchError: nothing of any suite is stored, or no pair has trainings of both sides.
     """
     from bench.compare.by_seed import compare_by_seed as compare_all
 
-    scored = boards(suites, store, want=want)
+    scored = _scored(every)(suites, store, want=want)
     return ComparedRecipes(boards=tuple(scored), compared=compare_all(scored, store, family))
 
 

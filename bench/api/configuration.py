@@ -8,6 +8,7 @@ from bench.config import Config, load_config
 from bench.datasets import datasets
 from bench.machine.places import user_path
 from bench.records import Checkpoint
+from bench.registry import plug_in
 from bench.suite import suites
 
 
@@ -16,9 +17,10 @@ def configure(**flags: Any) -> Config:
 
     Args:
         flags: the keys of `bench.toml`: store, cache, cache_budget_gb, device, precision, batch_size, workers,
-            seed, limit, on_error, registry, data (name to place).
+            seed, limit, on_error, registry, plugins (paths, beside those of the file), data (name to place).
     """
     config = load_config(flags)
+    plug_in(config.plugins)
     if config.registry is not None:
         register_file(config.registry)
     return config

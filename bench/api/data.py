@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import Config
+from bench.config import Config, says_place
 from bench.datasets import Dataset, Library, datasets
 from bench.errors import BenchError
 from bench.progress import Progress, Silent
@@ -48,7 +48,7 @@ def _here(dataset: Dataset, config: Config) -> str:
             return f"{place}, a folder that can't be read ({error.strerror})"
     if place.is_file():
         return f"{place}, a file of {size(place.stat().st_size)}"
-    return f"{place}, but nothing is there: correct it under [data] in bench.toml"
+    return f"{place}, but nothing is there: correct it in {says_place(dataset.name, place)}"
 
 
 def verify_data(name: str, settings: Settings, progress: Progress | None = None) -> "Sequence[Report]":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.scores import boards
+from bench.api.scores import boards, measured_boards
 from bench.board.leaderboard import NothingStoredError, Want
 from bench.errors import BenchError, RunError
 from bench.run.choice import select_suites
@@ -27,6 +27,7 @@ def gate(
     want: Want | None = None,
     alpha: float = 0.05,
     tolerance: float | None = None,
+    every: bool = False,
     needed: bool = True,
 ) -> "Report":
     """Whether a headline score got worse than a baseline's; see `bench.compare.gate`.
@@ -34,12 +35,13 @@ def gate(
     Args:
         baseline: published CSVs, or one store of outcomes, which is compared image by image.
         store: the candidate's outcomes.
-        suites: what is judged; None takes those that the published CSVs hold.
+        suites: what is judged; None takes those that the baseline holds.
         checkpoints: only these names; without, all that the baseline has.
         against: what the baseline calls the one checkpoint.
         want: limit, seed and numerics, where they are to be certain ones.
         alpha: chance of a false alarm, over all rows.
         tolerance: largest drop that passes, a fraction; None takes each suite's own.
+        every: whether of the suites those are judged that were measured for the baseline, where that is a store.
         needed: whether a suite that the baseline lacks cannot be compared; if not, it is not judged.
 
     Returns:
@@ -53,7 +55,9 @@ def gate(
     from bench.compare.sides import CannotCompareError
 
     try:
-        before, chosen = _baseline(baseline, store, suites, [against] if against else checkpoints, against, want)
+        before, chosen = _baseline(
+            baseline, store, suites, [against] if against else checkpoints, against, want, every=every
+        )
         after = _stored(chosen, store, checkpoints, want)
         for name in [] if against else checkpoints:
             if name not in before.names | after.names:
@@ -75,6 +79,8 @@ def _baseline(
     names: Sequence[str],
     against: str | None,
     want: Want | None,
+    *,
+    every: bool,
 ) -> "tuple[Numbers, Sequence[Suite]]":
     """What the baseline says, and the suites that are meant."""
     from bench.compare.numbers import published
@@ -85,8 +91,11 @@ def _baseline(
         return before, select_suites(list(before.frame["suite"].dropna().unique())) if suites is None else suites
     if folder.resolve() == store.root.resolve() and against is None:
         raise BenchError(f"the baseline and the candidate are one store, {folder}; name the other with --store.")
-    suites = select_suites() if suites is None else suites
-    return _stored(suites, Store(folder), names, want), suites
+    held = Store(folder)
+    if suites is None or every:
+        meant = select_suites(every=True) if suites is None else suites
+        suites = [board.suite for board in measured_boards(meant, held, want=want)]
+    return _stored(suites, held, names, want), suites
 
 
 def _store_of(baseline: Sequence[Path]) -> Path | None:

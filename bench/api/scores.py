@@ -7,11 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.board.holdings import holdings
 from bench.board.index import Index
 from bench.board.leaderboard import Board, NothingStoredError, Want, make_board
 from bench.errors import UnknownNameError
 from bench.store import Store
 from bench.suite import Suite
+from bench.suite import suites as registered
+from bench.text import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +58,8 @@ def boards(
     chosen = [board for suite in suites if (board := _or_fallback(suite, by_name))]
     found = list({board.suite.name: board for board in chosen}.values())
     if not found:
-        names = ", ".join(suite.name for suite in suites)
         raise NothingStoredError(
-            f"{store.root} holds nothing of {names} as asked; `bench run` measures it. (`bench store ls` shows what is "
-            "there; outcomes of older code do not count, and what --set changed is asked for with the same --set.)"
+            f"{store.root} holds nothing of {some(s.name for s in suites)} as asked{_instead(store)}"
         )
     return found
 
@@ -109,12 +110,22 @@ def measured_boards(
     try:
         stored = boards(suites, store, checkpoints=checkpoints, want=want)
     except NothingStoredError:
-        raise NothingStoredError(
-            f"{store.root} holds nothing as asked of any suite; `bench run` measures one, and `bench store ls` shows "
-            "what is there."
-        ) from None
+        raise NothingStoredError(f"{store.root} holds nothing as asked of any suite{_instead(store)}") from None
     held = {cell.key for board in stored if _is_whole(board) for cell in board.cells.values()}
     return [board for board in stored if _is_whole(board) or {cell.key for cell in board.cells.values()} - held]
+
+
+def _instead(store: Store) -> str:
+    """What the store holds, and what to do, as the end of a sentence that says what it lacks."""
+    every = [*registered, *(stand_in for suite in registered if (stand_in := suite.stand_in))]
+    held = holdings({suite.name: suite for suite in every}.values(), store)
+    return f"; `bench run` measures it.{f' {held}' if held else ''} {_HIDDEN if store.keys() else ''}".rstrip()
+
+
+_HIDDEN = (
+    "(`bench store ls` shows all that is there; outcomes of older code do not count, and what --set changed is asked "
+    "for with the same --set.)"
+)
 
 
 def _is_whole(board: Board) -> bool:

@@ -16,6 +16,7 @@ from bench.records import Condition, Estimate, Precision, Scalar, digest
 from bench.store import Store, StoredCell, StoredCheckpoint
 from bench.store.log import Cost, cost, read_log
 from bench.suite import Score, Suite
+from bench.text import some
 
 IMPORTED = "imported"
 """The device of cells that were measured elsewhere; their tables are their own, and say so."""
@@ -184,7 +185,7 @@ def make_board(
         for entry in store.checkpoints()
         if (names is None or entry.name in names) and (models is None or entry.model in models)
     ]
-    places = {_place(condition): condition for condition in suite.conditions}
+    places = {place_of(condition): condition for condition in suite.conditions}
     wanted = {entry.model for entry in entries}
     stored = [(cell, index.place(cell)) for cell in index.cells() if cell.identity["model"] in wanted]
     cells = [cell for cell, place in stored if place in places]
@@ -298,15 +299,15 @@ def _costs(
     return costs
 
 
-def _place(condition: Condition) -> str:
+def place_of(condition: Condition) -> str:
     """What a stored cell must have measured to stand for a condition, in today's versions; see `Index.place`."""
     return digest([{k: v for k, v in condition.columns().items() if v is not None}, dict(versions(condition))])
 
 
 def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choice, list[str]]:
     """The fullest choice as asked, and a note on the others."""
-    counts = {choice: sum(map(choice.admits, cells)) for choice in _choices(cells, want)}
-    admitted = {choice: count for choice, count in counts.items() if count and want.admits(choice)}
+    counts = _counts(cells, want)
+    admitted = {choice: count for choice, count in counts.items() if want.admits(choice)}
     if not admitted:
         have = "; ".join(choice.text for choice in _ordered(counts)) or "nothing"
         raise NothingStoredError(
@@ -321,6 +322,17 @@ def _choose(suite: Suite, cells: Sequence[StoredCell], want: Want) -> tuple[Choi
         if hidden:
             others.append(f"left out: {hidden} cells with {choice.text}")
     return best, others
+
+
+def choices_of(cells: Sequence[StoredCell]) -> list[Choice]:
+    """What cells were measured with, what most have in common first."""
+    return _ordered(_counts(cells, Want()))
+
+
+def _counts(cells: Sequence[StoredCell], want: Want) -> dict[Choice, int]:
+    """Choices to how many of the cells they admit, none where that is none."""
+    counts = {choice: sum(map(choice.admits, cells)) for choice in _choices(cells, want)}
+    return {choice: count for choice, count in counts.items() if count}
 
 
 def _as_shown(choice: Choice, cells: Collection[StoredCell]) -> Choice:
@@ -393,13 +405,21 @@ def _score(
         keys = [cell.key if cell else "" for cell in cells]
         wanted.append([(score, [keys[i] for i in places]) for score, places in needed if all(keys[i] for i in places)])
     estimates = index.estimates(f"{suite.name}@{suite.version}", wanted)
-    rows, notes = [], []
+    rows: list[ScoredRow] = []
+    undefined: dict[str, list[tuple[str, str]]] = {}
     for entry, group, results in zip(entries, wanted, estimates, strict=True):
         for (score, _), result in zip(group, results, strict=True):
             if isinstance(result, DoesNotApplyError):
                 continue
             if isinstance(result, BenchError):
-                notes.append(f"{entry.name}, {score.column or score.metric.name}: {result}")
+                undefined.setdefault(str(result), []).append((entry.name, score.column or score.metric.name))
             else:
                 rows.append(ScoredRow(checkpoint=entry, score=score, estimate=result))
-    return rows, notes
+    return rows, [f"{_of_what(scores)}: {reason}" for reason, scores in undefined.items()]
+
+
+def _of_what(scores: Sequence[tuple[str, str]]) -> str:
+    """The checkpoints and scores that one thing is said of, and how many these are where that is more than one."""
+    checkpoints, names = (list(dict.fromkeys(part)) for part in zip(*scores, strict=True))
+    count = f" ({len(scores)} scores)" if len(scores) > 1 else ""
+    return f"{some(checkpoints)}, {some(names)}{count}"

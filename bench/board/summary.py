@@ -10,6 +10,7 @@ from bench.board.tables import display_names, shown
 from bench.records import Estimate
 from bench.store import StoredCheckpoint
 from bench.suite import Suite
+from bench.text import some
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +81,12 @@ def _notes(boards: Sequence[Board], names: Mapping[StoredCheckpoint, str]) -> li
         headline = f"{suite.headline.column}{'' if suite.headline.metric.higher_is_better else ', lower is better'}"
         notes.append(f"{suite.name} v{suite.version} ({headline}): {board.protocol}; {board.choice.text}")
         total = len(suite.conditions)
+        lacking: dict[int, list[str]] = {}
         for checkpoint in board.checkpoints:
             if checkpoint not in scored:
-                cells = board.present(checkpoint)
-                notes.append(f"{suite.name}: {names[checkpoint]} has {cells} of {total} cells, so no {headline}")
+                lacking.setdefault(board.present(checkpoint), []).append(names[checkpoint])
+        for cells, without in lacking.items():
+            has = "has" if len(without) == 1 else "have"
+            notes.append(f"{suite.name}: {some(without)} {has} {cells} of {total} cells, so no {headline}")
         notes += [f"{suite.name}: {note}" for note in board.notes]
     return notes

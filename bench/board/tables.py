@@ -37,13 +37,15 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
 
     Returns:
         Columns suite, version, protocol, checkpoint, family, sam, each condition parameter (empty where a score's
-        conditions differ in it), score (its heading in the leaderboard, empty where it has none), metric, value,
-        ci_low, ci_high, n; training_recipe and training_seed too where a checkpoint has a seed. Fractions, not percent.
+        conditions differ in it), level (see `Suite.level`: average rows of one alone), score (its heading in the
+        leaderboard, empty where it has none), metric, value, ci_low, ci_high, n; training_recipe and training_seed too
+        where a checkpoint has a seed. Fractions, not percent.
     """
     rows = []
     seeded = any(checkpoint.seed is not None for board in boards for checkpoint in board.checkpoints)
     for board in sorted(boards, key=lambda board: board.suite.name):
         names, warnings = display_names(board.checkpoints), _warnings(board)
+        levels = {id(score): board.suite.level(score) for score in board.suite.scores}
         for row in sorted(board.rows, key=lambda row: (row.checkpoint.name, row.checkpoint.model)):
             estimate = row.estimate
             rows.append(
@@ -55,6 +57,7 @@ def long_table(boards: Sequence[Board]) -> pd.DataFrame:
                     "family": row.checkpoint.family,
                     "sam": row.checkpoint.sam,
                     **row.score.columns(),
+                    "level": levels[id(row.score)],
                     "score": row.score.column,
                     "metric": row.score.metric.name,
                     "value": estimate.value,

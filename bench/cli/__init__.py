@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ from bench.machine.distributed import is_main
 from bench.machine.signals import Stopped, stoppable
 from bench.machine.streams import lasting_streams
 
+_log = logging.getLogger("bench")
 _RESUME = {
     "bench run": "; finished cells are stored, and the same command goes on from there",
     "bench data make-c": "; finished files are kept, and the same command goes on from there",
@@ -95,16 +97,21 @@ def _status(argv: Sequence[str]) -> int:
                 f"--checkpoint NAME; `{name} --help` lists what it takes."
             )
         _check_folder()
+        if arguments.traceback:
+            _show_tracebacks()
         return _called(arguments)
     except BenchError as error:
+        _log.debug("", exc_info=error)
         complain(error)
         return _trouble(argv) if isinstance(error, RunError) else error.exit_code
     except OSError as error:
+        _log.debug("", exc_info=error)
         place = f"{error.filename}: " if error.filename else ""
         advice = "make room" if error.errno in DISK_FULL else "see to it that it can be read and written there"
         complain(f"{place}{error.strerror or one_line(error)}; {advice}.")
         return _trouble(argv)
-    except MemoryError:
+    except MemoryError as error:
+        _log.debug("", exc_info=error)
         complain("out of memory; free some, or ask for less at once (--workers, --batch-size, --limit).")
         return _trouble(argv)
     except KeyboardInterrupt as stop:
@@ -116,12 +123,22 @@ def _status(argv: Sequence[str]) -> int:
         return _trouble(argv)
 
 
+def _show_tracebacks() -> None:
+    """Let everything that is told in a sentence be told with its traceback before, on standard error."""
+    logging.basicConfig(format="%(message)s")
+    _log.setLevel(logging.DEBUG)
+
+
 def _trouble(argv: Sequence[str]) -> int:
     """The exit status of a fault that is not the call's. The gate's 1 says that something got worse."""
     return gate.NO_PASS if list(argv[:1]) == ["gate"] else RunError.exit_code
 
 
 def _called(arguments: argparse.Namespace) -> int:
+    if getattr(arguments, "plugin", None):
+        from bench import api
+
+        api.configure(plugins=arguments.plugin)
     try:
         return int(arguments.command(arguments))
     except SystemExit as end:  # no code of ours does so, and whoever calls must not take it for success

@@ -2,9 +2,12 @@
 
 import argparse
 import json
-from typing import Any
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import (
+    STORED,
     cell_options,
     emit,
     new_command,
@@ -13,8 +16,12 @@ from bench.cli.options import (
     store_option,
     suites_options,
 )
-from bench.cli.tables import chosen, note_absent, wanted
+from bench.cli.tables import chosen, every_suite, note_absent, wanted
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.board.leaderboard import Board
+    from bench.suite import Suite
 
 _FLIPS = 5
 """Images shown where nobody says how many."""
@@ -31,7 +38,7 @@ def add_compare(commands: Any) -> None:
         help="of --pair: recipes instead of checkpoints, the mean over their trainings, paired by the trainings' seeds",
     )
     command.add_argument("--line", metavar="SUITE", help="effective robustness in a suite, instead of two")
-    suites_options(command)
+    suites_options(command, STORED)
     command.add_argument("--family", metavar="NAME", help="of --pair: only pairs of a family")
     registry_option(command)
     cell_options(command)
@@ -107,8 +114,11 @@ def _two(arguments: argparse.Namespace, style: str) -> str:
         Store(settings.store),
         want=want,
         flips=_FLIPS if arguments.flips is None else arguments.flips,
+        every=every_suite(arguments),
     )
-    note_absent(suites, compared.boards)
+    if compared.of_one:
+        print(f"left out, as not both were measured whole on it: {', '.join(compared.of_one)}", file=sys.stderr)
+    _note_absent(arguments, suites, compared.boards)
     if style in ("csv", "json"):
         records = tables.difference_records([row for rows in compared.differences for row in rows], before, after)
         images = tables.flip_records(compared.flips, before, after)
@@ -121,6 +131,12 @@ def _two(arguments: argparse.Namespace, style: str) -> str:
     return tables.to_text(sections, style)
 
 
+def _note_absent(arguments: argparse.Namespace, suites: "Sequence[Suite]", boards: "Sequence[Board]") -> None:
+    """Of every suite, those that are not stored are no news."""
+    if not every_suite(arguments):
+        note_absent(suites, boards)
+
+
 def _pairs(arguments: argparse.Namespace, style: str) -> str:
     from bench import api
     from bench.compare import tables
@@ -128,8 +144,8 @@ def _pairs(arguments: argparse.Namespace, style: str) -> str:
 
     want, settings = wanted(arguments)
     suites, store = chosen(arguments), Store(settings.store)
-    pairs = api.compare_pairs(suites, store, family=arguments.family, want=want)
-    note_absent(suites, pairs.boards)
+    pairs = api.compare_pairs(suites, store, family=arguments.family, want=want, every=every_suite(arguments))
+    _note_absent(arguments, suites, pairs.boards)
     if style == "csv":
         return tables.to_csv(tables.pair_records(pairs.compared))
     if style == "json":
@@ -145,8 +161,10 @@ def _by_seed(arguments: argparse.Namespace, style: str) -> str:
 
     want, settings = wanted(arguments)
     suites = chosen(arguments)
-    recipes = api.compare_by_seed(suites, Store(settings.store), family=arguments.family, want=want)
-    note_absent(suites, recipes.boards)
+    recipes = api.compare_by_seed(
+        suites, Store(settings.store), family=arguments.family, want=want, every=every_suite(arguments)
+    )
+    _note_absent(arguments, suites, recipes.boards)
     records = training_tables.seed_records(recipes.compared)
     if style == "csv":
         return tables.to_csv(records)

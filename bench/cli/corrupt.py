@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import corruption_options, names_of, new_command, severities_of
+from bench.cli.options import corruption_options, names_of, new_command, plugin_option, severities_of
 from bench.errors import BenchError
 from bench.machine.files import writing
 
@@ -39,6 +39,7 @@ def add_corrupt(commands: Any) -> None:
         help="instead one NAME.sheet.png of each, a row a corruption and a column a severity; made of the picture's "
         "ImageNet crop (short side to 256, centre 224)",
     )
+    plugin_option(command)
 
 
 def _corrupt(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.options import (
+    DIGITS,
     by_reference,
     new_command,
     stored_options,
@@ -21,7 +22,7 @@ def add_curve(commands: Any) -> None:
     command = new_command(
         commands, "curve", _curve, "draw what is stored of a suite against the setting that it changes"
     )
-    stored_options(command)
+    stored_options(command, DIGITS)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="a .png or .svg file")
 
 

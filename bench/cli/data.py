@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import corruption_options, names_of, new_command, new_group, parse_place, severities_of
+from bench.cli.options import (
+    corruption_options,
+    names_of,
+    new_command,
+    new_group,
+    parse_place,
+    plugin_option,
+    severities_of,
+)
 from bench.errors import BenchError
 from bench.text import plain, some
 
@@ -30,6 +38,8 @@ def add_data(commands: Any) -> None:
     make_c.add_argument("--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)")
     for command in (listing, verify):
         command.add_argument("--registry", metavar="FILE", help="a TOML file of your own data sets")
+    for command in (listing, verify, make_c):
+        plugin_option(command)
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import by_reference, cell_options, new_command, registry_option, store_option, suites_options
 from bench.cli.output import complain
-from bench.cli.tables import chosen, wanted
+from bench.cli.tables import chosen, every_suite, wanted
 from bench.errors import BenchError, RunError
 from bench.machine.files import write
 from bench.text import plain
@@ -36,7 +36,7 @@ def add_gate(commands: Any) -> None:
         nargs="+",
         help="published CSVs (results/digits.csv), or a store of outcomes, which is compared image by image",
     )
-    suites_options(command)
+    suites_options(command, "every suite of the baseline")
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")
     command.add_argument("--against", metavar="NAME", help="what the baseline calls the one checkpoint")
     registry_option(command)
@@ -72,7 +72,7 @@ def _report(arguments: argparse.Namespace) -> "Report":
     from bench.store import Store
 
     want, settings = wanted(arguments)
-    meant = bool(arguments.suite) or arguments.track is not None
+    meant = not every_suite(arguments)
     published = not any(path.is_dir() for path in arguments.baseline)
     if published and not meant and (arguments.set or by_reference(arguments)):
         raise BenchError("--set and --corruptions reference make other suites: name these with --suite.")
@@ -85,6 +85,7 @@ def _report(arguments: argparse.Namespace) -> "Report":
         want=want,
         alpha=arguments.alpha,
         tolerance=None if arguments.tolerance is None else arguments.tolerance / 100,
+        every=not meant,
         needed=bool(arguments.suite),
     )
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.options import new_command, new_group, store_option
+from bench.cli.options import new_command, new_group, plugin_option, store_option
 
 if TYPE_CHECKING:
     from bench.store import Store
@@ -130,7 +130,7 @@ def _cache_clear(arguments: argparse.Namespace) -> int:
 
 def add_doctor(commands: Any) -> None:
     """Declare `bench doctor`."""
-    new_command(commands, "doctor", _doctor, "check this installation, and say what is where")
+    plugin_option(new_command(commands, "doctor", _doctor, "check this installation, and say what is where"))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

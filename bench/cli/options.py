@@ -16,6 +16,7 @@ _WIDTH = 120
 def new_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Any:
     """Declare a command that calls `run` with the parsed arguments and exits with what it returns."""
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
+    command.add_argument("--traceback", action="store_true", help="show where in the code an error came from")
     command.set_defaults(command=run, name=command.prog)
     return command
 
@@ -26,8 +27,12 @@ def new_group(commands: Any, name: str, help: str) -> Any:
     return command.add_subparsers(metavar="ACTION", required=True)
 
 
-def suites_options(command: Any, default: str = "digits") -> None:
-    """Which suites."""
+DIGITS, STORED = "digits", "every suite that is stored"
+"""What is meant where no suite is named: by what measures, and by what looks at the store."""
+
+
+def suites_options(command: Any, default: str) -> None:
+    """Which suites; `default` says which are meant without a name."""
     command.add_argument("--suite", action="append", default=[], metavar="NAME", help="a suite; may be repeated")
     command.add_argument(
         "--track", metavar="NAME", help=f"every suite of a track, instead of --suite (default: {default})"
@@ -83,7 +88,7 @@ def by_reference(arguments: argparse.Namespace) -> bool:
 
 def choice_options(command: Any) -> None:
     """Which suites and checkpoints."""
-    suites_options(command)
+    suites_options(command, DIGITS)
     command.add_argument(
         "--checkpoint",
         action="append",
@@ -121,6 +126,19 @@ def checkpoints_asked(arguments: argparse.Namespace) -> list[str]:
 def registry_option(command: Any) -> None:
     """What the user brings."""
     command.add_argument("--registry", metavar="FILE", help="a TOML file of your own checkpoints and data sets")
+    plugin_option(command)
+
+
+def plugin_option(command: Any) -> None:
+    """The user's own Python; every command that looks something up takes it."""
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file that registers suites, corruptions, … of your own; may be repeated, and stand as plugins = "
+        "[...] in bench.toml",
+    )
 
 
 def cell_options(command: Any) -> None:
@@ -168,7 +186,7 @@ def store_option(command: Any) -> None:
     command.add_argument("--store", metavar="DIR", help="where outcomes are kept (default: runs)")
 
 
-def stored_options(command: Any, default: str = "digits") -> None:
+def stored_options(command: Any, default: str = STORED) -> None:
     """Which of the stored outcomes; `default` is as `suites_options` takes it."""
     suites_options(command, default)
     command.add_argument("--checkpoint", action="append", default=[], metavar="NAME", help="only these")

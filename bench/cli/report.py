@@ -12,7 +12,7 @@ from bench.cli.options import (
     parse_place,
     stored_options,
 )
-from bench.cli.tables import chosen, wanted
+from bench.cli.tables import stored_boards
 from bench.errors import BenchError
 from bench.machine.files import write, writing
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def add_report(commands: Any) -> None:
     """Declare `bench report`."""
     command = new_command(commands, "report", _report, "make one HTML page of what is stored of every suite")
-    stored_options(command, default="every suite that is stored")
+    stored_options(command)
     data_option(command)
     command.add_argument("--out", metavar="FILE", type=Path, required=True, help="an .html file")
     command.add_argument("--plots", metavar="DIR", type=Path, help="also write the charts there, as PNG and SVG")
@@ -37,14 +37,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
     if arguments.out.suffix not in (".html", ".htm"):
         raise BenchError(f"--out must end in .html, not {arguments.out.name!r}.")
-    # Also registers what the user brings, before all suites are asked for.
     config = api.configure(registry=arguments.registry, data=dict(map(parse_place, arguments.data)))
-    score = api.boards
-    if not arguments.suite and not arguments.track:
-        arguments.suite, score = [suite["name"] for suite in api.listing("suites")], api.measured_boards
-    want, settings = wanted(arguments)
+    boards, settings = stored_boards(arguments)
     store = Store(settings.store)
-    boards = score(chosen(arguments), store, checkpoints=arguments.checkpoint, want=want)
     write(
         arguments.out,
         api.report(boards, store, Library(config.settings.places, lambda text: print(text, file=sys.stderr))),

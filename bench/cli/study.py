@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import data_option, names_of, new_command, settings_of
+from bench.cli.options import data_option, names_of, new_command, plugin_option, settings_of
 from bench.errors import BenchError
 
 
@@ -33,6 +33,7 @@ def add_study(commands: Any) -> None:
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
     command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
     data_option(command)
+    plugin_option(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -130,9 +130,16 @@ def stored_boards(arguments: argparse.Namespace) -> "tuple[list[Board], Settings
 
     want, settings = wanted(arguments)
     suites = chosen(arguments)
-    boards = api.boards(suites, Store(settings.store), checkpoints=arguments.checkpoint, want=want)
-    note_absent(suites, boards)
+    score = api.measured_boards if every_suite(arguments) else api.boards
+    boards = score(suites, Store(settings.store), checkpoints=arguments.checkpoint, want=want)
+    if not every_suite(arguments):
+        note_absent(suites, boards)
     return boards, settings
+
+
+def every_suite(arguments: argparse.Namespace) -> bool:
+    """Whether no suite was named: what is stored is then meant."""
+    return not arguments.suite and arguments.track is None
 
 
 def note_absent(suites: "Iterable[Suite]", boards: "Iterable[Board]") -> None:
@@ -149,7 +156,11 @@ def chosen(arguments: argparse.Namespace) -> "list[Suite]":
     from bench import api
 
     return api.select_suites(
-        arguments.suite, arguments.track, reference=by_reference(arguments), settings=suite_settings(arguments)
+        arguments.suite,
+        arguments.track,
+        every=True,
+        reference=by_reference(arguments),
+        settings=suite_settings(arguments),
     )
 
 

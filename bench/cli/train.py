@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import data_option, new_command, settings_of, suite_settings
+from bench.cli.options import data_option, new_command, plugin_option, settings_of, suite_settings
 from bench.cli.output import complain
 from bench.errors import BenchError
 from bench.machine.distributed import is_main
@@ -37,6 +37,7 @@ def add_train(commands: Any) -> None:
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
     command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
     data_option(command)
+    plugin_option(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from bench.suite import Score, Suite
 
 _NOT_WHAT = {
     "suite", "version", "protocol", "checkpoint", "family", "sam", "value", "ci_low", "ci_high", "n", "warnings",
-    "training_recipe", "training_seed",
+    "level", "training_recipe", "training_seed",
 }  # fmt: skip
 """Columns of the long table that do not say which score a row has."""
 

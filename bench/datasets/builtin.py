@@ -10,6 +10,7 @@ import bench.datasets.imagenet
 import bench.datasets.imagenet_demo
 import bench.datasets.segmentation
 import bench.datasets.transfer  # noqa: F401
+from bench.config import says_place
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.readers.arrays import ArraySamples
 from bench.datasets.spaces import DIGITS, LETTERS
@@ -41,7 +42,8 @@ def _embedded(
 
     def open_split(split: str, place: Path | None) -> Samples:
         if place is not None:
-            raise BenchError(f"data set {name!r} ships with rtbench; remove its place {place} from bench.toml.")
+            where = says_place(name, place)
+            raise BenchError(f"data set {name!r} ships with rtbench; leave its place {place} out of {where}.")
         file = (files or {}).get(split, name)
         return ArraySamples(_EMBEDDED / f"{file}.npz", _IMAGES[file])
 

@@ -1,12 +1,18 @@
 """What foreign code raises is the fault of the part that brought it, and ends nothing else."""
 
 import contextlib
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dis import opmap
 
 from bench.errors import BenchError, RunError, one_line
-from bench.foreign.sources import is_ours
+from bench.foreign.sources import is_foreign, is_ours
+
+_log = logging.getLogger("bench")
+"""Shown by `--traceback`."""
 
 
 @contextlib.contextmanager
@@ -33,11 +39,31 @@ def blamed(
 
 
 def fault(error: BaseException) -> str:
-    """An exception in words, on one line."""
+    """An exception in words, on one line, with the line of foreign code that it came from; it is logged whole."""
+    _log.debug("", exc_info=error)
     if isinstance(error, SystemExit):
-        return f"it calls sys.exit({error.code!r})"
+        return f"it calls sys.exit({error.code!r}){place_of(error)}"
     text = one_line(error)
-    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
+    return (text if text == type(error).__name__ else f"{type(error).__name__}: {text}") + place_of(error)
+
+
+def place_of(error: BaseException) -> str:
+    """The last line of foreign code behind an exception, as ` (my.py, line 3)`; empty where it says so, or has none."""
+    if isinstance(error, SyntaxError):
+        return ""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if is_foreign(str(frame.f_globals.get("__name__", ""))):
+            return f" ({_shown(frame.f_code.co_filename)}, line {line})"
+    return ""
+
+
+def _shown(file: str) -> str:
+    """A path as seen from the working directory, where it lies below it."""
+    try:
+        below = os.path.relpath(file)
+    except (OSError, ValueError):  # the folder is gone; another drive
+        return file
+    return file if below.startswith(os.pardir) else below
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -45,6 +45,15 @@ def is_ours(module: str) -> bool:
     return _top(module) in _OURS
 
 
+def is_foreign(module: str) -> bool:
+    """Whether a module is a plug-in's, or lies where no installed library does: a user's own.
+
+    >>> is_foreign("bench.metrics.stats"), is_foreign("json"), is_foreign("torch.nn")
+    (False, False, False)
+    """
+    return not is_ours(module) and _is_own(_top(module))
+
+
 def remember(module: str) -> None:
     """Look at the source of a module that was just imported, while it is what was imported."""
     if not is_ours(module):

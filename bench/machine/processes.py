@@ -18,10 +18,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, RunError, one_line
 from bench.machine.handover import receive, send
+from bench.registry import plug_in, plugin_files
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -154,7 +156,8 @@ class _Pool:
             raise RunError(self._not_started(one_line(error))) from error
         forked = self._method == "fork"
         given = (ours, self._work) if forked else None
-        process = context.Process(target=_serve, args=(theirs, given), daemon=True)  # type: ignore[attr-defined]
+        files = [] if forked else plugin_files
+        process = context.Process(target=_serve, args=(theirs, given, files), daemon=True)  # type: ignore[attr-defined]
         try:
             with _undisturbed(), _uncollected():
                 process.start()
@@ -289,10 +292,13 @@ class _Outcome:
         return self.value
 
 
-def _serve(connection: "multiprocessing.connection.Connection[Any, Any]", forked: tuple[Any, Any] | None) -> None:
+def _serve(
+    connection: "multiprocessing.connection.Connection[Any, Any]", forked: tuple[Any, Any] | None, plugins: list[Path]
+) -> None:
     """Do tasks until nobody gives any more."""
     try:
         _leave_signals()
+        plug_in(plugins)
         if forked:
             gc.freeze()  # all that came with the fork is its parent's to finalise
             forked[0].close()  # the other end: this process must not keep its own connection open

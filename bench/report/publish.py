@@ -40,6 +40,8 @@ BEGIN, END = "<!-- bench publish -->", "<!-- /bench publish -->"
 _SECTION = re.compile(r"<!-- table (?P<name>\S+) -->\n(?P<text>.*?)(?=<!-- table |\Z)", re.DOTALL)
 _NUMBERS = ("version", "protocol", "value", "ci_low", "ci_high", "n", "warnings")
 """Columns that may change of a published row; by the others it is known again."""
+_NOT_ABOUT = ("level", *_NUMBERS)
+"""What a row is not known by: beside the numbers the level, which follows from the rest, and older tables lack."""
 _META = ".meta.json"
 
 
@@ -250,7 +252,7 @@ def _by_row(frame: pd.DataFrame) -> dict[tuple[tuple[str, str], ...], dict[str, 
         texts[name] = frame[name].map(lambda value: "" if pd.isna(value) else f"{value:.6f}")
     rows = {}
     for row in texts.to_dict("records"):
-        about = tuple((str(name), str(text)) for name, text in row.items() if name not in _NUMBERS and text != "")
+        about = tuple((str(name), str(text)) for name, text in row.items() if name not in _NOT_ABOUT and text != "")
         rows[about] = {name: str(row.get(name, "")) for name in _NUMBERS}
     return rows
 

@@ -114,6 +114,29 @@ class Suite:
         """The scores of the leaderboard."""
         return tuple(score for score in self.scores if score.column)
 
+    def level(self, score: Score) -> str:
+        """What a score is of, so that scores of one level can be averaged.
+
+        Returns:
+            `headline`; `clean` for the accuracy without the shift; `warning` for what may warn; `suite` for another
+            score of all that the headline is of; `corruption` for one corruption over its severities; `condition` for a
+            single one, or one setting of a grid; `group` for all else.
+        """
+        headline = self.headline
+        if score is headline:
+            return "headline"
+        if score.clean:
+            return "clean"
+        if score.metric.alarm is not None:
+            return "warning"
+        if score.at != headline.at:
+            return "condition"
+        if len(score.conditions) >= len(headline.conditions) and set(headline.conditions) <= set(score.conditions):
+            return "suite"
+        if len(score.conditions) == 1:
+            return "condition"
+        return "corruption" if score.columns().get("corruption") is not None else "group"
+
     @property
     def clean(self) -> Score | None:
         """The leaderboard's accuracy without the shift, where it has one."""

@@ -108,19 +108,21 @@ def severities(
 def corrupted(
     clean: Condition, severities_of: Callable[[str], tuple[Condition, ...]], names: Sequence[str]
 ) -> tuple[Score, ...]:
-    """Accuracy under corruptions: means over the 15, each group and each corruption, every condition, the clean one.
+    """Accuracy under corruptions: means over all, each group and each corruption, every condition, the clean one.
 
     Args:
         clean: the condition without corruption.
         severities_of: the name of a corruption to its five conditions.
-        names: the corruptions; the 15 of `MCE_CORRUPTIONS` must be among them, and make the mean and the groups.
+        names: the corruptions; where the 15 of `MCE_CORRUPTIONS` are among them, these alone make the mean, and groups.
     """
     conditions = {name: severities_of(name) for name in names}
-    fifteen = tuple(condition for name in MCE_CORRUPTIONS for condition in conditions[name])
+    whole = set(MCE_CORRUPTIONS) <= set(names)
+    averaged = MCE_CORRUPTIONS if whole else tuple(names)
+    mean = tuple(condition for name in averaged for condition in conditions[name])
     every = tuple(condition for name in names for condition in conditions[name])
-    groups = {group: members for group, members in GROUPS.items() if group != "extra"}
+    groups = {group: members for group, members in GROUPS.items() if group != "extra" and whole}
     return (
-        Score(metric=MEAN_ACCURACY, conditions=fifteen, column="mean of 15"),
+        Score(metric=MEAN_ACCURACY, conditions=mean, column=f"mean of {len(averaged)}"),
         *(
             Score(
                 metric=MEAN_ACCURACY,
@@ -130,7 +132,7 @@ def corrupted(
             for group, members in groups.items()
         ),
         Score(metric=TOP1, conditions=(clean,), column="clean", clean=True),
-        Score(metric=RELATIVE_DROP, conditions=(clean, *fifteen), column="rel. drop"),
+        Score(metric=RELATIVE_DROP, conditions=(clean, *mean), column="rel. drop"),
         *(Score(metric=MEAN_ACCURACY, conditions=conditions[name]) for name in names),
         *(Score(metric=TOP1, conditions=(condition,)) for condition in every),
     )

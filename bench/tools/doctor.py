@@ -78,14 +78,15 @@ def _device(settings: Settings) -> str:
 
 
 def _plugins() -> str:
-    from bench.registry import GROUP, load_plugins, not_loaded
+    from bench.registry import GROUP, load_plugins, not_loaded, plugin_files
 
     load_plugins()
     for plugin, reason in not_loaded.items():
         raise BenchError(f"{plugin} did not load: {reason}")
     entries = importlib.metadata.entry_points(group=GROUP)
     owners = sorted({entry.dist.name for entry in entries if entry.dist})
-    return f"{len(entries)} loaded, from {', '.join(owners)}"
+    files = [file.name for file in plugin_files]
+    return f"{len(entries) + len(files)} loaded, from {', '.join([*owners, *files])}"
 
 
 def _corruptions() -> str:

@@ -32,8 +32,20 @@ def test_a_family_narrows_the_checkpoints():
 
 
 def test_an_empty_choice_is_an_error():
-    with pytest.raises(BenchError, match="no checkpoint is left"):
+    with pytest.raises(BenchError, match="digits-vit: none of these is of the family resnet"):
         api.select(["digits"], checkpoints=["digits-vit"], family="resnet")
+
+
+@pytest.mark.parametrize(
+    ("suites", "family", "says"),
+    [
+        (["digits", "imagenet"], None, r"digits: digits; imagenet: imagenet-1k\), only others \(.*digits: digits-"),
+        (["digits"], "convit", r"no checkpoint of the family convit predicts .*\(digits: digits\), only others"),
+    ],
+)
+def test_a_choice_that_no_checkpoint_fits_says_which_classes_were_wanted_and_who_has_which(suites, family, says):
+    with pytest.raises(BenchError, match=says):
+        api.select(suites, family=family)
 
 
 def test_a_run_measures_only_what_is_lacking(here):

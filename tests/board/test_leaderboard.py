@@ -388,3 +388,29 @@ def test_a_suite_refuses_one_heading_twice():
     score = Score(metric=TOP1, conditions=(CLEAN,), column="x")
     with pytest.raises(ValueError, match="heading twice"):
         replace(SUITE, scores=(score, score))
+
+
+def test_rows_say_their_level_so_that_a_plain_group_by_is_right(filled):
+    fill(filled, ONE)
+    frame = long_table([filled.board()])
+    assert list(frame.level) == ["headline", "clean", "condition", "condition"]
+    means = frame[frame.metric == "top1"].groupby("level").value.mean()
+    assert means["condition"] == frame[frame.level == "headline"].value.item()
+
+
+def test_levels_of_a_suite_of_corruptions():
+    suite = suites.get("digits-c")
+    levels = {(score.column or score.columns()["corruption"], len(score.conditions)): suite.level(score)
+              for score in suite.scores}  # fmt: skip
+    assert levels["mean of 15", 75] == "headline"
+    assert levels["noise", 15] == "group"
+    assert levels["rel. drop", 76] == "suite"
+    assert levels["fog", 5] == "corruption"
+    assert levels["fog", 1] == "condition"
+
+
+def test_a_table_without_levels_is_read_and_checked_as_before(filled, tmp_path):
+    fill(filled, ONE)
+    old = long_table([filled.board()]).drop(columns="level")
+    (tmp_path / "old.csv").write_text(to_csv(old))
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "old.csv"), old)

@@ -184,3 +184,24 @@ def test_a_checkpoint_that_a_suite_was_not_measured_on_cannot_be_compared(compar
     status, _, error = compare("digits-vit", "digits-mixer", "--suite", "digits-r")
     assert status == 3
     assert "digits-mixer lacks" in error or "nothing of digits-r is stored of digits-mixer" in error
+
+
+def test_without_a_suite_all_that_both_have_is_compared(compare):
+    code, text, errors = compare("digits-vit", "digits-vit-sam", "--format", "csv")
+    assert (code, errors) == (0, "")
+    assert {row["suite"] for row in csv.DictReader(io.StringIO(text))} == {"digits", "digits-r", "digits-v2"}
+    pairs = json.loads(compare("--pair", "sam", "--format", "json")[1])["pairs"]
+    assert {row.get("suite") for row in pairs} == {"digits", "digits-r", "digits-v2", None}
+
+
+def test_without_a_suite_what_only_one_has_is_left_out_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = {"store": "some", "cache": "off", "workers": 0, "device": "cpu", "limit": 20}
+    settings = api.configure(**flags).settings
+    assert api.run(*api.select(["digits"], checkpoints=NAMES[:2]), settings).ok
+    assert api.run(*api.select(["digits-r"], checkpoints=NAMES[:1]), settings).ok
+    assert main(["compare", *NAMES[:2], "--store", "some", "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert {row["suite"] for row in csv.DictReader(io.StringIO(printed.out))} == {"digits"}
+    assert printed.err == "left out, as not both were measured whole on it: digits-r\n"
+    assert main(["compare", *NAMES[:2], "--store", "some", "--suite", "digits-r"]) == 3

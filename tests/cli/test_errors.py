@@ -126,7 +126,10 @@ def test_names_that_the_store_does_not_hold_are_answered_from_it(refused, stored
         ("--workers -1", "workers must be at least 0, not -1"),
         ("--device nonsense", "unknown device 'nonsense'; use auto, cpu"),
         ("--device cuda:77", "there is no device 'cuda:77'"),
-        ("--checkpoint digits-vit --family resnet", "no checkpoint is left by this choice; `bench list checkpoints`"),
+        (
+            "--checkpoint digits-vit --family resnet",
+            "digits-vit: none of these is of the family resnet; leave one of them out.",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_before_anything_runs(refused, tmp_path, options, says):
@@ -184,7 +187,7 @@ def test_a_long_run_without_a_terminal_wants_yes(refused, monkeypatch):
         ("limit = 0\n", "limit must be at least 1, not 0"),
         ('seed = 1\nstore = "runs\n', "bench.toml, line 2: not valid TOML"),
         ("[data]\ndigits-v2 = 3\n", "bench.toml, line 2: the place of 'digits-v2' must be a path, not 3"),
-        ('[data]\ndigits = "here"\n', "'digits' ships with rtbench; remove its place here from bench.toml"),
+        ('[data]\ndigits = "here"\n', "'digits' ships with rtbench; leave its place here out of [data] in bench.toml"),
         ('registry = "gone.toml"\n', "there is no file gone.toml"),
     ],
 )
@@ -353,7 +356,7 @@ def test_a_checkpoint_of_other_classes_is_refused_before_anything_runs(refused, 
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("table --store nowhere", "nowhere holds nothing of digits"),
+        ("table --store nowhere", "nowhere holds nothing as asked of any suite; `bench run` measures it."),
         ("table --store {stored} --suite digits --limit 4", "holds nothing of digits as asked"),
         ("table --store {stored} --suite digits --device cuda", "holds nothing of digits as asked"),
         ("table --store {stored} --suite digits --limit 0", "limit must be at least 1, not 0"),
@@ -363,7 +366,14 @@ def test_a_checkpoint_of_other_classes_is_refused_before_anything_runs(refused, 
         ("table --store {stored} --suite digits --out file/x.md", "file is not a folder; name another place"),
         ("outcomes --store {stored} --suite digits --out x.xlsx", "--out must end in .parquet or .csv, not 'x.xlsx'"),
         ("outcomes --store {stored} --suite digits --out file/x.csv", "file is not a folder; name another place"),
-        ("outcomes --store nowhere --out x.csv", "nowhere holds nothing of"),
+        (
+            "table --store {stored} --suite digits --limit 4",
+            "It holds digits, of digits-resnet, digits-vit, with limit 5, seed 0, cpu fp32.",
+        ),
+        ("table --store {stored} --suite digits-pgd", "It holds digits, of digits-resnet, digits-vit, with limit 5"),
+        ("table --store {stored} --limit 4", "It holds digits, of digits-resnet, digits-vit, with limit 5"),
+        ("outcomes --store nowhere --out x.csv", "nowhere holds nothing as asked"),
+        ("publish --store nowhere --out x", "nowhere holds nothing as asked"),
         ("store ls --store nowhere", "there is no store at nowhere; give its folder with --store DIR"),
         ("store verify --store nowhere", "there is no store at nowhere; give its folder with --store DIR"),
         ("store rm --store nowhere --damaged", "there is no store at nowhere; give its folder with --store DIR"),

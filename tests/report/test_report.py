@@ -330,7 +330,7 @@ def test_plots_are_written_beside(store, tmp_path, capsys):
         (["--out", "page.pdf"], "--out must end in .html, not 'page.pdf'."),
         (
             ["--out", "page.html", "--store", "nowhere"],
-            "nowhere holds nothing as asked of any suite; `bench run` measures one",
+            "nowhere holds nothing as asked of any suite; `bench run` measures it",
         ),
         (["--out", "page.html", "--suite", "digits-pgd", "--limit", "7"], "holds nothing of digits-pgd as asked"),
         (["--out", "page.html", "--checkpoint", "digits-vitt"], "no checkpoint in the store 'digits-vitt'"),
