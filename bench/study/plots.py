@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.report.curves import COLOURS, MARKERS, literal
 from bench.study.analysis import Column, ContrastRow, Trained, columns_of
@@ -92,6 +93,8 @@ def _settings(study: Study, trained: Sequence[Trained], column: Column, keys: tu
         axis.plot(*([one.trial.drawn[key] for one in bad] for key in keys), "x", color="#D55E00", markersize=6)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_formatter(NullFormatter())  # which would name them one over the other
         axis.set_xlabel(literal(keys[0].replace("_", " ")), fontsize=8)
     axes[0].set_ylabel(literal(keys[1].replace("_", " ")), fontsize=8)
     figure.colorbar(dots, ax=axes, label=literal(_label_of(column)), shrink=0.8)
