@@ -61,7 +61,9 @@ def check_address(address: str) -> None:
     """
     forms = rf"{HUB}[^/]+/[^/]+/.+", rf"{PACKAGE}[a-z0-9_]+/.+", *(rf"{scheme}[^/]+/.*[^/]" for scheme in WEB)
     if not any(re.fullmatch(form, address) for form in forms) or ".." in address.split("/"):
-        raise ValueError(f"{address!r} is none of hf://OWNER/REPOSITORY/FILE, https://HOST/FILE and package://NAME/FILE")
+        raise ValueError(
+            f"{address!r} is none of hf://OWNER/REPOSITORY/FILE, https://HOST/FILE and package://NAME/FILE"
+        )
 
 
 def _hub_parts(address: str) -> tuple[str, str]:

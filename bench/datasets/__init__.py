@@ -25,8 +25,8 @@ class Samples(Protocol):
 
     May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
     `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
-    they were when the split was opened, to which `read` then holds; and `passed_over`, a `PassedOver`, where something
-    looks like an image of theirs and is none.
+    they were when the split was opened, to which `read` then holds; `passed_over`, a `PassedOver`, where something looks
+    like an image of theirs and is none; and `remark`, text, where a user must know how they were read.
     """
 
     ids: Array
@@ -185,14 +185,19 @@ class Library:
         ):
             samples = dataset.open(split, self.places.get(name))
             _check(dataset, split, samples)
-            self._tell_of_passed_over(name, samples)
+            self._tell_of_samples(name, samples)
             seen = fingerprint(samples, lambda text: self._note(f"{name}: {text}"))
             stamps = _stamps(samples)
         source = source_of(datasets.origin(name), dataset.open)  # what a plug-in's reader gives is its code's as well
         seen = digest([seen, source]) if source else seen
         return OpenedSplit(dataset=dataset, split=split, samples=samples, stamps=stamps, fingerprint=seen)
 
-    def _tell_of_passed_over(self, name: str, samples: Samples) -> None:
+    def _tell_of_samples(self, name: str, samples: Samples) -> None:
+        """What was passed over, and what a user must know of how the rest was read."""
+        remark: str = getattr(samples, "remark", "")
+        if remark and remark not in self._noted:
+            self._noted.add(remark)
+            self._note(f"{name}: {remark}.")
         passed: PassedOver | None = getattr(samples, "passed_over", None)
         if passed is not None and name not in self._noted:
             self._noted.add(name)  # once a data set, however many splits it has

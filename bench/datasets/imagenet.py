@@ -5,20 +5,20 @@ Sources of counts and layouts: each data set's own repository, named in its reco
 
 import functools
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, Samples, Whole, datasets
-from bench.datasets.readers.folder import FolderSamples, class_folders, existing_folder
+from bench.datasets.copies import VAL_NAME, folder_of, table_at, validation_files
+from bench.datasets.readers.folder import FolderSamples, Place, class_folders, folder_at
+from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
 from bench.errors import AbsentError, BenchError
 from bench.records import ClassSpace
 
 V2_VARIANTS = ("matched-frequency", "threshold-0.7", "top-images")
 """Recht et al. 2019, arXiv 1902.10811, section 3."""
-_VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.", re.IGNORECASE)
 _REAL_NAME = "ILSVRC2012_val_00000001.JPEG"
 
 
@@ -37,7 +37,7 @@ def real_labels() -> Mapping[str, tuple[int, ...]]:
 
 def real_labels_of(sample_id: str) -> tuple[int, ...] | None:
     """The reassessed labels of a sample, found by its file's name; None where that is not a validation file's."""
-    match = _VAL_NAME.search(sample_id)
+    match = VAL_NAME.search(sample_id)
     return real_labels().get(match[1]) if match else None
 
 
@@ -49,18 +49,31 @@ def _absent(name: str) -> AbsentError:
     )
 
 
-def _below(place: Path, names: tuple[str, ...]) -> Path:
+def _below(place: Place, names: Iterable[str]) -> Place:
     """The folder that archives unpack to, where the user named the one above."""
     return next((place / name for name in names if (place / name).is_dir()), place)
 
 
 def _open_folders(
-    name: str, space: ClassSpace, inner: tuple[str, ...], check: Callable[[FolderSamples], None] | None = None
+    name: str,
+    space: ClassSpace,
+    inner: tuple[str, ...],
+    check: Callable[[FolderSamples], None] | None = None,
+    archive: str = "",
+    called: tuple[str, ...] = ("test", "validation", "train"),
 ) -> Callable[[str, Path | None], Samples]:
+    """Opens any copy of a set: `archive` is the name of its tar file, `called` what tables may call its split."""
+
     def open_split(_: str, place: Path | None) -> Samples:
         if place is None:
             raise _absent(name)
-        root = _below(existing_folder(place, name), inner)
+        table = table_at(place, called, space, name)
+        if table is not None:
+            return table
+        root = folder_of(place, name, inner, (archive,) if archive else ())
+        flat = validation_files(root, name) if name == "imagenet" else None
+        if flat is not None:
+            return flat
         samples = class_folders(root, IMAGENET, name, _label_within(space))
         if check is not None:
             check(samples)
@@ -78,7 +91,7 @@ def _label_within(space: ClassSpace) -> Callable[[str], int | None]:
 
 def _check_validation_set(samples: FolderSamples) -> None:
     """Tell apart what has the same folders: the validation set's own file names settle it."""
-    if not any(map(_VAL_NAME.search, samples.ids.tolist())):
+    if not any(map(VAL_NAME.search, samples.ids.tolist())):
         _check_for_relatives(samples)
 
 
@@ -99,7 +112,7 @@ def _mistaken(samples: FolderSamples, sign: str, name: str) -> BenchError:
 
 
 def _check_training_set(samples: FolderSamples) -> None:
-    if any(map(_VAL_NAME.search, samples.ids.tolist())):
+    if any(map(VAL_NAME.search, samples.ids.tolist())):
         raise BenchError(
             f"{samples.root} was given as imagenet-train, but holds files of the validation set ({_REAL_NAME} is how "
             f"those are named); give it as --data imagenet={samples.root}."
@@ -109,21 +122,24 @@ def _check_training_set(samples: FolderSamples) -> None:
 def _open_v2(split: str, place: Path | None) -> Samples:
     if place is None:
         raise _absent("imagenet-v2")
-    root = _variant_folder(existing_folder(place, "imagenet-v2"), split)
+    root = _variant_folder(folder_at(place, "imagenet-v2"), split)
     return class_folders(root, IMAGENET, "imagenet-v2", _v2_label)
 
 
-def _variant_folder(place: Path, variant: str) -> Path:
-    """The folder of a variant: the place itself where its name says so, or a folder in it."""
+def _variant_folder(place: Place, variant: str) -> Place:
+    """The folder of a variant: the place itself where its name says so, or a folder in it; or what a tar file holds."""
     place = place.absolute()  # `.` has no name
     if _is_variant(place.name, variant):
-        return place
-    folders = sorted(inner for inner in place.iterdir() if inner.is_dir() and _is_variant(inner.name, variant))
-    if folders:
         # Some archives unpack to a folder of the same name within.
-        return _below(
-            folders[0], tuple(inner.name for inner in folders[0].iterdir() if _is_variant(inner.name, variant))
-        )
+        return _below(place, [inner.name for inner in place.iterdir() if _is_variant(inner.name, variant)])
+    if isinstance(place, Path):
+        packed = next((path for path in sorted(place.glob(f"*{SUFFIX}")) if _is_variant(path.name, variant)), None)
+        if packed is not None:
+            return _variant_folder(TarFolder(packed), variant)
+    inside = sorted(place.iterdir(), key=str)
+    folders = [inner for inner in inside if inner.is_dir() and _is_variant(inner.name, variant)]
+    if folders:
+        return _variant_folder(folders[0], variant)
     if not any(_is_variant(p.name, v) for p in (place, *place.iterdir()) for v in V2_VARIANTS):
         raise BenchError(
             f"imagenet-v2 was given as {place}, but neither its name nor that of a folder in it says which of "
@@ -156,17 +172,22 @@ def _open_c(split: str, place: Path | None) -> Samples:
         raise _absent("imagenet-c")
     corruption, _, severity = split.partition("/")
     group = next(group for group, names in GROUPS.items() if corruption in names)
-    root = existing_folder(place, "imagenet-c")
-    folders = [path for path in (root / group / corruption, root / corruption) if path.is_dir()]
-    if not (folders and (folders[0] / severity).is_dir()) and (root / MADE_HERE).exists():
+    root = folder_at(place, "imagenet-c")
+    roots: list[Place] = [root]
+    if isinstance(root, Path) and (root / f"{group}{SUFFIX}").is_file():
+        roots.append(TarFolder(root / f"{group}{SUFFIX}"))
+    candidates = [path for inside in roots for path in (inside / group / corruption, inside / corruption)]
+    folders = [path for path in candidates if path.is_dir()]
+    if not (folders and (folders[0] / severity).is_dir()) and (place / MADE_HERE).exists():
         raise AbsentError(
             f"imagenet-c at {root} lacks severity {severity} of {corruption}: it was generated, so make that too "
             f"(bench data make-c imagenet=… --out {root} --corruption {corruption} --severity {severity})."
         )
     if not folders:
-        _check_looks_like_c(root)
+        if isinstance(root, Path):
+            _check_looks_like_c(root)
         raise AbsentError(
-            f"imagenet-c at {root} lacks {corruption}: unpack {group}.tar of {datasets.get('imagenet-c').source} there."
+            f"imagenet-c at {root} lacks {corruption}: put {group}.tar of {datasets.get('imagenet-c').source} there."
         )
     if not (folders[0] / severity).is_dir():
         raise AbsentError(
@@ -179,10 +200,10 @@ def _open_c(split: str, place: Path | None) -> Samples:
 def _check_looks_like_c(root: Path) -> None:
     names = {name for names in GROUPS.values() for name in names}
     inner = {path.name for folder in (root, *(root / group for group in GROUPS)) for path in folder.glob("*")}
-    if not inner & names:
+    if not inner & (names | {f"{group}{SUFFIX}" for group in GROUPS}):
         raise BenchError(
             f"{root} was given as imagenet-c, but holds no folder of a corruption, such as weather/fog/ or fog/; give "
-            "the folder into which noise.tar, blur.tar, weather.tar and digital.tar were unpacked."
+            "the folder that holds noise.tar, blur.tar, weather.tar and digital.tar, or into which they were unpacked."
         )
 
 
@@ -191,32 +212,47 @@ def _register(dataset: Dataset) -> None:
 
 
 _WNID_FOLDERS = "one folder a wnid (n01440764/…), any subset of them"
+_TABLES = "Parquet files, WebDataset's tar files, or hf://OWNER/NAME"
 
 _register(
     Dataset(
         name="imagenet",
         class_space=IMAGENET,
-        open=_open_folders("imagenet", IMAGENET, ("val", "validation"), _check_validation_set),
+        open=_open_folders(
+            "imagenet",
+            IMAGENET,
+            ("val", "validation", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
+            _check_validation_set,
+            "ILSVRC2012_img_val.tar",
+            ("validation", "test"),
+        ),
         expected={"test": Whole(images=50_000, classes=1000)},
         about="ImageNet-1k's validation set (Russakovsky et al. 2015, arXiv 1409.0575), 50,000 photographs.",
         licence="image-net.org's terms of access: non-commercial research",
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
         size="6.3 GB",
-        layout=f"{_WNID_FOLDERS}; the archive is flat: sort it into folders first (valprep.sh, known to the web, does)",
+        layout=f"{_WNID_FOLDERS}; or the archive as it is, or its files: labelled by their numbers; or {_TABLES}",
     )
 )
 _register(
     Dataset(
         name="imagenet-train",
         class_space=IMAGENET,
-        open=_open_folders("imagenet-train", IMAGENET, ("train",), _check_training_set),
+        open=_open_folders(
+            "imagenet-train",
+            IMAGENET,
+            ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train"),
+            _check_training_set,
+            "ILSVRC2012_img_train.tar",
+            ("train",),
+        ),
         splits=("train",),
         expected={"train": Whole(images=1_281_167, classes=1000)},
         about="ImageNet-1k's training set (Russakovsky et al. 2015, arXiv 1409.0575), 1,281,167 photographs.",
         licence="image-net.org's terms of access: non-commercial research",
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_train.tar)",
         size="138 GB",
-        layout=f"{_WNID_FOLDERS}, as the archives in its archive are named",
+        layout=f"{_WNID_FOLDERS}, as the archives in its archive are named; or the archive as it is; or {_TABLES}",
     )
 )
 _register(
@@ -237,26 +273,26 @@ _register(
     Dataset(
         name="imagenet-r",
         class_space=IMAGENET,
-        open=_open_folders("imagenet-r", IMAGENET_R, ("imagenet-r",)),
+        open=_open_folders("imagenet-r", IMAGENET_R, ("imagenet-r",), archive="imagenet-r.tar"),
         expected={"test": Whole(images=30_000, classes=200)},
         about="Renditions of 200 classes (Hendrycks et al. 2021, arXiv 2006.16241), 30,000 pictures.",
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         size="2.2 GB",
-        layout="one folder a wnid, of its 200",
+        layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
     )
 )
 _register(
     Dataset(
         name="imagenet-a",
         class_space=IMAGENET,
-        open=_open_folders("imagenet-a", IMAGENET_A, ("imagenet-a",)),
+        open=_open_folders("imagenet-a", IMAGENET_A, ("imagenet-a",), archive="imagenet-a.tar"),
         expected={"test": Whole(images=7_500, classes=200)},
         about="Photographs that a ResNet-50 got wrong, 200 classes (Hendrycks et al. 2021, arXiv 1907.07174), 7,500.",
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
         size="0.7 GB",
-        layout="one folder a wnid, of its 200",
+        layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
     )
 )
 _register(
@@ -269,7 +305,7 @@ _register(
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://huggingface.co/datasets/songweig/imagenet_sketch",
         size="7.1 GB",
-        layout=_WNID_FOLDERS,
+        layout=f"{_WNID_FOLDERS}; or {_TABLES}",
     )
 )
 _register(
@@ -289,6 +325,6 @@ _register(
         licence="CC BY 4.0, by its repository; the photographs as ImageNet's",
         source="https://zenodo.org/records/2235448",
         size="76 GB",
-        layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack: noise, blur, weather, digital, extra",
+        layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack, or these in one folder: noise, blur, weather, digital, extra",
     )
 )

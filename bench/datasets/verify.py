@@ -239,6 +239,9 @@ def _against(n: int, k: int, whole: Whole) -> Finding:
 
 
 def _passed_over(opened: OpenedSplit) -> Iterator[Finding]:
+    remark: str = getattr(opened.samples, "remark", "")
+    if remark:
+        yield Finding(text=remark)
     passed: PassedOver | None = getattr(opened.samples, "passed_over", None)
     if passed is not None:
         yield Finding(

@@ -102,7 +102,9 @@ def _conflicts(outcome: Outcome, texture_of: TextureOf) -> tuple[Outcome, Array]
     texture = np.array(textures, dtype=np.int64)
     rows = texture != outcome.labels
     if not rows.any():
-        raise BenchError("shape bias needs images whose shape and texture differ, but none of these has two categories.")
+        raise BenchError(
+            "shape bias needs images whose shape and texture differ, but none of these has two categories."
+        )
     images = Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns={"prediction": predictions[rows]})
     return images, texture[rows]
 

@@ -18,8 +18,8 @@ from bench.text import some
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 """Names in use on the hub; the last four are those that webdataset gives."""
-LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
-"""`fine_label` is CIFAR-100's, `cls` webdataset's."""
+LABEL_COLUMNS = ("label", "labels", "fine_label", "cls", "wnid")
+"""`fine_label` is CIFAR-100's, `cls` webdataset's; `wnid` stands alone in a copy of ImageNet-R."""
 UNLABELLED = -1
 """The hub's mark of a sample whose label is not published, as in the test split of ImageNet."""
 

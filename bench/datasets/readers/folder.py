@@ -33,9 +33,11 @@ class FolderSamples:
 
     Attributes:
         passed_over: what looks like an image of these and is none.
+        remark: what a user must know of them; empty for nothing.
     """
 
     passed_over: PassedOver | None = None
+    remark: str = ""
 
     def __init__(
         self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], found: Iterable[Found]

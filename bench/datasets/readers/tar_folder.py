@@ -57,6 +57,10 @@ class TarFolder:
     def __str__(self) -> str:
         return str(self.as_path())
 
+    def absolute(self) -> "TarFolder":
+        """Itself, which has a name."""
+        return self
+
     def as_path(self) -> Path:
         """Where it is, for messages."""
         return self.path / self.inside
@@ -178,4 +182,3 @@ def _checked_name(name: str, path: Path) -> bytes:
     if not data or len(data) > _LONGEST_NAME or "\0" in name:
         raise RunError(f"{path} holds a file whose name is no text, or too long: {name[:80]!a}; pack it again.")
     return data
-
