@@ -219,7 +219,13 @@ def stored(tmp_path_factory):
                 "list tracks --json",
                 "list recipes",
             ),
-            *("data list", "list attacks", "plan --limit 3 --device cpu --checkpoint digits-resnet"),
+            *(
+                "data list",
+                "list attacks",
+                "explain digits-c",
+                "explain imagenet mean_per_class_accuracy",
+                "plan --limit 3 --device cpu --checkpoint digits-resnet",
+            ),
         ],
         [
             "compare digits-resnet digits-resnet --suite digits --limit 3",
@@ -263,6 +269,7 @@ COMMANDS = {
     "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
     "table": f"{STORED} --store --format --summary --by --columns --published --out",
     "outcomes": f"{STORED} --store --out",
+    "explain": "SUITE COLUMN --set --registry --plugin",
     "compare": "CHECKPOINT --pair --by --line --suite --track --corruptions --set --family --registry --plugin "
     f"{CELLS} --store --flips --format --out",
     "curve": f"{STORED} --store --out",

@@ -1,7 +1,7 @@
 """Everything that the command line can do, as functions that take and return records and data frames.
 
 Before anything: `configure` gives settings, and registers a user's own file (`register_file`); `listing` shows what is
-registered (`registered_by` such a file).
+registered (`registered_by` such a file), `explain` says what a suite and its columns mean.
 
 To measure: `select` gives suites and checkpoints (`select_suites` suites alone, `suites_here` those whose data are
 here), `plan` a plan, of which `cost` and `forecast` say what it takes, and `carry_out` a result with boards; `run` is
@@ -37,7 +37,7 @@ from bench.api.configuration import configure, register_file, registered_by
 from bench.api.data import PlacedDataset, import_predictions, list_data, verify_data
 from bench.api.evaluating import evaluate
 from bench.api.gating import gate
-from bench.api.listings import listing
+from bench.api.listings import explain, listing
 from bench.api.making import attack, contact_sheet, corrupt, make_c, select_corruptions, train
 from bench.api.reports import Published, landscape, plots, publish, report, write_tables
 from bench.api.runs import RunResult, carry_out, cost, forecast, plan, run, take_part
@@ -97,6 +97,7 @@ __all__ = [
     "curve",
     "doctor",
     "evaluate",
+    "explain",
     "forecast",
     "gate",
     "import_predictions",

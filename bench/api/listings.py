@@ -1,4 +1,4 @@
-"""What `bench list` shows: one record a registered thing."""
+"""What is registered: a record each for `bench list`, and suites in words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from bench.corruptions import corruptions
 from bench.datasets import datasets
 from bench.errors import UnknownNameError
 from bench.study.design import load_study, own_studies
-from bench.suite import suites, tracks
+from bench.suite import Suite, suites, tracks
 from bench.training.recipes import load_recipes
 
 Rows = list[dict[str, Any]]
@@ -141,3 +141,10 @@ def listing(kind: str) -> Rows:
     if kind not in _LISTINGS:
         raise UnknownNameError("kind of listing", kind, _LISTINGS)
     return _LISTINGS[kind]()
+
+
+def explain(suite: Suite, column: str | None = None) -> str:
+    """What a suite measures, or what one of its columns means; see `bench.tools.explain.explain`."""
+    from bench.tools.explain import explain as in_words
+
+    return in_words(suite, column)

@@ -30,7 +30,7 @@ _BYTES_A_ROW = 90
 """Of a stored outcome with ten logits, measured on the digits track."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class RunResult:
     """What a run gave."""
 
@@ -45,6 +45,15 @@ class RunResult:
     def ok(self) -> bool:
         """Whether every cell is stored, every checkpoint could be evaluated, and every suite has its headline."""
         return not self.failures and not self.plan.unavailable and all(board.complete for board in self.boards)
+
+    def __repr__(self) -> str:
+        """Short: the leaderboards are `_repr_html_`'s, and `bench.api.table`'s."""
+        failed = f", {len(self.failures)} cells failed" if self.failures else ""
+        return f"<RunResult: {', '.join(map(repr, self.boards)) or 'no boards'}{failed}>"
+
+    def _repr_html_(self) -> str:
+        """The leaderboards, as a notebook shows them."""
+        return "".join(board._repr_html_() for board in self.boards)
 
 
 def plan(

@@ -98,7 +98,7 @@ class ScoredRow:
     estimate: Estimate
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Board:
     """The scores of a suite."""
 
@@ -118,6 +118,17 @@ class Board:
     def protocol_of(self, checkpoint: StoredCheckpoint) -> str:
         """The protocol of a checkpoint's scores, with the terms of its own."""
         return ", ".join(filter(None, (self.protocol, checkpoint.how)))
+
+    def __repr__(self) -> str:
+        """Short: what is on it, and of whom the best is."""
+        best = f", {self.ranking[0].name} first" if self.headed else ""
+        return f"<Board {self.suite.name} v{self.suite.version}: {len(self.checkpoints)} checkpoints{best}>"
+
+    def _repr_html_(self) -> str:
+        """The leaderboard, as a notebook shows it."""
+        from bench.board.printed import board_html  # which prints boards
+
+        return board_html(self)
 
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""

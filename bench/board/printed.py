@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 
 import pandas as pd
 
@@ -63,6 +64,14 @@ def board_text(board: Board, style: str, columns: str | None = None, width: int 
     sheet = _Sheet(above=tuple(above), frame=frame, below=tuple(notes))
     others = _others(board) if columns is None else None
     return _laid_out(sheet, style, width, ["checkpoint", suite.headline.column], others)
+
+
+def board_html(board: Board) -> str:
+    """A leaderboard with its protocol and notes, as HTML."""
+    above = f"<p><b>{escape(board.suite.name)} v{board.suite.version}: {escape(board.suite.title)}</b><br>"
+    about = f"{escape(board.protocol)}; {escape(board.choice.text)}</p>"
+    below = "".join(f"<br>{escape(note)}" for note in (*warnings_in_words(board), *board.notes))
+    return f"{above}{about}{leaderboard(board).to_html(index=False)}" + (f"<p>{below[4:]}</p>" if below else "")
 
 
 def summary_text(boards: Sequence[Board], style: str, columns: str | None = None, width: int | None = None) -> str:

@@ -20,6 +20,7 @@ from bench.cli import (
     corrupt,
     curve,
     data,
+    explain,
     gate,
     housekeeping,
     imports,
@@ -194,6 +195,7 @@ _GROUPS = {
         (
             tables.add_table,
             tables.add_outcomes,
+            explain.add_explain,
             compare.add_compare,
             gate.add_gate,
             curve.add_curve,

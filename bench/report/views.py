@@ -18,6 +18,7 @@ from bench.report.scatter import Scatter, scatters
 from bench.store import Store, StoredCheckpoint
 from bench.store.log import Log, Measured, measured
 from bench.suite import Score
+from bench.tools.explain import explain
 
 _TEXTS = ("checkpoint", "family", "sam", "warnings", "cells")
 """Columns of a leaderboard that are not numbers."""
@@ -114,6 +115,8 @@ class BoardView:
     heat_maps: tuple[HeatMap, ...]
     charts: tuple[Chart, ...]
     landscapes: tuple[Column, ...]
+    meaning: str
+    """What the suite measures, and its columns mean."""
 
 
 def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) -> BoardView:
@@ -145,6 +148,7 @@ def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) ->
             *(_scatter(scatter, board, names, families) for scatter in scatters(board, store)),
         ),
         landscapes=tuple(columns(board, store)),
+        meaning=explain(board.suite),
     )
 
 

@@ -36,6 +36,12 @@ def test_an_empty_choice_is_an_error():
         api.select(["digits"], checkpoints=["digits-vit"], family="resnet")
 
 
+def test_a_result_is_short_when_printed_and_its_leaderboards_in_a_notebook(here):
+    result = api.run(*api.select(["digits"], checkpoints=["digits-vit"]), settings(here, limit=3))
+    assert str(result) == "<RunResult: <Board digits v1: 1 checkpoints, digits-vit first>>"
+    assert "<td>digits-vit</td>" in result._repr_html_()
+
+
 @pytest.mark.parametrize(
     ("suites", "family", "says"),
     [

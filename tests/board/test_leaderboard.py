@@ -414,3 +414,13 @@ def test_a_table_without_levels_is_read_and_checked_as_before(filled, tmp_path):
     old = long_table([filled.board()]).drop(columns="level")
     (tmp_path / "old.csv").write_text(to_csv(old))
     pd.testing.assert_frame_equal(read_csv(tmp_path / "old.csv"), old)
+
+
+def test_a_board_is_short_when_printed_and_a_leaderboard_in_a_notebook(filled):
+    fill(filled, ONE)
+    board = filled.board()
+    assert repr(board) == "<Board letters-c v3: 1 checkpoints, one first>"
+    shown = board._repr_html_()
+    assert "letters-c v3: Letters" in shown
+    assert "<td>one</td>" in shown
+    assert "&lt;b&gt;" in replace(board, notes=("<b>",))._repr_html_()

@@ -356,7 +356,7 @@ def steps(action: dict[str, Any], inputs: dict[str, str], folder: Path) -> list[
         stub.write_text(f'#!/bin/sh\n{{ {words}; }} >> "{folder}/log"\n')
         stub.chmod(0o755)
     values = {name: inputs.get(name, given.get("default", "")) for name, given in action["inputs"].items()}
-    for step in action["runs"]["steps"]:
+    for step in _scripts(action):
         given = {
             name: values[text.removeprefix("${{ inputs.").removesuffix(" }}")] for name, text in step["env"].items()
         }
@@ -367,6 +367,11 @@ def steps(action: dict[str, Any], inputs: dict[str, str], folder: Path) -> list[
     return [[re.sub(r"gate-\d+", "gate-N", word) for word in line.split("\037")[:-1]] for line in lines]
 
 
+def _scripts(action: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps that are no other's actions."""
+    return [step for step in action["runs"]["steps"] if "run" in step]
+
+
 def test_the_action_measures_and_judges(action, tmp_path):
     inputs = {
         "baseline": "a.csv b.csv",
@@ -374,26 +379,48 @@ def test_the_action_measures_and_judges(action, tmp_path):
         "checkpoints": "mine",
         "data": "imagenet=/a folder/val\nx=y\n",
         "tolerance": "0.5",
+        "registry": "mine.toml",
+        "limit": "50",
+        "against": "older",
+        "junit": "out/gate.xml",
+        "json": "gate.json",
     }
-    install, run, gate = steps(action, inputs, tmp_path)
-    choice = ["--suite", "digits", "--suite", "digits-c", "--checkpoint", "mine"]
+    uv, install, run, gate = steps(action, inputs, tmp_path)
+    choice = ["--suite", "digits", "--suite", "digits-c", "--checkpoint", "mine", "--registry", "mine.toml"]
+    choice += ["--limit", "50"]
+    judged = ["--alpha", "0.05", "--tolerance", "0.5", "--against", "older", "--junit", "out/gate.xml"]
     data = ["--data", "imagenet=/a folder/val", "--data", "x=y"]
     store = ["--store", "TEMP/bench-gate-N"]
-    assert install == ["python", "-m", "pip", "install", "ACTION"]
+    assert uv == ["python", "-m", "pip", "install", "uv"]
+    assert install[:6] == ["python", "-m", "uv", "pip", "install", "--python"]
+    assert install[-1] == "ACTION"
     assert run == ["bench", "run", *choice, *data, *store, "--yes"]
-    assert gate == ["bench", "gate", "a.csv", "b.csv", *choice, *store, "--alpha", "0.05", "--tolerance", "0.5"]
+    assert gate == ["bench", "gate", "a.csv", "b.csv", *choice, *store, *judged, "--json", "gate.json"]
 
 
 def test_the_action_needs_a_baseline_alone(action, tmp_path):
     assert [name for name, given in action["inputs"].items() if given.get("required")] == ["baseline"]
-    _, run, gate = steps(action, {"baseline": "*.csv; touch harm", "install": "rtbench==1"}, tmp_path)
+    *_, run, gate = steps(action, {"baseline": "*.csv; touch harm", "install": "rtbench==1"}, tmp_path)
     assert run == ["bench", "run", "--store", "TEMP/bench-gate-N", "--yes"]
     assert gate[2:6] == ["*.csv;", "touch", "harm", "--store"]
     assert not (tmp_path / "harm").exists()
 
 
 def test_nothing_is_pasted_into_the_actions_scripts(action):
-    assert not any("${{" in step["run"] for step in action["runs"]["steps"])
+    assert not any("${{" in step["run"] for step in _scripts(action))
+
+
+def test_a_regression_fails_the_action_and_stands_in_its_outputs(action, tmp_path):
+    [judge] = [step for step in action["runs"]["steps"] if step.get("id") == "judge"]
+    (tmp_path / "bench").write_text('#!/bin/sh\n[ "$1" = run ] || exit 1\n')
+    (tmp_path / "bench").chmod(0o755)
+    environment = {name: "" for name in judge["env"]} | {
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": "TEMP", "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+    }  # fmt: skip
+    done = subprocess.run(["bash", "-e", "-c", judge["run"]], env=environment, cwd=tmp_path, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "status=1\nstore=TEMP/bench-gate-" in (tmp_path / "outputs").read_text()
+    assert all(f"outputs.{name}" in given["value"] for name, given in action["outputs"].items())
 
 
 def test_the_workflow_gates_what_is_published():
