@@ -1,4 +1,4 @@
-"""The README's files of one's own are files that work: each is taken out of it as it stands, and used."""
+"""The documents' files of one's own are files that work: each is taken out of it as it stands, and used."""
 
 import importlib
 import re
@@ -21,13 +21,18 @@ from bench.store import Store
 from bench.suite import suites
 from tests.contracts.test_attacks import test_every_image_shown_is_in_range_and_within_eps as check_attack
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+]
 
 
 @pytest.fixture
 def file_with(scratch_registries, tmp_path_factory, monkeypatch):
-    """A function that imports the README's only block with some words, as a module of its own."""
+    """A function that imports the documents' only block with some words, as a module of its own."""
 
     def _file_with(words):
         [text] = [block for block in BLOCKS if words in block]
