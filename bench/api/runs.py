@@ -53,7 +53,9 @@ class RunResult:
 
     def _repr_html_(self) -> str:
         """The leaderboards, as a notebook shows them."""
-        return "".join(board._repr_html_() for board in self.boards)
+        from bench.board.printed import board_html
+
+        return "".join(map(board_html, self.boards))
 
 
 def plan(

@@ -124,12 +124,6 @@ class Board:
         best = f", {self.ranking[0].name} first" if self.headed else ""
         return f"<Board {self.suite.name} v{self.suite.version}: {len(self.checkpoints)} checkpoints{best}>"
 
-    def _repr_html_(self) -> str:
-        """The leaderboard, as a notebook shows it."""
-        from bench.board.printed import board_html  # which prints boards
-
-        return board_html(self)
-
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
         return sum(model == checkpoint.model for model, _ in self.cells)

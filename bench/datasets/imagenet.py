@@ -136,7 +136,8 @@ def _variant_folder(place: Place, variant: str) -> Place:
         packed = next((path for path in sorted(place.glob(f"*{SUFFIX}")) if _is_variant(path.name, variant)), None)
         if packed is not None:
             return _variant_folder(TarFolder(packed), variant)
-    inside = sorted(place.iterdir(), key=str)
+    inside: list[Place] = [*place.iterdir()]
+    inside.sort(key=str)
     folders = [inner for inner in inside if inner.is_dir() and _is_variant(inner.name, variant)]
     if folders:
         return _variant_folder(folders[0], variant)

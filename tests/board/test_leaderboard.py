@@ -13,6 +13,7 @@ import pytest
 
 from bench.board.index import Index, sources
 from bench.board.leaderboard import NothingStoredError, Want, make_board
+from bench.board.printed import board_html
 from bench.board.tables import column, leaderboard, long_table, read_csv, to_csv
 from bench.errors import BenchError, UnknownNameError
 from bench.metrics import Metric
@@ -420,7 +421,7 @@ def test_a_board_is_short_when_printed_and_a_leaderboard_in_a_notebook(filled):
     fill(filled, ONE)
     board = filled.board()
     assert repr(board) == "<Board letters-c v3: 1 checkpoints, one first>"
-    shown = board._repr_html_()
+    shown = board_html(board)
     assert "letters-c v3: Letters" in shown
     assert "<td>one</td>" in shown
-    assert "&lt;b&gt;" in replace(board, notes=("<b>",))._repr_html_()
+    assert "&lt;b&gt;" in board_html(replace(board, notes=("<b>",)))

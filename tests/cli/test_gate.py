@@ -414,7 +414,7 @@ def test_a_regression_fails_the_action_and_stands_in_its_outputs(action, tmp_pat
     [judge] = [step for step in action["runs"]["steps"] if step.get("id") == "judge"]
     (tmp_path / "bench").write_text('#!/bin/sh\n[ "$1" = run ] || exit 1\n')
     (tmp_path / "bench").chmod(0o755)
-    environment = {name: "" for name in judge["env"]} | {
+    environment = dict.fromkeys(judge["env"], "") | {
         "PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": "TEMP", "GITHUB_OUTPUT": str(tmp_path / "outputs"),
     }  # fmt: skip
     done = subprocess.run(["bash", "-e", "-c", judge["run"]], env=environment, cwd=tmp_path, check=False, timeout=60)
