@@ -25,8 +25,8 @@ class Samples(Protocol):
 
     May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
     `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
-    they were when the split was opened, to which `read` then holds; `passed_over`, a `PassedOver`, where something looks
-    like an image of theirs and is none; and `remark`, text, where a user must know how they were read.
+    they were when the split was opened, to which `read` then holds; `passed_over`, a `PassedOver`, where something
+    looks like an image of theirs and is none; and `remark`, text, where a user must know how they were read.
     """
 
     ids: Array

@@ -44,7 +44,8 @@ def _grouped(name: str, of: ClassSpace, groups: Mapping[str, str]) -> ClassGroup
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """
+    """Whole numbers between blanks, and ranges of them.
+
     >>> _numbers("8 10-12")
     (8, 10, 11, 12)
     """
