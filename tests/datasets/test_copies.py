@@ -1,4 +1,4 @@
-"""ImageNet's sets in the forms in which people have them: the same data whatever the form, or a word of what differs."""
+"""ImageNet's sets in the forms in which people have them: the same data, or a word of what differs."""
 
 import io
 import pickle
