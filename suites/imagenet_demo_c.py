@@ -1,6 +1,6 @@
 """The 20 photographs of `imagenet-demo` under 19 corruptions × 5 severities, as `imagenet-c-generated` makes them.
 
-Hendrycks & Dietterich 2019, arXiv 1903.12261. There is no mCE: its denominators are AlexNet's errors on all of ImageNet.
+Hendrycks & Dietterich 2019, arXiv 1903.12261. No mCE: its denominators are AlexNet's errors on all of ImageNet.
 """
 
 import functools

@@ -71,7 +71,8 @@ def table_at(place: Path, splits: Sequence[str], space: ClassSpace, subject: str
     """A copy that is a table; None where the place is a folder of classes, or a tar file of such.
 
     Args:
-        place: `hf://OWNER/NAME`, a Parquet file or a folder of them, or shards: a tar file, a folder of them or a pattern.
+        place: `hf://OWNER/NAME`, a Parquet file or a folder of them, or shards: a tar file, a folder of such
+            or a pattern.
         splits: names that the split may go by, the likeliest first.
         space: ImageNet's classes, or the part of them that the set has: numbers below its size are then places in it.
         subject: the data set's name, for messages.
@@ -194,8 +195,8 @@ def validation_files(root: Place, subject: str) -> FolderSamples | None:
         return None
     samples = listed_files(root, IMAGENET, validation_label, subject)
     samples.remark = (
-        "its files lie flat, without labels: they are labelled by their numbers, ILSVRC2012_val_00000001 and on, in the "
-        "order that the challenge published"
+        "its files lie flat, without labels: they are labelled by their numbers, ILSVRC2012_val_00000001 and on, in "
+        "the order that the challenge published"
     )
     return samples
 

@@ -53,8 +53,8 @@ datasets.register(
         class_space=SIXTEEN.space,
         open=_open,
         expected={"test": Whole(images=1_280, classes=16)},
-        about="1,280 pictures with the shape of one of 16 categories and the texture of one (Geirhos et al. 2019, arXiv "
-        "1811.12231); of 80, both are the same.",
+        about="1,280 pictures with the shape of one of 16 categories and the texture of one (Geirhos et al. 2019, "
+        "arXiv 1811.12231); of 80, both are the same.",
         licence="CC BY 4.0",
         source="https://github.com/rgeirhos/texture-vs-shape",
         layout="one folder a category, by shape: cat/cat1-airplane1.png, …",

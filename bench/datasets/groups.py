@@ -44,7 +44,9 @@ def _grouped(name: str, of: ClassSpace, groups: Mapping[str, str]) -> ClassGroup
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """>>> _numbers("8 10-12")
+    """Whole numbers between blanks, and ranges of them.
+
+    >>> _numbers("8 10-12")
     (8, 10, 11, 12)
     """
     ends = (part.partition("-") for part in text.split())

@@ -326,6 +326,7 @@ _register(
         licence="CC BY 4.0, by its repository; the photographs as ImageNet's",
         source="https://zenodo.org/records/2235448",
         size="76 GB",
-        layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack, or these in one folder: noise, blur, weather, digital, extra",
+        layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack, or these in one folder: noise, blur, "
+        "weather, digital, extra",
     )
 )

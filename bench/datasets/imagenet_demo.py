@@ -17,7 +17,8 @@ _NAME = re.compile(r"imagenet_\d+_(\d+)\.jpg")
 def _open(name: str, split: str, place: Path | None) -> Samples:
     if place is not None:
         raise BenchError(
-            f"data set {name!r} comes with the package foolbox; give photographs of your own as --data imagenet={place}."
+            f"data set {name!r} comes with the package foolbox; give photographs of your own as --data "
+            f"imagenet={place}."
         )
     spec = find_spec("foolbox")  # which does not import it
     folder = Path(spec.origin).parent / "data" if spec and spec.origin else None
@@ -41,8 +42,8 @@ datasets.register(
         name="imagenet-demo",
         class_space=IMAGENET,
         open=functools.partial(_open, "imagenet-demo"),
-        about="20 photographs of 19 of ImageNet's classes, at 224×224, which the package foolbox carries (Rauber et al. "
-        "2017, arXiv 1707.04131).",
+        about="20 photographs of 19 of ImageNet's classes, at 224×224, which the package foolbox carries (Rauber et "
+        "al. 2017, arXiv 1707.04131).",
         licence="the photographs keep their owners' rights; rtbench does not ship them",
         source="pip install 'rtbench[imagenet-demo]'",
     ),

@@ -21,8 +21,8 @@ TextureOf = Callable[[str], int | None]
 def shape_bias(outcome: Outcome, texture_of: TextureOf) -> Estimate:
     """Share of decisions for the shape among those for shape or texture (Geirhos et al. 2019, arXiv 1811.12231).
 
-    shape / (shape + texture), in [0, 1], over the images whose shape and texture differ. The interval is that of a share
-    of these decisions, taken as a ratio of means over all such images.
+    shape / (shape + texture), in [0, 1], over the images whose shape and texture differ. The interval is that of a
+    share of these decisions, taken as a ratio of means over all such images.
 
     Args:
         outcome: of the measure `classify`, labelled by shape.

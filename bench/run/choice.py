@@ -25,7 +25,7 @@ def select(
     reference: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> tuple[list[Suite], list[Checkpoint]]:
-    """Suites and checkpoints by name or pattern. Without checkpoints: the suites' own, or all that predict their classes.
+    """Suites and checkpoints by name or pattern. Without checkpoints: the suites' own, or all of their classes.
 
     Raises:
         BenchError: a name is unknown, or nothing is left.
