@@ -86,7 +86,7 @@ def test_counts_and_sources_are_the_data_sets(suite: Suite) -> None:
     text = SECTIONS[suite.name]
     record = datasets.get(suite.headline.conditions[0].data.dataset)
     split = suite.headline.conditions[0].image_set.split
-    if record.source:
+    if record.expected:
         whole = record.expected[split]
         assert f"{whole.images:,} " in text
         assert re.search(rf"\b{whole.classes:,} (of the 1,000 )?classes", words(text))
