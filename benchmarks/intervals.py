@@ -9,11 +9,13 @@ an accuracy of 0.5 beside 1.96 standard errors on either side.
 import argparse
 import functools
 import itertools
+import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -345,15 +347,28 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=COUNTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--kept", type=Path, help="a file for what is found: the same command goes on from it")
     arguments = parser.parse_args()
     shares: Found = {}
     widths: dict[tuple[str, int], float] = {}
-    tasks = list(itertools.product(range(len(KINDS)), arguments.images))
+    asked = [arguments.repeats, arguments.seed]
+    lines = arguments.kept.read_text().splitlines() if arguments.kept and arguments.kept.exists() else []
+    done = {(line["kind"], line["n"]): line for line in map(json.loads, lines) if line["asked"] == asked}
+    every = itertools.product(range(len(KINDS)), arguments.images)
+    tasks = [(number, n) for number, n in every if (KINDS[number].name, n) not in done]
+    for line in done.values():
+        shares |= {(name, line["n"]): each for name, each in line["shares"].items()}
+        widths |= {(name, line["n"]): each for name, each in line["widths"].items()}
     found = in_processes(functools.partial(of_kind, arguments), tasks, arguments.workers, doing="draws outcomes")
     for (number, n), (some_shares, some_widths) in zip(tasks, found, strict=True):
         shares |= some_shares
         widths |= some_widths
         print(f"{KINDS[number].name}, {n:,} images", file=sys.stderr, flush=True)
+        if arguments.kept:
+            told = [{name: each for (name, _), each in some.items()} for some in (some_shares, some_widths)]
+            line = {"asked": asked, "kind": KINDS[number].name, "n": n, "shares": told[0], "widths": told[1]}
+            with arguments.kept.open("a") as file:
+                file.write(json.dumps(line) + "\n")
     names = [
         name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)
     ]
