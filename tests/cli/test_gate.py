@@ -122,7 +122,7 @@ def test_another_limit_is_3(worse, capsys):
         ("gate empty", "empty holds no outcomes"),
         ("gate base --store empty", "empty holds nothing of digits"),
         ("gate base --store other", "no checkpoint is in both base (a, b) and other (c)"),
-        ("gate base --limit 7", "base holds nothing of digits"),
+        ("gate base --limit 7", "base holds nothing as asked of any suite"),
         ("gate garbled.csv", "not a readable CSV"),
     ],
 )
