@@ -217,7 +217,11 @@ input_size = 32
     [
         ("weights", "wieghts", "line 3: [mine] no key 'wieghts'. Did you mean 'weights'"),
         ("input_size = 32", "input_size = 0", "line 5: [mine] input_size must be a whole number of pixels"),
-        ("input_size = 32", 'sam = "yes"', "line 5: [mine] sam must be one of none, sam, gsam, asam, looksam, in quotes, not 'yes'"),
+        (
+            "input_size = 32",
+            'sam = "yes"',
+            "line 5: [mine] sam must be one of none, sam, gsam, asam, looksam, in quotes, not 'yes'",
+        ),
         (
             'dataset = "digits"',
             'dataset = "digit"',
@@ -386,7 +390,10 @@ def test_a_checkpoint_of_other_classes_is_refused_before_anything_runs(refused, 
         ("store merge --store runs nowhere", "there is no store at nowhere; give the folder"),
         ("store merge --store runs .", ". is no store; give the folder"),
         ("cache ls --cache off", "the cache is off; name its folder with --cache DIR"),
-        ("train digits-vit --out file/made", "nothing can be written to file/made: it is not a folder; name another place."),
+        (
+            "train digits-vit --out file/made",
+            "nothing can be written to file/made: it is not a folder; name another place.",
+        ),
     ],
 )
 def test_a_place_that_holds_nothing_or_takes_nothing_is_named(refused, stored, tmp_path, command, says):
