@@ -333,8 +333,8 @@ def test_columns_and_rows_have_a_fixed_order(filled):
     frame = long_table([filled.board()])
     assert frame.columns.tolist() == [
         "suite", "version", "protocol", "checkpoint", "family", "sam", "dataset", "split", "fit", "crop_size",
-        "crop_ratio", "interpolation", "corruption", "severity", "jpeg_quality", "input_size", "measure", "score",
-        "metric", "value", "ci_low", "ci_high", "n",
+        "crop_ratio", "interpolation", "corruption", "severity", "jpeg_quality", "input_size", "measure", "level",
+        "score", "metric", "value", "ci_low", "ci_high", "n",
     ]  # fmt: skip
     assert frame.checkpoint.tolist() == ["one"] * 4 + ["two"] * 4
 
