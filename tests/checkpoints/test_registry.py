@@ -21,7 +21,8 @@ def by_name(entry: Checkpoint) -> str:
 
 def test_the_papers_architectures_are_there() -> None:
     assert len(ENTRIES) >= 45
-    assert {entry.family for entry in ENTRIES} == {"vit", "mixer", "resnet", "volo", "xcit", "convit", "cvt"}
+    families = {"vit", "mixer", "resnet", "volo", "xcit", "convit", "cvt", "efficientnet"}
+    assert {entry.family for entry in ENTRIES} == families
     assert {(entry.family, entry.sam) for entry in GOOGLE} >= {
         (f, s) for f in ("vit", "mixer") for s in ("sam", "gsam")
     }

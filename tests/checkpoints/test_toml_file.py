@@ -102,7 +102,7 @@ def test_an_address_stays_as_it_is(tmp_path: Path, address: str) -> None:
     "address", ["hf://resnet18/model.safetensors", "http://a.b/c", "https://a.b", "https://a.b/../c", "https://a.b/c/"]
 )
 def test_an_address_of_another_form_is_refused(tmp_path: Path, address: str) -> None:
-    message = r"line 3: \[x\] weights: .* is neither hf://OWNER/REPOSITORY/FILE nor https://HOST/FILE; name such an"
+    message = r"line 3: \[x\] weights: .* is none of hf://OWNER/REPOSITORY/FILE, https://HOST/FILE and package://"
     with pytest.raises(BenchError, match=message):
         read(tmp_path, f'[x]\narch = "resnet18"\nweights = "{address}"\ndataset = "digits"')
 

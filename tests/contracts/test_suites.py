@@ -16,6 +16,8 @@ from bench.attacks import STANDARD
 from bench.attacks.epsilon import parse_eps, parse_grid
 from bench.corruptions import corruptions
 from bench.datasets import class_spaces, datasets
+from bench.datasets.cue_conflict import texture_of
+from bench.datasets.groups import class_groups
 from bench.datasets.imagenet import real_labels
 from bench.measure import Batch, Pace, measures
 from bench.measure.classify import describe
@@ -59,6 +61,13 @@ def classified(condition, ids, labels, k, rng) -> dict:
     """What a batch measure makes of random logits that lean towards the labels."""
     logits = rng.normal(0, 2, (len(ids), k)) + 2 * np.sqrt(2 * np.log(k)) * np.eye(k)[labels]
     measure = measures.get(condition.measure.name).make(condition.measure.params)
+    if "groups" in condition.measure.params:  # the model predicts finer classes, of which each group's first is shown
+        groups = class_groups.get(condition.measure.params["groups"])
+        firsts, logits_of_groups = [group[0] for group in groups.members], logits
+        for row in range(0, len(ids), 3):  # of every third picture the texture is named
+            logits_of_groups[row, texture_of(ids[row])] = 20
+        logits = np.full((len(ids), len(groups.of.classes)), -20.0)
+        logits[:, firsts] = logits_of_groups
     logits, images = torch.tensor(logits, dtype=torch.float32), torch.zeros(len(ids), 3, 1, 1)
     rows = measure.rows(lambda _: logits, images, torch.tensor(labels))
     return {name: column.numpy() for name, column in rows.items()}
@@ -225,6 +234,11 @@ def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
         sets = [[(i, s[0]) for i, s in real_labels().items() if s and s[0] in part][: n // 2] for part in parts]
         numbers, labels = zip(*dict(sets[0] + sets[1]).items(), strict=True)
         return np.array([f"ILSVRC2012_val_{i}.JPEG" for i in numbers]), np.array(labels)
+    if name.startswith("cue-conflict"):  # whose names say shape and texture
+        names = datasets.get(name).class_space.classes
+        pairs = [(i % k, (i + 1 + i // k) % k) for i in range(n)]
+        ids = [f"{names[s]}/{names[s]}{i}-{names[t]}{i}.png" for i, (s, t) in enumerate(pairs)]
+        return np.array(ids), np.array([shape for shape, _ in pairs])
     part = class_spaces.get(name).indices if name in ("imagenet-r", "imagenet-a") else range(k)
     return np.array([f"{name}-{i}" for i in range(n)]), np.array([part[i % len(part)] for i in range(n)])
 

@@ -38,7 +38,7 @@ def test_crops_equal_torchvisions_resize_and_center_crop(shape, size, ratio, int
     assert np.array_equal(crop_image(image, crop), np.asarray(reference))
 
 
-@pytest.mark.parametrize(("size", "ratio"), [(0, 1.0), (224, 0.0), (224, 1.5)])
+@pytest.mark.parametrize(("size", "ratio"), [(0, 1.0), (224, 0.0), (224, -1.0)])
 def test_a_recipe_that_makes_no_sense_is_refused(size, ratio):
     with pytest.raises(ValueError, match="a crop needs"):
         Crop(size=size, ratio=ratio)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.datasets.cue_conflict import texture_of
 from bench.datasets.groups import SIXTEEN
+from bench.images.decode import decode
 
 QUALITY = 75
 
@@ -26,7 +27,7 @@ def pack(folder: Path, out: Path) -> int:
                 if texture_of(path.name) in (place, None):
                     continue
                 file = io.BytesIO()
-                Image.open(path).convert("RGB").save(file, "WEBP", quality=QUALITY, method=6)
+                Image.fromarray(decode(path.read_bytes(), path.name)).save(file, "WEBP", quality=QUALITY, method=6)
                 member = tarfile.TarInfo(f"{category}/{path.stem}.webp")
                 member.size = len(file.getvalue())
                 file.seek(0)
