@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _note(suite: Suite, opened: OpenedSplit, settings: Settings, crop: Crop) -> 
         "data": f"{opened.dataset.name}, {len(opened.samples.ids)} images, fingerprint {opened.fingerprint[:20]}",
         "limit": settings.limit,
         "seed": settings.seed,
-        "crop": asdict(crop),
+        "crop": {"size": crop.size, "ratio": crop.ratio, "interpolation": crop.interpolation},
         "jpeg_quality": perturbations[0].jpeg_quality,
         "image_version": VERSION,
         "corruption_version": {p.corruption: corruptions.get(p.corruption).version for p in perturbations},

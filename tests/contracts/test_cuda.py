@@ -27,6 +27,7 @@ from bench.measure.classify import Classify, _describe_cut
 from bench.records import Perturbation
 from bench.run.device import to_unit_range
 from bench.run.prepare import Preparer
+from bench.training.gradients import Batch
 from bench.transfer import finetune, knn, logistic, ridge
 from bench.transfer.features import Extract
 from bench.transfer.finetune import Means
@@ -247,11 +248,11 @@ def test_logistic_regression_reads_back_who_is_through():
 
 def test_a_step_of_fine_tuning_in_half_precision_reads_back_its_loss_and_the_scaler_s_word(monkeypatch):
     monkeypatch.setattr(finetune, "own_randomness", lambda seed, device: contextlib.nullcontext())
-    monkeypatch.setattr(finetune, "seed_generators", lambda seed, device: None)  # there is no device to be seeded
+    monkeypatch.setattr("bench.training.gradients.seed_by", lambda *of: None)  # there is no device to be seeded
     monkeypatch.setattr(finetune, "with_new_head", lambda module, classes: module)
     monkeypatch.setattr(torch, "compile", lambda module: module)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: fill(tuning.parameters))
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: fill(tuning.module.parameters()))
     recipe = replace(next(iter(load_recipes().values())), batch_size=BATCH, steps=10)
     images = np.arange(3 * BATCH)  # three steps an epoch: at its end all are shown
     pictures = finetune.Pictures(
@@ -263,16 +264,17 @@ def test_a_step_of_fine_tuning_in_half_precision_reads_back_its_loss_and_the_sca
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
 
-    made = itertools.repeat((crops(32, "cpu"), torch.zeros(BATCH, dtype=torch.int64)))
+    labels = torch.zeros(BATCH, dtype=torch.int64)
+    made = itertools.repeat(Batch(images_BCHW=crops(32, "cpu"), targets_B=labels, count=BATCH))
     with torch.autocast("cuda", torch.float16, cache_enabled=False):
         tuning = finetune._Tuning(
             small(training=True), pictures, [], np.array([]), recipe, 20, 0, means, torch.device("cuda")
         )
-        assert tuning.scaler.is_enabled()
+        assert tuning.gradients.scaler.is_enabled()
         with Counts():
-            tuning._take_step(made)
+            tuning.core._take_step(made)
         with Counts() as counts:
-            tuning._take_step(made)
+            tuning.core._take_step(made)
     check(
         counts,
         CROPS,

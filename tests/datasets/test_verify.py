@@ -313,7 +313,7 @@ def test_list_says_what_each_set_is_and_what_stands_here(command, register, plac
     for words in ("images    6 test", "classes   3, labelled as in birds", "licence   CC0", "obtain    a garden",
                   "here      birds, a folder of 3 entries"):  # fmt: skip
         assert words in blocks["birds"]
-    assert "here      gone, but nothing is there: correct it under [data]" in blocks["cifar10"]
+    assert "here      gone, but nothing is there: correct it in [data] in bench.toml" in blocks["cifar10"]
     assert "here      bench.toml, a file of" in blocks["cifar100"]
     assert "here      built in" in blocks["digits"]
     assert "here      no place given: --data imagenet=PATH" in blocks["imagenet"]

@@ -39,7 +39,7 @@ def gate(table: Path) -> int:
 
 
 def test_a_published_csv_leaves_out_what_is_the_same_in_every_row(folder):
-    assert (folder / "digits.csv").read_text().splitlines()[0] == "checkpoint,score,metric,value,ci_low,ci_high,n"
+    assert (folder / "digits.csv").read_text().splitlines()[0] == "checkpoint,level,score,metric,value,ci_low,ci_high,n"
     columns = json.loads((folder / "digits.meta.json").read_text())["columns"]
     assert (columns["suite"], columns["version"], columns["measure"], columns["fit"]) == ("digits", 1, "classify", None)
     pd.testing.assert_frame_equal(read_csv(folder / "digits.csv"), whole())
