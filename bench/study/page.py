@@ -3,22 +3,25 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bench.compare.tables import Section
 from bench.report.curves import save
 from bench.study.analysis import Trained
 from bench.study.design import Study
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def render(
     study: Study,
     trained: Sequence[Trained],
     tables: Sequence[Section],
-    figures: Sequence[tuple[str, Figure]],
+    figures: "Sequence[tuple[str, Figure]]",
     command: str,
 ) -> str:
     """The page.
@@ -48,7 +51,7 @@ def render(
     )
 
 
-def _embedded(figure: Figure) -> str:
+def _embedded(figure: "Figure") -> str:
     """An SVG picture as the address of itself."""
     file = io.BytesIO()
     save(figure, file, "svg")

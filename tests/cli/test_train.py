@@ -27,7 +27,7 @@ SET = ["--set", "epochs=2", "--set", "warmup_epochs=1", "--device", "cpu", "--wo
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch):
+def few(monkeypatch, scratch_registries):
     """Few images."""
     every = train._training_data
     monkeypatch.setattr(train, "_training_data", lambda of: tuple(part[:96] for part in every(of)))

@@ -238,7 +238,7 @@ def test_imagenet_c_without_a_corruption_or_a_severity(imagenet_family, tmp_path
     shutil.rmtree(tmp_path / "weather" / "fog" / "4")
     with pytest.raises(AbsentError, match=r"lacks zoom_blur: put blur\.tar of https://zenodo"):
         opened("imagenet-c", tmp_path, "zoom_blur/1")
-    with pytest.raises(AbsentError, match=r"lacks severity 4 of fog: put weather\.tar"):
+    with pytest.raises(AbsentError, match=r"lacks severity 4 of fog: unpack weather\.tar"):
         opened("imagenet-c", tmp_path, "fog/4")
 
 
