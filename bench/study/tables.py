@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench.compare.tables import Record, Section
+from bench.compare.tables import Record, Section, as_stored, p_as_stored
 from bench.compare.texts import interval, p_value, signed
 from bench.study.analysis import NEAR, ArmRow, Column, ContrastRow, Trained
 from bench.study.design import Study
-
-_DIGITS = 6
 
 
 def sections(study: Study, arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow]) -> list[Section]:
@@ -57,23 +55,11 @@ def _arm_notes(study: Study, *, searched: bool) -> list[str]:
 
 def _contrasts(factor: str, rows: Sequence[ContrastRow]) -> Section:
     others = list(dict.fromkeys(name for row in rows for name in row.among))
-    headings = [
-        "score",
-        factor,
-        *others,
-        "better",
-        "worse",
-        "equal",
-        "p",
-        "mean change",
-        "95% interval",
-        "of best",
-        "of median",
-    ]
+    counts, changes = ("better", "worse", "equal", "p"), ("mean change", "95% interval", "of best", "of median")
     return Section(
         title=f"{factor}: each level beside the first",
         about=("changes at the same other levels, settings and seeds; fractions in points",),
-        headings=headings,
+        headings=["score", factor, *others, *counts, *changes],
         rows=[
             [
                 row.column.name,
@@ -81,7 +67,7 @@ def _contrasts(factor: str, rows: Sequence[ContrastRow]) -> Section:
                 *(row.among.get(name, "all") for name in others),
                 *map(str, (row.better, row.worse, row.equal)),
                 p_value(row.p),
-                *(_change(value, row.column) for value in (row.mean,)),
+                _change(row.mean, row.column),
                 _interval(row, row.column, change=True),
                 *(_change(value, row.column) for value in (row.change_of_best, row.change_of_median)),
             ]
@@ -106,7 +92,7 @@ def trial_records(trained: Iterable[Trained]) -> list[Record]:
             "seed": one.trial.seed,
             **one.trial.drawn,
             "diverged": one.diverged or None,
-            **{column.name: round(value, _DIGITS) for column, value in one.scores.items()},
+            **{column.name: as_stored(value) for column, value in one.scores.items()},
         }
         for one in trained
     ]
@@ -114,13 +100,14 @@ def trial_records(trained: Iterable[Trained]) -> list[Record]:
 
 def arm_records(rows: Iterable[ArmRow]) -> list[Record]:
     """A row an arm and score."""
+    numbers = ("best", "median", "mean", "spread", "ci_low", "ci_high")
     return [
         {
             **row.arm,
             "score": row.column.name,
             "trainings": row.trainings,
             "diverged": row.diverged,
-            **{name: _stored(getattr(row, name)) for name in ("best", "median", "mean", "spread", "ci_low", "ci_high")},
+            **{name: as_stored(getattr(row, name)) for name in numbers},
             **{f"within {away:g} of own best": share for away, share in zip(NEAR, row.near_own, strict=False)},
             **{f"within {away:g} of joint best": share for away, share in zip(NEAR, row.near_joint, strict=False)},
         }
@@ -130,8 +117,6 @@ def arm_records(rows: Iterable[ArmRow]) -> list[Record]:
 
 def contrast_records(rows: Iterable[ContrastRow]) -> list[Record]:
     """A row a pair of levels, score, and combination of the other levels (empty: all)."""
-    others = ("better", "worse", "equal")
-    numbers = ("mean", "ci_low", "ci_high", "p", "change_of_best", "change_of_median")
     return [
         {
             "factor": row.factor,
@@ -139,15 +124,18 @@ def contrast_records(rows: Iterable[ContrastRow]) -> list[Record]:
             "after": row.after,
             "among": "; ".join(f"{factor}={level}" for factor, level in row.among.items()),
             "score": row.column.name,
-            **{name: getattr(row, name) for name in others},
-            **{name: _stored(getattr(row, name)) for name in numbers},
+            "better": row.better,
+            "worse": row.worse,
+            "equal": row.equal,
+            "mean": as_stored(row.mean),
+            "ci_low": as_stored(row.ci_low),
+            "ci_high": as_stored(row.ci_high),
+            "p": p_as_stored(row.p),
+            "change_of_best": as_stored(row.change_of_best),
+            "change_of_median": as_stored(row.change_of_median),
         }
         for row in rows
     ]
-
-
-def _stored(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)
 
 
 def _unit(column: Column) -> str:
