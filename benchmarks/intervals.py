@@ -341,6 +341,27 @@ def of_kind(arguments: argparse.Namespace, task: tuple[int, int]) -> tuple[Found
     return shares, {(name, n): ratio for name, ratio in zip(names, ratios, strict=True)}
 
 
+def kept(arguments: argparse.Namespace) -> dict[tuple[str, int], tuple[Found, dict[tuple[str, int], float]]]:
+    """By kind and number of images, the shares and widths that a run with the same options found before."""
+    lines = arguments.kept.read_text().splitlines() if arguments.kept and arguments.kept.exists() else []
+    told = [line for line in map(json.loads, lines) if line["asked"] == [arguments.repeats, arguments.seed]]
+    return {
+        (line["kind"], line["n"]): (
+            {(name, line["n"]): each for name, each in line["shares"].items()},
+            {(name, line["n"]): each for name, each in line["widths"].items()},
+        )
+        for line in told
+    }
+
+
+def keep(arguments: argparse.Namespace, kind: str, n: int, shares: Found, widths: dict[tuple[str, int], float]) -> None:
+    """Add what was found to the file."""
+    named: list[dict[str, object]] = [{name: each for (name, _), each in some.items()} for some in (shares, widths)]
+    asked = [arguments.repeats, arguments.seed]
+    with arguments.kept.open("a") as file:
+        file.write(json.dumps({"asked": asked, "kind": kind, "n": n, "shares": named[0], "widths": named[1]}) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=400)
@@ -351,24 +372,19 @@ def main() -> None:
     arguments = parser.parse_args()
     shares: Found = {}
     widths: dict[tuple[str, int], float] = {}
-    asked = [arguments.repeats, arguments.seed]
-    lines = arguments.kept.read_text().splitlines() if arguments.kept and arguments.kept.exists() else []
-    done = {(line["kind"], line["n"]): line for line in map(json.loads, lines) if line["asked"] == asked}
+    done = kept(arguments)
     every = itertools.product(range(len(KINDS)), arguments.images)
     tasks = [(number, n) for number, n in every if (KINDS[number].name, n) not in done]
-    for line in done.values():
-        shares |= {(name, line["n"]): each for name, each in line["shares"].items()}
-        widths |= {(name, line["n"]): each for name, each in line["widths"].items()}
+    for some_shares, some_widths in done.values():
+        shares |= some_shares
+        widths |= some_widths
     found = in_processes(functools.partial(of_kind, arguments), tasks, arguments.workers, doing="draws outcomes")
     for (number, n), (some_shares, some_widths) in zip(tasks, found, strict=True):
         shares |= some_shares
         widths |= some_widths
         print(f"{KINDS[number].name}, {n:,} images", file=sys.stderr, flush=True)
         if arguments.kept:
-            told = [{name: each for (name, _), each in some.items()} for some in (some_shares, some_widths)]
-            line = {"asked": asked, "kind": KINDS[number].name, "n": n, "shares": told[0], "widths": told[1]}
-            with arguments.kept.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            keep(arguments, KINDS[number].name, n, some_shares, some_widths)
     names = [
         name for name in dict.fromkeys(name for name, _ in shares) if any(shares[name, n] for n in arguments.images)
     ]

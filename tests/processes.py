@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -91,6 +92,15 @@ class Warm:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return self._answer()
+
+    def fork_two(self, text: str) -> list[Ended]:
+        """Run a script in two processes that torchrun would have started together; what each ended with."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        begun = [self.fork(text, environment={**place, "RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+        return [process.wait() for process in begun]
 
     def fork(
         self,

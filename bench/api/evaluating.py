@@ -1,7 +1,5 @@
 """A model in memory, on suites: one call gives a data frame."""
 
-import multiprocessing
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +9,13 @@ from bench.api.configuration import configure
 from bench.api.runs import run
 from bench.api.scores import table
 from bench.checkpoints import checkpoints, memory
-from bench.datasets import class_spaces
-from bench.datasets import datasets as dataset_registry
 from bench.errors import BenchError, RunError
 from bench.foreign.state import undisturbed
+from bench.machine.processes import start_method
 from bench.names import check_name
 from bench.progress import Progress, for_stream
 from bench.records import Checkpoint, ClassSpace
-from bench.run.choice import select_suites
+from bench.run.choice import predicted_by, select_suites
 from bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -74,7 +71,9 @@ def evaluate(
     flags = {"device": device_of(model), "precision": _PRECISIONS.get(str(dtype_of(model))), **settings}
     flags["data"] = {key: str(place) for key, place in (data or {}).items()}
     configured = configure(**flags).settings
-    if "workers" not in settings and not _forks():  # a script without a guard would be run again in each process
+    if (
+        "workers" not in settings and start_method() != "fork"
+    ):  # a script without a guard would be run again in each process
         configured = replace(configured, workers=0)
     devices = [torch.device(configured.device)] if configured.device.startswith("cuda") else []
     # The wrapper is made first: it remembers the default device, which is not the engine's.
@@ -97,26 +96,15 @@ def evaluate(
     return table(result.boards)
 
 
-def _forks() -> bool:
-    method = multiprocessing.get_start_method(allow_none=True)
-    return method == "fork" or (method is None and sys.platform == "linux")
-
-
 def _classes(suites: Sequence[Suite]) -> ClassSpace:
     """The classes that models of these suites predict."""
-    spaces = {space.digest: space for suite in suites for space in _predicted(suite)}
+    spaces = {space.digest: space for suite in suites for space in predicted_by(suite)}
     if len(spaces) != 1:
         names = ", ".join(space.name for space in spaces.values()) or "none"
         raise BenchError(
             f"a model predicts one set of classes, and these suites are of several ({names}); leave some out."
         )
     return next(iter(spaces.values()))
-
-
-def _predicted(suite: Suite) -> list[ClassSpace]:
-    if suite.predicts:
-        return [class_spaces.get(suite.predicts)]
-    return [dataset_registry.get(name).class_space for name in suite.sets]
 
 
 def _feeds(model: object, transform: Callable[[Any], Any] | None) -> dict[str, Any]:

@@ -169,6 +169,14 @@ def data_option(command: Any) -> None:
     )
 
 
+def training_options(command: Any) -> None:
+    """Where, and how many at a time, trainings are carried out."""
+    command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
+    command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
+    data_option(command)
+    plugin_option(command)
+
+
 def parse_place(text: str) -> tuple[str, str]:
     """The two sides of NAME=PATH.
 

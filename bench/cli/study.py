@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import data_option, names_of, new_command, plugin_option, settings_of
+from bench.cli.options import names_of, new_command, settings_of, training_options
 from bench.errors import BenchError
 
 
@@ -30,10 +30,7 @@ def add_study(commands: Any) -> None:
         metavar="FACTOR=LEVEL,LEVEL",
         help="some levels of a factor alone; the rest may follow into the same folder; may be repeated",
     )
-    command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
-    command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
-    data_option(command)
-    plugin_option(command)
+    training_options(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:

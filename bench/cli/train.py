@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import data_option, new_command, plugin_option, settings_of, suite_settings
+from bench.cli.options import new_command, settings_of, suite_settings, training_options
 from bench.cli.output import complain
 from bench.errors import BenchError
 from bench.machine.distributed import is_main
@@ -34,10 +34,7 @@ def add_train(commands: Any) -> None:
         required=True,
         help="gets RECIPE-seedK.safetensors of each training, and registry.toml with all of them, for --registry",
     )
-    command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, … (default: auto)")
-    command.add_argument("--workers", metavar="N", type=int, help="trainings at the same time (default: one a core)")
-    data_option(command)
-    plugin_option(command)
+    training_options(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:

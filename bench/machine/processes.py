@@ -81,7 +81,7 @@ def in_processes(
 
 def crosses(work: object) -> bool:
     """Whether processes can be given this: forked ones have it already, others take what can be pickled."""
-    if _method() == "fork":
+    if start_method() == "fork":
         return True
     try:
         pickle.dumps(work)
@@ -90,7 +90,7 @@ def crosses(work: object) -> bool:
     return True
 
 
-def _method() -> str:
+def start_method() -> str:
     """How processes are started here."""
     return multiprocessing.get_start_method(allow_none=True) or ("fork" if sys.platform == "linux" else "spawn")
 
@@ -113,7 +113,7 @@ class _Pool:
     ) -> None:
         self._work, self._most, self._doing, self._advice = (work, begin), most, doing, advice
         self._workers: list[_Worker] = []
-        self._method = _method()
+        self._method = start_method()
 
     def results(self, tasks: Iterator[Any], ahead: int) -> Iterator[Any]:
         """What the work makes of tasks, in their order."""

@@ -7,7 +7,7 @@ from bench.checkpoints.naming import checkpoints_called
 from bench.datasets import class_spaces
 from bench.datasets import datasets as dataset_registry
 from bench.errors import BenchError, UnknownNameError
-from bench.records import Checkpoint
+from bench.records import Checkpoint, ClassSpace
 from bench.suite import Suite, tracks
 from bench.suite import suites as suite_registry
 from bench.text import some
@@ -36,7 +36,7 @@ def select(
     elif all(suite.checkpoints for suite in chosen):
         entries = checkpoints_called([name for suite in chosen for name in suite.checkpoints])
     else:
-        spaces = {digest for suite in chosen for digest in _predicted(suite)}
+        spaces = {space.digest for suite in chosen for space in predicted_by(suite)}
         entries = [entry for entry in checkpoint_registry if {entry.class_space.digest} == spaces]
     if family is not None:
         families = {entry.family for entry in (*checkpoint_registry, *entries)}
@@ -53,7 +53,7 @@ def _none_left(suites: Sequence[Suite], named: Sequence[str], family: str | None
     of_family = [entry for entry in checkpoint_registry if family in (None, entry.family)]
     if named:
         return f"{some(named)}: none of these is of the family {family}; leave one of them out."
-    wanted = {suite.name: some(sorted(_spaces(suite))) for suite in suites}
+    wanted = {suite.name: some(sorted({space.name for space in predicted_by(suite)})) for suite in suites}
     suites_of: dict[str, list[str]] = {}
     for name, classes in wanted.items():
         suites_of.setdefault(classes, []).append(name)
@@ -70,18 +70,11 @@ def _none_left(suites: Sequence[Suite], named: Sequence[str], family: str | None
     )
 
 
-def _spaces(suite: Suite) -> set[str]:
-    """Names of the class spaces that the checkpoints of a suite predict."""
+def predicted_by(suite: Suite) -> list[ClassSpace]:
+    """The class spaces that the checkpoints of a suite predict; of several data sets, one may stand twice."""
     if suite.predicts:
-        return {suite.predicts}
-    return {dataset_registry.get(name).class_space.name for name in suite.sets}
-
-
-def _predicted(suite: Suite) -> set[str]:
-    """Digests of the class spaces that the checkpoints of a suite predict."""
-    if suite.predicts:
-        return {class_spaces.get(suite.predicts).digest}
-    return {dataset_registry.get(name).class_space.digest for name in suite.sets}
+        return [class_spaces.get(suite.predicts)]
+    return [dataset_registry.get(name).class_space for name in suite.sets]
 
 
 def select_suites(

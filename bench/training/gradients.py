@@ -39,6 +39,11 @@ class OverflowFault(Exception):
         self.loss = loss
 
 
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The parts of a module that normalise by the statistics of a batch."""
+    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+
+
 class Gradients:
     """Computes gradients into `.grad`, in the precision of the surrounding autocast.
 
@@ -75,7 +80,7 @@ class Gradients:
         self._module, self._loss_of, self._optimizer = module, loss_of, optimizer
         self._device, self._fixed, self._seed, self._label = device, fixed, seed, label
         self._advice, self._mended = advice, mended
-        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        norms = batch_norms(module)
         self._cut_freely = not norms and not at_once
         self._buffers = list(module.buffers())
         self._statistics = [b for norm in norms for b in norm.buffers(recurse=False) if b.is_floating_point()]

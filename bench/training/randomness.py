@@ -42,5 +42,10 @@ def seed_by(seed: int, purpose: str, number: str, device: torch.device) -> None:
         number: Which time.
         device: Where modules run.
     """
+    seed_generators(key_of(seed, purpose, number), device)
+
+
+def key_of(seed: int, purpose: str, number: str) -> int:
+    """A seed for torch's generators, from 0 to 2^63 - 1, by what is drawn and which time; see `seed_by`."""
     first, second = keys(seed, purpose, [number]).words_N2[0].tolist()
-    seed_generators((first % (1 << 31)) << 32 | second % (1 << 32), device)
+    return int((first % (1 << 31)) << 32 | second % (1 << 32))

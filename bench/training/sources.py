@@ -14,10 +14,10 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.machine.distributed import rank, world_size
-from bench.rng import keys
 from bench.training.augments import Scene, Shown, augmented
 from bench.training.crops import ASPECT
 from bench.training.pictures import Pictures, Steps, batches
+from bench.training.randomness import key_of
 from bench.training.recipe import Stage
 
 _Step: TypeAlias = tuple[Shown, slice, int]
@@ -233,8 +233,7 @@ class _CutStreamed:
         )
         with contextlib.closing(made):
             for step, (images_BCSS, labels_B) in enumerate(made, start):
-                number = keys(self._source.seed, f"{self._label}, draws", [f"{step}/{rank()}"]).words_N2[0].tolist()
-                draws.manual_seed((number[0] % (1 << 31)) << 32 | number[1] % (1 << 32))
+                draws.manual_seed(key_of(self._source.seed, f"{self._label}, draws", f"{step}/{rank()}"))
                 part = steps.part(step)
                 shown = Shown(images_BCSS.to(device, non_blocking=True) / 255, labels_B.to(device))
                 yield augmented(shown, replace(scene, given=self._augment)), slice(None), part.stop - part.start

@@ -26,7 +26,7 @@ from bench.errors import BenchError, RunError, one_line
 from bench.machine.distributed import is_main, rank, world_size
 from bench.records import Array
 from bench.training.core import Core, DivergedError, kept_state
-from bench.training.gradients import Batch, Gradients
+from bench.training.gradients import Batch, Gradients, batch_norms
 from bench.training.pictures import Pictures, Steps, batches
 from bench.training.randomness import own_randomness
 from bench.training.schedule import warmup_cosine
@@ -214,13 +214,12 @@ class _Tuning:
         self.forward = _Forward(self.module, shown, device, self._note)
         self.peak = recipe.learning_rate
         optimizer = torch.optim.SGD(self.module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
-        norms = [part for part in self.module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
         self.gradients = Gradients(
             self.module,
             self._loss,
             optimizer,
             device=device,
-            micro=_NORMALISED_TOGETHER if norms else means.batch_size,
+            micro=_NORMALISED_TOGETHER if batch_norms(self.module) else means.batch_size,
             fixed=means.fixed,
             seed=seed,
             label=_LABEL,

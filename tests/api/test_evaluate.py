@@ -162,7 +162,7 @@ def test_a_default_device_of_the_caller_is_the_models_alone(model: nn.Module, ru
 def test_processes_need_not_be_given_the_model(
     model: nn.Module, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("bench.machine.processes._method", lambda: method)
+    monkeypatch.setattr("bench.machine.processes.start_method", lambda: method)
     seen = 0
 
     def local(picture: Image.Image) -> Any:  # which can't be pickled either

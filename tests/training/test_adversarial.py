@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bench.training.adversarial import noise, perturb
 from bench.training.recipe import Attack
+from tests.training.toys import network
 
 EPS = 8 / 255
 STEP = 1.25  # in multiples of EPS
@@ -14,15 +15,6 @@ STEP = 1.25  # in multiples of EPS
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def network() -> nn.Module:
-    """A small convolutional network in training, with batch norm and weights of its own seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(3)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)
-        ).train()
 
 
 def batch() -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.training.ascents import ASCENTS, Step
 from bench.training.recipe import Ascent, AscentName
+from tests.training.toys import network
 
 
 class Quadratic(nn.Module):
@@ -21,15 +22,6 @@ class Quadratic(nn.Module):
 
     def loss(self) -> Tensor:
         return (self.weight_2.square() * torch.tensor([1.0, 2.0])).sum() / 2
-
-
-def network() -> nn.Module:
-    """A small convolutional network with batch norm and weights of its own seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(3)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)
-        ).train()
 
 
 def loss_of(model: nn.Module, seed: int = 0) -> Callable[[], Tensor]:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.training.loop import Trained, train
 from bench.training.recipe import Recipe
 from bench.training.recipes import changed
 from tests.processes import Warm
+from tests.training.toys import toy_data
 
 RECIPES = """
 [defaults]
@@ -70,15 +70,6 @@ decay_norms = false
 
 def small(name: str = "plain", **changes: Any) -> Recipe:
     return changed(RECIPES, name, {key.replace("_at_", "."): value for key, value in changes.items()})
-
-
-def toy_data(count: int = 40) -> tuple[Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(0)
-    labels_N = torch.randint(10, (count,), generator=draws)
-    images_NCHW = torch.randint(60, (count, 3, 32, 32), generator=draws, dtype=torch.uint8)
-    for image_CHW, label in zip(images_NCHW, labels_N.tolist(), strict=True):
-        image_CHW[:, 1 + 3 * label : 4 + 3 * label] = 255
-    return images_NCHW, labels_N
 
 
 def build(given: Recipe) -> nn.Module:
@@ -231,14 +222,7 @@ with joined("cpu"):
         losses = [epoch.loss for epoch in found.history]
         torch.save([found.state_dict, losses], Path({str(folder)!r}) / f"{{how}}{{rank()}}")
 """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(2):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        processes.append(warm.fork(script(text), environment={name: str(value) for name, value in place.items()}))
-    assert [(done.status, done.err) for done in [process.wait() for process in processes]] == [(0, "")] * 2
+    assert [(done.status, done.err) for done in warm.fork_two(script(text))] == [(0, "")] * 2
     return folder
 
 

@@ -20,6 +20,7 @@ from bench.training.loop import Epoch, Trained, save, train
 from bench.training.recipe import Recipe
 from bench.training.recipes import load_recipes, recipe
 from bench.training.schedule import warmup_cosine
+from tests.training.toys import toy_data
 
 HALF = [0.5, 0.5, 0.5]
 ZOO = Path(zoo.__file__).parent
@@ -29,16 +30,6 @@ def short(name: str = "digits-vit", **changes: object) -> Recipe:
     """A recipe of the project cut to two epochs."""
     seed = changes.pop("seed", 0)
     return dataclasses.replace(recipe(name, {"epochs": 2, "warmup_epochs": 1, **changes}), seed=seed)
-
-
-def toy_data(count: int = 40) -> tuple[Tensor, Tensor]:
-    """Noise with a bright row at a height that tells the class."""
-    draws = torch.Generator().manual_seed(0)
-    labels_N = torch.randint(10, (count,), generator=draws)
-    images_NCHW = torch.randint(60, (count, 3, 32, 32), generator=draws, dtype=torch.uint8)
-    for image_CHW, label in zip(images_NCHW, labels_N.tolist(), strict=True):
-        image_CHW[:, 1 + 3 * label : 4 + 3 * label] = 255
-    return images_NCHW, labels_N
 
 
 def train_toy(given: Recipe, **others: object) -> Trained:

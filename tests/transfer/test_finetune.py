@@ -3,7 +3,6 @@
 import itertools
 import math
 import signal
-import socket
 import time
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,6 @@ from bench.training.pictures import TRIES, Pictures, Steps, augmented, batches, 
 from bench.transfer import finetune
 from bench.transfer.finetune import Means, fine_tune, with_new_head
 from bench.transfer.recipes import DEFAULT, load_recipes, recipe_for
-from tests.processes import Ended, Warm
 
 CLASSES, SIDE = 3, 8
 
@@ -579,18 +577,6 @@ def test_killed_it_goes_on_to_the_same_weights(tmp_path, one_thread, warm):
 # -- several processes -----------------------------------------------------------------------------------------
 
 
-def in_two_processes(warm: Warm, text: str) -> list[Ended]:
-    """What each of them ended with."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(2):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        processes.append(warm.fork(script(text), environment={name: str(value) for name, value in place.items()}))
-    return [process.wait() for process in processes]
-
-
 TOGETHER = """
 from bench.machine.distributed import joined, own_rows, rank
 
@@ -626,7 +612,7 @@ def two(tmp_path_factory, warm) -> Path:
     }}
     torch.save(kept, Path({str(folder)!r}) / str(rank()))
 """
-    assert [(done.status, done.err) for done in in_two_processes(warm, TOGETHER + text)] == [(0, "")] * 2
+    assert [(done.status, done.err) for done in warm.fork_two(script(TOGETHER + text))] == [(0, "")] * 2
     return folder
 
 
@@ -655,6 +641,6 @@ def test_a_fault_of_one_process_ends_the_other(tmp_path, warm):
         told.Lamps.__call__ = broken
     run({str(tmp_path)!r})
 """
-    first, second = in_two_processes(warm, TOGETHER + text)
+    first, second = warm.fork_two(script(TOGETHER + text))
     assert "process 1 of this run failed: lamp does not decode" in first.err
     assert "RunError: lamp does not decode" in second.err
