@@ -5,7 +5,7 @@ The unit is the training: `bench.metrics.trainings` says how sure a mean over th
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -207,11 +207,8 @@ def _with_interval(row: RecipeRow, given: Sequence[GivenBySet | str]) -> RecipeR
         return row
     confidence, alone = nested(over_trainings(row.values), given, change=False)
     low, high = confidence.interval()
-    return RecipeRow(
-        suite=row.suite,
-        recipe=row.recipe,
-        score=row.score,
-        estimates=row.estimates,
+    return replace(
+        row,
         ci_low=min(low, row.value),  # which rounding must not leave outside
         ci_high=max(high, row.value),
         over=OVER_TRAININGS if alone else OVER_BOTH,
