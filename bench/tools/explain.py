@@ -1,12 +1,11 @@
 """What a suite and its columns mean: from the suite itself, and from `docs/protocols.md`, which is installed too."""
 
 import contextlib
-import importlib.resources
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import bench
@@ -107,11 +106,12 @@ def _images(conditions: list[Condition]) -> list[str]:
 @cache
 def _page() -> str:
     """The page; empty where neither an installation nor a checkout has it."""
-    place: Traversable = Path(bench.__file__).parents[1] / "docs"
-    with contextlib.suppress(ModuleNotFoundError):  # a checkout that is not installed
-        place = importlib.resources.files(_INSTALLED)
-    file = place / "protocols.md"
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    # Not importlib.resources: it refuses the folders of an editable installation, one of which is only a name.
+    spec = importlib.util.find_spec(_INSTALLED)
+    installed = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    checkout = Path(bench.__file__).parents[1] / "docs"
+    pages = [place / "protocols.md" for place in (*installed, checkout)]
+    return next((page.read_text(encoding="utf-8") for page in pages if page.is_file()), "")
 
 
 def _section(suite: str) -> str:
