@@ -34,6 +34,7 @@ from bench.cli import (
 )
 from bench.cli.output import complain
 from bench.errors import DISK_FULL, BenchError, BenchWarning, RunError, one_line
+from bench.machine.allocator import keep_freed_memory
 from bench.machine.distributed import is_main
 from bench.machine.signals import Stopped, stoppable
 from bench.machine.streams import lasting_streams
@@ -98,6 +99,7 @@ def _status(argv: Sequence[str]) -> int:
                 f"--checkpoint NAME; `{name} --help` lists what it takes."
             )
         _check_folder()
+        keep_freed_memory()
         if arguments.traceback:
             _show_tracebacks()
         return _called(arguments)

@@ -29,6 +29,7 @@ The image more is then as large as any that was seen."""
 MANY = 1000
 """Different values from which the chance is taken by saddlepoint; it then has an error of some 10⁻⁵ of itself."""
 _LEAST = 1e-300  # of chances of which the normal quantile is taken
+_NEAR = 1e-5
 _STEP = 0.3  # of the trapezoids, of a spread: with it the chance has an error of some 10⁻⁹ of itself
 _BLOCK = 24  # trapezoids at a time
 _BLOCKS = 2000
@@ -133,8 +134,8 @@ class OfImages(Confidence):
 
     def _beyond(self, number: float, added: tuple[float, float]) -> tuple[Array, Array]:
         """What each image has beyond the number, with the one that is added, and how many of each there are."""
-        beyond_U = np.append(self.numerators_U - number * self.denominators_U, added[0] - number * added[1])
-        return beyond_U, np.append(self.counts_U, 1.0)
+        beyond_U = self.numerators_U - number * self.denominators_U
+        return np.concatenate((beyond_U, [added[0] - number * added[1]])), np.concatenate((self.counts_U, [1.0]))
 
     def _bound(self, tail: float, p: Callable[[float], float], sign: int) -> float:
         value, (numerator, denominator) = self.value, self.highest if sign > 0 else self.lowest
@@ -258,19 +259,26 @@ def _tail(values_U: Array, counts_U: Array) -> float:
 
 
 def _lowest_point(values_U: Array, counts_U: Array, poles: float) -> float:
-    """Where K(s) - poles log(s) is least between 0 and the next pole, K = -sum(log(1 - s values)); by Newton."""
-    low, high = 0.0, 1 / float(values_U.max())
-    point = min(1 / math.sqrt(counts_U @ np.square(values_U)), 0.9 * high)
+    """Where K(s) - poles log(s) is least between 0 and the next pole, K = -sum(log(1 - s values)); by Newton.
+
+    The mean of the sum is at most 0, and below 0 where there is no pole at 0.
+    """
+    pole = 1 / float(values_U.max())
+    low, high = 0.0, pole
+    # Of the normal law with the same mean and variance, which it is near.
+    mean, variance = float(counts_U @ values_U), float(counts_U @ np.square(values_U))
+    point = min((math.sqrt(mean * mean + 4 * poles * variance) - mean) / (2 * variance), 0.9 * pole)
     for _ in range(60):
         slopes_U = values_U / (1 - point * values_U)
-        slope = float(counts_U @ slopes_U) - poles / point
+        weighted_U = counts_U * slopes_U
+        slope = float(weighted_U.sum()) - poles / point
         low, high = (point, high) if slope < 0 else (low, point)
-        found = point - slope / (float(counts_U @ np.square(slopes_U)) + poles / point**2)
+        found = point - slope / (float(weighted_U @ slopes_U) + poles / point**2)
         if not low < found < high:
             found = (low + high) / 2
-        if abs(found - point) <= 1e-8 * min(found, high - found):
+        point, moved = found, abs(found - point)
+        if moved <= _NEAR * min(point, pole - point):  # the next step would be by the square of that
             break
-        point = found
     return point
 
 
@@ -312,7 +320,9 @@ def _quantile(chance: float) -> float:
 
 
 def _root(function: Callable[[float], float], start: float, end: float, *, at_start: float) -> float:
-    """Where a function is 0 between two points, by false position (Illinois); the end where it does not get so far.
+    """Where a function is 0 between two points; the end where it does not get so far.
+
+    By false position (Anderson & Björck 1973, doi:10.1007/BF01951936), until it is a thousand-millionth of what it was.
 
     Args:
         function: nearly linear, best.
@@ -320,7 +330,7 @@ def _root(function: Callable[[float], float], start: float, end: float, *, at_st
         end: the other.
         at_start: the function there, or a guess with the right sign.
     """
-    at_end, width = function(end), abs(end - start)
+    at_end, nothing = function(end), 1e-9 * abs(at_start)
     if at_start * at_end >= 0:
         return end
     for _ in range(100):
@@ -329,8 +339,9 @@ def _root(function: Callable[[float], float], start: float, end: float, *, at_st
         if at_middle * at_end < 0:
             start, at_start = end, at_end
         else:
-            at_start /= 2
-        moved, end, at_end = abs(middle - end), middle, at_middle
-        if at_end == 0 or moved <= 1e-10 * width:
+            left = 1 - at_middle / at_end
+            at_start *= left if left > 0 else 0.5
+        end, at_end = middle, at_middle
+        if abs(at_end) <= nothing:
             break
     return end
