@@ -26,7 +26,7 @@ from bench.errors import BenchError
 from bench.foreign.sources import code_text, source_of
 from bench.metrics import Metric
 from bench.records import Estimate, digest
-from bench.store import Store, StoredCell, StoreFileError
+from bench.store import Store, StoredCell, StoredCheckpoint, StoreFileError
 from bench.suite import Score, Suite
 
 _TABLES = ("footers", "estimates")
@@ -50,6 +50,7 @@ class Index:
         self._db = _connect(store.root / "index.sqlite")
         self._estimates: dict[str, str] = {}
         self._cells: list[StoredCell] | None = None
+        self._checkpoints: list[StoredCheckpoint] | None = None
         self._stamped: dict[str, str] = {}
         self._places: dict[str, str] = {}
         self._bodies: dict[Metric, str] = {}
@@ -67,8 +68,15 @@ class Index:
             with _pool() as pool:
                 fresh = dict(zip(missing, pool.map(self._store.footer, missing), strict=True))
             self._save("footers", {names[key]: json.dumps(_as_dict(cell)) for key, cell in fresh.items()})
-            self._cells = [fresh.get(key) or StoredCell(**json.loads(known[name])) for key, name in names.items()]
+            kept = _parsed({key: known[name] for key, name in names.items() if name in known})
+            self._cells = [fresh.get(key) or StoredCell(**kept[key]) for key in names]
         return self._cells
+
+    def checkpoints(self) -> list[StoredCheckpoint]:
+        """The registry entries that the cells were measured under, as `Store.checkpoints` gives them."""
+        if self._checkpoints is None:
+            self._checkpoints = self._store.checkpoints()
+        return self._checkpoints
 
     def place(self, cell: StoredCell) -> str:
         """Digest of the condition and the versions that a stored cell was measured under."""
@@ -101,8 +109,9 @@ class Index:
         with _pool() as pool:
             computed = list(pool.map(self._compute, missing))
         estimates: list[list[Estimate | BenchError]] = []
+        kept = _parsed(known)
         for named, fresh in zip(names, map(iter, computed), strict=True):
-            estimates.append([Estimate(**json.loads(known[name])) if name in known else next(fresh) for name in named])
+            estimates.append([Estimate(**kept[name]) if name in kept else next(fresh) for name in named])
             for name, result in zip(named, estimates[-1], strict=True):
                 if name not in known and isinstance(result, Estimate):
                     self._estimates[name] = json.dumps(_as_dict(result))
@@ -215,6 +224,11 @@ def _pool() -> ThreadPoolExecutor:
 def _as_dict(record: StoredCell | Estimate) -> dict[str, Any]:
     # dataclasses.asdict copies all that is inside, one value after another
     return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _parsed(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """JSON texts by key, read as one, which takes a third of the time."""
+    return dict(zip(texts, json.loads(f"[{','.join(texts.values())}]"), strict=True))
 
 
 def _crc(key: str, text: str) -> int:

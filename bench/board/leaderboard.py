@@ -3,6 +3,7 @@
 A table holds one limit, one seed and one kind of numerics, the fullest first; nothing of another kind is mixed in.
 """
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ class ScoredRow:
     estimate: Estimate
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Board:
     """The scores of a suite."""
 
@@ -126,20 +127,25 @@ class Board:
 
     def present(self, checkpoint: StoredCheckpoint) -> int:
         """Cells of the checkpoint that are stored, of `len(suite.conditions)`."""
-        return sum(model == checkpoint.model for model, _ in self.cells)
+        return self._cells_of[checkpoint.model]
+
+    @functools.cached_property
+    def _cells_of(self) -> Counter[str]:
+        return Counter(model for model, _ in self.cells)
 
     @property
     def complete(self) -> bool:
         """Whether every checkpoint has the headline's score."""
-        return all(map(self._has_headline, self.checkpoints))
+        return self._with_headline.issuperset(self.checkpoints)
 
     @property
     def headed(self) -> bool:
         """Whether some checkpoint has."""
-        return any(map(self._has_headline, self.checkpoints))
+        return bool(self._with_headline)
 
-    def _has_headline(self, checkpoint: StoredCheckpoint) -> bool:
-        return any(row.checkpoint == checkpoint and row.score is self.suite.headline for row in self.rows)
+    @functools.cached_property
+    def _with_headline(self) -> set[StoredCheckpoint]:
+        return {row.checkpoint for row in self.rows if row.score is self.suite.headline}
 
     @property
     def warnings(self) -> "dict[StoredCheckpoint, list[ScoredRow]]":
@@ -187,7 +193,7 @@ def make_board(
     """
     entries = [
         entry
-        for entry in store.checkpoints()
+        for entry in index.checkpoints()
         if (names is None or entry.name in names) and (models is None or entry.model in models)
     ]
     places = {place_of(condition): condition for condition in suite.conditions}

@@ -100,12 +100,13 @@ class Store:
         Raises:
             UnreadableError: a folder of the store cannot be read.
         """
-        folders = [self.root / "cells" / name for name in listed(self.root / "cells") if _FOLDER.fullmatch(name)]
+        cells = self.root / "cells"
+        folders = [name for name in listed(cells) if _FOLDER.fullmatch(name)]
         return {
-            path.stem
+            key
             for folder in folders
-            for path in map(Path, listed(folder))
-            if path.suffix == ".parquet" and NAME.fullmatch(path.stem) and path.stem[:2] == folder.name
+            for key, dot, ending in (name.rpartition(".") for name in listed(cells / folder))
+            if dot + ending == ".parquet" and NAME.fullmatch(key) and key[:2] == folder
         }
 
     def has(self, key: str) -> bool:
@@ -118,10 +119,12 @@ class Store:
 
     def stamp(self, key: str) -> str:
         """Size and time of change of a stored cell's file; another file under this name has another."""
-        path = self._cell_path(key)
-        with self._reading(path):
-            status = path.stat()
-            return f"{status.st_size}-{status.st_mtime_ns}"
+        try:
+            status = os.stat(f"{self.root}/cells/{key[:2]}/{key}.parquet")  # a Path takes longer than the file system
+        except OSError as error:
+            with self._reading(self._cell_path(key)):
+                raise error
+        return f"{status.st_size}-{status.st_mtime_ns}"
 
     def footer(self, key: str) -> StoredCell:
         """The footer of a stored cell.
