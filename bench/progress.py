@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol, TextIO
 
 
@@ -23,6 +24,23 @@ class Progress(Protocol):
     def end(self) -> None:
         """Nothing more comes."""
         ...
+
+
+def compiling(progress: Progress) -> Callable[[str], None]:
+    """What `bench.machine.compiling.told_of_compiling` is given, so that the first use on a machine is no standstill.
+
+    Args:
+        progress: says once that it takes a while, and shows each kernel.
+    """
+    told: list[str] = []
+
+    def tell(kernel: str) -> None:
+        if not told:
+            progress.note("compiling kernels, which is done once on a machine: half a minute for all corruptions")
+        told.append(kernel)
+        progress.advance(0, f"compiling {kernel.strip('_')}")
+
+    return tell
 
 
 class Silent:

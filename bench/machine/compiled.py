@@ -8,10 +8,25 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
+from bench.machine.compiling import begun
 from bench.machine.places import user_cache
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Listener(event.Listener):
+    """Numba's own events, of whatever is not in its cache."""
+
+    def on_start(self, of: event.Event) -> None:
+        begun(of.data["dispatcher"].py_func.__name__)
+
+    def on_end(self, of: event.Event) -> None:
+        pass
+
+
+event.register("numba:compile", _Listener())  # type: ignore[no-untyped-call]
 
 
 def compiled(function: _F) -> _F:

@@ -23,9 +23,10 @@ from bench.foreign.faults import blamed
 from bench.foreign.sources import is_ours, modules_of
 from bench.foreign.state import undisturbed_by
 from bench.images.resize import resize
+from bench.machine.compiling import told_of_compiling
 from bench.machine.distributed import broadcast, together, world_size
 from bench.measure import BatchMeasure, Pace, measures
-from bench.progress import Progress
+from bench.progress import Progress, compiling
 from bench.records import Array, Cell, ImageSet, Perturbation, Settings
 from bench.run import steady
 from bench.run.device import (
@@ -380,7 +381,7 @@ def run_sweep(sweep: Sweep, settings: Settings, store: Store, library: Library, 
         RunError: the store cannot be written, or the first failure under `on_error="stop"`.
     """
     work = Workbench(sweep.crop, settings, store, library, progress)
-    with work:
+    with work, told_of_compiling(compiling(progress)):
         cells = _as_planned(sweep.cells, work)
         probes = _of_interface(cells, "features")
         learnt = set(probes)

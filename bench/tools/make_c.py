@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ from bench.errors import DISK_FULL, BenchError, RunError, one_line
 from bench.images import VERSION
 from bench.images.cache import CropCache
 from bench.machine import files
+from bench.machine.compiling import told_of_compiling
 from bench.machine.processes import in_processes
 from bench.machine.threads import one_thread
 from bench.machine.torch_defaults import torch_defaults
-from bench.progress import Progress
+from bench.progress import Progress, compiling
 from bench.records import Array, Condition, Crop, Perturbation, Settings
 from bench.run.prepare import perturb
 from bench.suite import Suite, suites
@@ -108,6 +109,8 @@ def make_c(
         stack.callback(progress.end)
         written = present = 0
         tasks = list(_tasks(conditions, indices))
+        with told_of_compiling(compiling(progress)):
+            writer.compile_kernels({task.perturbation.corruption: task.perturbation for task in tasks}.values())
         counts = in_processes(
             writer.write,
             tasks,
@@ -299,6 +302,16 @@ class _Writer:
                 # Under its own name whatever its ending: ids, which seeds and comparisons go by, are file names.
                 self._save(image_HWC, perturbation.jpeg_quality, folder / str(ids[index]))
         return len(missing)
+
+    @torch_defaults()
+    def compile_kernels(self, perturbations: Iterable[Perturbation]) -> None:
+        """Corrupt a black image in each way, so that processes which begin later find the kernels compiled."""
+        import torch
+
+        images_NCHW = torch.zeros(1, 3, self.source.crop.size, self.source.crop.size, dtype=torch.uint8)
+        for perturbation in perturbations:
+            with contextlib.suppress(BenchError):  # which the images will meet as well
+                perturb(images_NCHW, replace(perturbation, jpeg_quality=None), seed=self.seed, ids=[""])
 
     @torch_defaults()
     def _corrupted(self, indices: Array, perturbation: Perturbation) -> Array:
