@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench.attacks import UpdateRule
 from bench.attacks.balls import ball_of, column
 from bench.attacks.course import Ending, Finding, Spec, course
+from bench.attacks.folding import folded
 from bench.attacks.groups import NOBODY, Group, Result, Run
 from bench.attacks.losses import Loss, cross_entropy, loss_of
 from bench.attacks.steps import Step
@@ -84,6 +85,7 @@ class Engine:
         self.results: dict[int, Result] = {}
         self._ready, self._active, self._waiting = NOBODY, NOBODY, NOBODY
         self._threads = 1
+        self._climbed: nn.Module | None = None
 
     def run(self, pictures: Iterable[Pictures]) -> dict[int, Result]:
         """Attack all images; what came of each, by its row.
@@ -139,6 +141,8 @@ class Engine:
     def _enter(self, pictures: Pictures) -> Group:
         """Show images as they are; those that the model has right begin their course."""
         logits_NK = self._logits(pictures.images_NCHW)
+        if self._climbed is None:
+            self._climbed = folded(self.module, pictures.images_NCHW[:2])
         predictions = logits_NK.argmax(1).tolist()
         losses = cross_entropy(logits_NK, pictures.labels_N).tolist()
         unsteady = self._unsteadiness(pictures, logits_NK)
@@ -229,8 +233,9 @@ class Engine:
     def _gradient(self, group: Group) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the loss, and its gradient, where the images stand."""
         images_NCHW, labels_N = self._filled_up(group.at_NCHW), self._filled_up(group.labels_N)
+        module = self.module if self._climbed is None else self._climbed  # an empty one is false
         in_pieces = self._in_pieces(
-            len(images_NCHW), lambda piece: _gradient(self.module, self.loss, images_NCHW[piece], labels_N[piece])
+            len(images_NCHW), lambda piece: _gradient(module, self.loss, images_NCHW[piece], labels_N[piece])
         )
         logits, losses, gradients = (torch.cat(parts)[: len(group)] for parts in zip(*in_pieces, strict=True))
         return logits, losses, gradients
