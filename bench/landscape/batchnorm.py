@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.landscape.objective import Objective
+from bench.training.gradients import batch_norms
 
 
 def norms_of(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     """The parts that normalise by statistics which they keep."""
-    parts = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    return [part for part in parts if part.running_mean is not None]
+    return [norm for norm in batch_norms(module) if norm.running_mean is not None]
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:

@@ -22,6 +22,7 @@ from bench.foreign.faults import blamed
 from bench.machine.memory import fewer, is_out_of_memory
 from bench.machine.torch_defaults import products_of_fp32, torch_defaults
 from bench.text import some
+from bench.training.gradients import batch_norms
 
 _T = TypeVar("_T")
 
@@ -309,7 +310,7 @@ def _weights_that_count(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def _take_batch_statistics(module: nn.Module) -> bool:
     """Let BatchNorm normalise with the statistics of its input, and keep none of them; whether there is any."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(module)
     for norm in norms:
         norm.train()
         norm.track_running_stats = False  # else it would count the images that it is shown

@@ -45,21 +45,32 @@ def samples_of(loader: Loader) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def objective_of(module: nn.Module, loader: Loader, at_once: int, **how: Any) -> Objective:
-    """The objective of a checkpoint on all samples of a loader.
+class LossOfWeights:
+    """What a landscape is of: the loss, and the statistics that BatchNorm takes.
 
     Args:
-        module: images in [0, 1] to logits.
-        loader: of the samples; their images come to the device in batches.
-        at_once: how many at a time.
-        how: further arguments of `bench.landscape.objective.Objective`.
+        loss: `ce` or `bce`.
+        batchnorm: `eval` or `train`.
+
+    Raises:
+        UnknownNameError: there is no such loss.
     """
-    return Objective(module, *samples_of(loader), at_once=at_once, **how)
 
+    def __init__(self, loss: str, batchnorm: str) -> None:
+        self.loss, self.batchnorm = loss_of(loss, LOSSES), batchnorm
 
-def at_once_of(pace: Pace, batchnorm: str) -> int:
-    """Images of a batch: as many as the run takes; where BatchNorm takes their statistics, the same for every run."""
-    return AT_ONCE if batchnorm == "train" else pace.batch_size
+    def arguments(self, pace: Pace) -> dict[str, Any]:
+        """As `bench.landscape.objective.Objective` takes them.
+
+        Args:
+            pace: of the run, whose batches are taken; where BatchNorm takes their statistics, the same for every run.
+        """
+        at_once = AT_ONCE if self.batchnorm == "train" else pace.batch_size
+        return {"loss": self.loss, "batchnorm": self.batchnorm, "at_once": at_once}
+
+    def objective(self, module: nn.Module, loader: Loader, pace: Pace) -> Objective:
+        """Of a checkpoint, images in [0, 1] to logits, on all samples of a loader."""
+        return Objective(module, *samples_of(loader), **self.arguments(pace))
 
 
 class Curved:
@@ -93,7 +104,7 @@ class Curved:
                 f"{starts}."
             )
         self._most, self._probes, self._starts, self._blocks = steps, probes, starts, blocks
-        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
+        self._of = LossOfWeights(loss, batchnorm)
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -113,8 +124,7 @@ class Curved:
             RunError: a single image does not fit into memory.
         """
         images_NCHW, labels_N = samples_of(loader)
-        at_once = at_once_of(pace, self._how["batchnorm"])
-        curvature = Curvature(module, images_NCHW, labels_N, at_once=at_once, seed=seed, **self._how)
+        curvature = Curvature(module, images_NCHW, labels_N, seed=seed, **self._of.arguments(pace))
         steps = Steps(pace, len(labels_N), 3 + (self._starts > 0) + 2 * self._blocks)
         known = curvature.eigenvalues(largest=_EIGENVALUES, most=self._most)
         along_N = steps.through(curvature.by_image(known.vectors(1)[0]))
@@ -182,7 +192,7 @@ class Flatness:
         self._rho, self._draws, self._group = rho, draws, group
         for name, value in (("rho", rho), ("draws", draws), ("group", group)):
             check_amount(value, f"{name} of flatness")
-        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
+        self._of = LossOfWeights(loss, batchnorm)
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -197,7 +207,7 @@ class Flatness:
         Raises:
             RunError: a loss is NaN or infinite, or a gradient vanishes.
         """
-        objective = objective_of(module, loader, at_once_of(pace, self._how["batchnorm"]), **self._how)
+        objective = self._of.objective(module, loader, pace)
         order, n = nested_order(loader.ids), len(loader.ids)
         # BatchNorm's statistics of a single image are none.
         groups = [torch.from_numpy(np.sort(rows)) for rows in np.array_split(order, max(1, round(n / self._group)))]
@@ -249,7 +259,7 @@ class Surface:
         if dimensions not in (1, 2):
             raise BenchError(f"dimensions of surface must be 1 or 2, not {dimensions}.")
         self._axis, self._dimensions = axis(extent, points), dimensions
-        self._how: dict[str, Any] = {"loss": loss_of(loss, LOSSES), "batchnorm": batchnorm}
+        self._of = LossOfWeights(loss, batchnorm)
 
     def run(
         self, module: nn.Module, loader: Loader, fit: Mapping[str, PictureLoader], seed: int, pace: Pace
@@ -263,7 +273,7 @@ class Surface:
         Raises:
             RunError: a loss is NaN or infinite.
         """
-        objective = objective_of(module, loader, at_once_of(pace, self._how["batchnorm"]), **self._how)
+        objective = self._of.objective(module, loader, pace)
         take = line_losses if self._dimensions == 1 else plane_losses
         losses = take(objective, self._axis, seed=seed)
         n = len(loader.ids)
@@ -310,10 +320,10 @@ class TangentKernel:
             raise RunError(f"a tangent kernel needs at least 2 images, not {n}.")
         size = min(self._block, n)
         blocks = nested_order(loader.ids)[: n - n % size].reshape(-1, size)
-        objective = objective_of(
+        objective = Objective(
             untrained(module, seed) if self._initial else module,
-            loader,
-            AT_ONCE,  # of which new statistics are the mean; each image passes alone afterwards
+            *samples_of(loader),
+            at_once=AT_ONCE,  # of which new statistics are the mean; each image passes alone afterwards
             loss=ntk.summed_logits,
             dtype=torch.float64,
         )
