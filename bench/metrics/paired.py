@@ -17,6 +17,8 @@ from bench.records import Array
 
 FEW = 10
 """Images that changed, below which the largest change among them says too little of what others may do."""
+SMALL = 50
+"""Images, below which it does so however many changed: of losses, all change a little, and the rare ones by much."""
 ROUNDING = 1e-9
 _NUDGE = 1e-4
 """Of the means, to take a score's slopes: small beside what images change, and large beside rounding."""
@@ -123,8 +125,8 @@ def _between_drops(first: DropBetweenSets, second: DropBetweenSets, score: str) 
 def in_change(change_N: Array, *, most: float, changed: int | None = None) -> OfImages:
     """The confidence in a mean change; its p-value of 0 is McNemar's exact one where all are -1, 0 or 1.
 
-    The image more, that could have been among them, changes as much as any that did, either way; where only few did, as
-    much as an image can.
+    The image more, that could have been among them, changes as much as any that did, either way; where there are few,
+    or only few changed, as much as an image can.
 
     Args:
         change_N: (N,) what the images change by.
@@ -151,7 +153,7 @@ def in_change(change_N: Array, *, most: float, changed: int | None = None) -> Of
         raise BenchError(
             f"values without an end need at least {UNBOUNDED_FROM} images for an interval, not {len(change_N)}"
         )
-    if changed >= FEW:
+    if changed >= FEW and len(change_N) >= SMALL:
         most = min(most, float(np.abs(change_N).max()))
     if math.isinf(most):
         raise BenchError(f"values without an end need at least {FEW} images that changed, not {changed}")

@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics.by_image import DropBetweenSets, MeanOfSets, mean_by_image
-from bench.metrics.paired import FEW, holm, in_change, in_difference, linearised, paired_drop_p
+from bench.metrics.paired import FEW, SMALL, holm, in_change, in_difference, linearised, paired_drop_p
 from bench.metrics.stats import UNBOUNDED_FROM
 from bench.records import Array, Outcome
 
@@ -103,6 +103,14 @@ def test_where_few_images_changed_another_may_change_as_much_as_one_can() -> Non
     assert in_change(few, most=1.0).interval()[1] > 0.02
     assert in_change(some, most=1.0).interval()[1] < 0
     assert in_change(few, most=1.0, changed=FEW).interval()[1] < 0
+
+
+def test_of_few_images_another_may_change_by_all_that_it_can_however_many_did() -> None:
+    # Losses all change a little, and one in fifty by much: 20 without such a one say nothing of it.
+    few, some = (np.full(n, 0.01) for n in (SMALL - 1, SMALL))
+    low, _ = in_change(few, most=2.0).interval()
+    assert low < 0
+    assert in_change(some, most=2.0).interval()[0] > 0
 
 
 def test_rounding_is_no_change() -> None:
