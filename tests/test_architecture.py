@@ -44,7 +44,7 @@ landscape
 measure
 run board
 compare tools
-report
+report hooks
 study
 api
 cli
@@ -266,7 +266,7 @@ STORED = f"--suite --track --corruptions --set --checkpoint --registry --plugin 
 COMMANDS = {
     "list": "KIND --registry --plugin --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
-    "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
+    "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes --log",
     "table": f"{STORED} --store --format --summary --by --columns --published --out",
     "outcomes": f"{STORED} --store --out",
     "explain": "SUITE COLUMN --set --registry --plugin",
