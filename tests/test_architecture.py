@@ -277,7 +277,7 @@ COMMANDS = {
     "report": f"{STORED} --store --data --out --plots",
     "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry --plugin {CELLS} --store "
     "--alpha --tolerance --junit --json",
-    "publish": f"{STORED} --store --out --update --source",
+    "publish": f"{STORED} --store --out --update --source --space",
     "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
     "data list": "--registry --plugin",
     "data verify": "DATA --workers --registry --plugin",

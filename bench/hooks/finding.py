@@ -8,6 +8,7 @@ from bench.errors import BenchError, UnknownNameError
 from bench.foreign.faults import blamed
 from bench.foreign.state import undisturbed
 from bench.hooks import Hook
+from bench.registry import OWN_DISTRIBUTION
 
 GROUP = "bench.hooks"
 Log: TypeAlias = Sequence[str | Hook] | Mapping[str, Hook]
@@ -55,9 +56,14 @@ def _made(name: str) -> object:
 
 
 def _lacks(entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError) -> str:
-    """What to install. An extra bears the name of its hook, as pyproject.toml has it."""
-    package = f"{entry.dist.name}[{entry.name}]" if entry.dist else entry.name
-    return f"--log {entry.name} needs {error.name}, which is not installed: pip install '{package}'."
+    """What to install: of ours, the extra that bears the name of the hook."""
+    package = entry.dist.name if entry.dist else entry.value
+    advice = (
+        f": pip install '{package}[{entry.name}]'"
+        if package == OWN_DISTRIBUTION
+        else f"; install it, as {package} says"
+    )
+    return f"--log {entry.name} needs {error.name}, which is not installed{advice}."
 
 
 def _checked(name: str, hook: object) -> Hook:

@@ -1,6 +1,6 @@
-"""`--log wandb`: a run of Weights & Biases for the whole, and in its group one a checkpoint, so that they are compared.
+"""`--log wandb`: a run of Weights & Biases for the whole, and one a checkpoint in its group, so that they are compared.
 
-Where to is as its own variables say: WANDB_PROJECT, WANDB_MODE, WANDB_DIR. The run that a script has open is left alone.
+Where to is as its own variables say: WANDB_PROJECT, WANDB_MODE, WANDB_DIR. A run that a script has open is left alone.
 """
 
 import os
