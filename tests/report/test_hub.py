@@ -1,5 +1,6 @@
 """What is published for the Hugging Face hub reads back as the hub's own library reads it."""
 
+import inspect
 import shlex
 import shutil
 from dataclasses import replace
@@ -123,16 +124,15 @@ def test_a_spaces_folder_holds_all_that_a_static_one_needs(folder, capsys):
 
 
 def test_the_command_that_uploads_is_one_of_the_hubs(folder, capsys):
-    from huggingface_hub.cli import hf
-    from typer.main import get_command
+    from huggingface_hub.cli.upload import upload
 
     publish("--space", "somebody/digits-board")
-    words = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": ")[2])
-    upload = get_command(hf.app).get_command(None, words[1])
-    parsed = upload.make_context("upload", words[2:]).params
-    assert (parsed["repo_id"], str(parsed["local_path"]), parsed["path_in_repo"]) == (
-        "somebody/digits-board", "results/space", "."
-    )  # fmt: skip
+    hf, command, *words, option, kind = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": ")[2])
+    assert (hf, command, option) == ("hf", "upload", "--repo-type")
+    given = inspect.signature(upload).bind(*words, repo_type=kind).arguments
+    assert given == {
+        "repo_id": "somebody/digits-board", "local_path": "results/space", "path_in_repo": ".", "repo_type": "space"
+    }  # fmt: skip
 
 
 def test_what_was_written_by_hand_in_a_spaces_readme_stays(folder):
