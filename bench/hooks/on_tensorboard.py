@@ -26,6 +26,7 @@ class TensorBoardHook:
         place = os.environ.get("TENSORBOARD_LOGGING_DIR") or "tensorboard"
         self._root = user_path(place, "TENSORBOARD_LOGGING_DIR").absolute()
         self._writers: dict[str, Any] = {}
+        self._texts: set[tuple[str, str]] = set()
 
     def started(self, config: RunConfig) -> None:
         """See `bench.hooks.Hook`."""
@@ -44,7 +45,10 @@ class TensorBoardHook:
         writer = self._writer(score.checkpoint)
         for name, value in score.numbers.items():
             writer.add_scalar(name, value, global_step=0)
-        self._add_text(score.checkpoint, f"{score.suite}/protocol", markdown(score.protocol))
+        place = (score.checkpoint, f"{score.suite}/protocol")
+        if place not in self._texts:  # the scores of a suite share it
+            self._add_text(*place, markdown(score.protocol))
+        writer.flush()
 
     def table(self, suite: str, frame: "pd.DataFrame") -> None:
         """See `bench.hooks.Hook`."""
@@ -63,6 +67,7 @@ class TensorBoardHook:
             writer.close()
 
     def _add_text(self, checkpoint: str, name: str, text: str) -> None:
+        self._texts.add((checkpoint, name))
         writer = self._writer(checkpoint)
         writer.add_text(name, text, global_step=0)
         writer.flush()
