@@ -31,7 +31,7 @@ def eval_results(name: str, headline: pd.DataFrame, meta: Mapping[str, Any]) -> 
         meta: what is known of the table, `hub` too.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
     [row] = headline.to_dict("records")
     entry = EvalResultEntry(
@@ -52,7 +52,8 @@ def check_space(space: str) -> None:
     Raises:
         BenchError: it is not OWNER/NAME.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(space)
