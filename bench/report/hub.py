@@ -3,6 +3,7 @@
 Nothing here is uploaded: `hf upload` is for that, with whose rights it may be done.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,12 +56,13 @@ def check_space(space: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    try:
+    with contextlib.suppress(HFValidationError):
         validate_repo_id(space)
-    except HFValidationError as error:
-        raise BenchError(f"--space wants OWNER/NAME of a Space on the hub, not {space!r} ({error}).") from None
-    if "/" not in space:
-        raise BenchError(f"--space wants OWNER/NAME of a Space on the hub, not {space!r}.")
+        if "/" in space:
+            return
+    raise BenchError(
+        f"--space wants OWNER/NAME of a Space on the hub, not {space!r}: two words of letters, digits, -, _ and dots."
+    )
 
 
 def space_head(space: str) -> str:
