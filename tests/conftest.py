@@ -189,7 +189,9 @@ def imagenet_family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 def install(tmp_path: Path) -> Callable[..., Path]:
     """A function that makes a plug-in as pip would leave it: modules beside a .dist-info folder."""
 
-    def _install(name: str, entry_points: dict[str, str], modules: dict[str, str]) -> Path:
+    def _install(
+        name: str, entry_points: dict[str, str], modules: dict[str, str], group: str = "bench.plugins"
+    ) -> Path:
         site = tmp_path / "site" / name
         for file, text in modules.items():
             (site / file).parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +200,7 @@ def install(tmp_path: Path) -> Callable[..., Path]:
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         lines = [f"{entry} = {module}" for entry, module in entry_points.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[bench.plugins]", *lines, ""]))
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
         return site
 
     return _install

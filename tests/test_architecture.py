@@ -44,7 +44,7 @@ landscape
 measure
 run board
 compare tools
-report
+report hooks
 study
 api
 cli
@@ -266,7 +266,7 @@ STORED = f"--suite --track --corruptions --set --checkpoint --registry --plugin 
 COMMANDS = {
     "list": "KIND --registry --plugin --json",
     "plan": f"{CHOICE} --data {CELLS} --store",
-    "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes",
+    "run": f"{CHOICE} --data {CELLS} --store --batch-size --workers --cache --on-error --yes --log",
     "table": f"{STORED} --store --format --summary --by --columns --published --out",
     "outcomes": f"{STORED} --store --out",
     "explain": "SUITE COLUMN --set --registry --plugin",
@@ -277,7 +277,7 @@ COMMANDS = {
     "report": f"{STORED} --store --data --out --plots",
     "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry --plugin {CELLS} --store "
     "--alpha --tolerance --junit --json",
-    "publish": f"{STORED} --store --out --update --source",
+    "publish": f"{STORED} --store --out --update --source --space",
     "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
     "data list": "--registry --plugin",
     "data verify": "DATA --workers --registry --plugin",

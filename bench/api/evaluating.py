@@ -11,6 +11,7 @@ from bench.api.scores import table
 from bench.checkpoints import checkpoints, memory
 from bench.errors import BenchError, RunError
 from bench.foreign.state import undisturbed
+from bench.hooks.finding import Log
 from bench.machine.processes import start_method
 from bench.names import check_name
 from bench.progress import Progress, for_stream
@@ -33,6 +34,7 @@ def evaluate(
     name: str = "mine",
     data: Mapping[str, str | Path] | None = None,
     progress: Progress | None = None,
+    log: Log = (),
     **settings: Any,
 ) -> "pd.DataFrame":
     """Measure a model that is in memory, as it is, and score it.
@@ -50,14 +52,15 @@ def evaluate(
         name: what tables call it.
         data: data set name to the place where it is.
         progress: told of what is done; None shows a bar or lines on standard error.
+        log: who else is told of the scores: `mlflow`, `tensorboard`, `wandb`, or hooks themselves; see `bench.hooks`.
         settings: keys of `bench.toml`: limit, store, cache, workers, batch_size, seed, device.
 
     Returns:
         The long table, one row a score; see `bench.board.tables.long_table`.
 
     Raises:
-        BenchError: the suites are of other classes than the model or each other, the transform can't be used, or a
-            setting is none.
+        BenchError: the suites are of other classes than the model or each other, the transform can't be used, a
+            setting is none, or a hook.
         RunError: something could not be measured; what could is stored.
     """
     import torch
@@ -87,7 +90,7 @@ def evaluate(
             **_feeds(model, transform),
         )
         try:
-            result = run(chosen, [checkpoint], configured, progress or for_stream())
+            result = run(chosen, [checkpoint], configured, progress or for_stream(), log=log)
         finally:
             memory.release(digest)
     faults = [*dict.fromkeys(failure.message for failure in result.failures), *result.plan.unavailable.values()]

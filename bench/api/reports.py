@@ -123,8 +123,10 @@ def publish(
     update: bool = False,
     selection: Sequence[str] = (),
     source: str = "",
+    space: str = "",
+    library: Library | None = None,
 ) -> Published:
-    """Write boards as CSVs, README tables and model cards; see `bench.report.publish`.
+    """Write boards as CSVs, README tables, model cards, and a Space's folder; see `bench.report.publish`.
 
     Args:
         folder: where to; what it holds of other suites stays.
@@ -133,18 +135,28 @@ def publish(
         update: let published numbers change, or go; if not, nothing is written where one would.
         selection: options of `bench run` beside suite, limit, seed and numerics that belong to the boards' protocol.
         source: an address where the results can be read, for the model cards.
+        space: OWNER/NAME of a static Space of the hub, whose folder `space` is written too; nothing is uploaded.
+        library: where pictures for the Space's page are, if their data are here.
 
     Raises:
-        BenchError: no board has a headline score, or a file of the folder is not what was published.
+        BenchError: no board has a headline score, a file of the folder is not what was published, or no Space can bear
+            the name.
     """
     from bench.board.printed import board_text
+    from bench.report.hub import check_space
     from bench.report.publish import publication
+
+    if space:
+        check_space(space)
 
     headed = [board for board in boards if board.headed]
     if not headed:
         raise BenchError("no suite has a checkpoint with its headline score, so there is nothing to publish yet.")
     sections = {board.suite.name: board_text(board, "md") for board in headed}
-    made = publication(folder, headed, store, sections=sections, selection=selection, source=source)
+    page = report(headed, store, library or Library({})) if space else ""
+    made = publication(
+        folder, headed, store, sections=sections, selection=selection, source=source, space=space, page=page
+    )
     refused = bool(made.changes) and not update
     fresh = {} if refused else {name: file for name, file in made.files.items() if _read(folder / name) != file}
     for name, file in fresh.items():

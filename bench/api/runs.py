@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.api.scores import score
+from bench.api.telling import Telling, config_of
 from bench.board.leaderboard import Board, Want
 from bench.datasets import Library, subset
 from bench.errors import BenchError, RunError, UnreachableError
+from bench.hooks.finding import Log, find_hooks
+from bench.hooks.guarded import Guarded
 from bench.machine.distributed import world_size
 from bench.measure import measures
 from bench.progress import Progress, Silent
@@ -90,6 +93,8 @@ def run(
     settings: Settings,
     progress: Progress | None = None,
     library: Library | None = None,
+    *,
+    log: Log = (),
 ) -> RunResult:
     """Plan, and carry the plan out: measure what the store lacks, store it, and score the suites.
 
@@ -99,37 +104,60 @@ def run(
         settings: how.
         progress: told of what is done.
         library: data sets that are opened already.
+        log: as `carry_out` takes it.
 
     Raises:
         AbsentError: the data of a suite are not here.
+        BenchError: there is no such hook, or what it needs is not installed.
         RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
-    return carry_out(plan(suites, checkpoints, settings, library), progress)
+    hooks = find_hooks(log)  # opening large data takes a while, and would be for nothing
+    return carry_out(plan(suites, checkpoints, settings, library), progress, log=hooks)
 
 
-def carry_out(planned: Plan, progress: Progress | None = None) -> RunResult:
+def carry_out(planned: Plan, progress: Progress | None = None, *, log: Log = ()) -> RunResult:
     """Fetch the weights that a plan lacks, measure its missing cells, store them, and score its suites.
 
     Args:
         planned: what to do.
         progress: told of what is done.
+        log: who else is told of the scores: names of hooks, such as `mlflow`, or hooks themselves; see `bench.hooks`.
 
     Raises:
+        BenchError: there is no such hook, or what it needs is not installed.
         RunError: the store cannot be written or is damaged, or the first failure under `on_error="stop"`.
     """
-    progress, settings = progress or Silent(), planned.settings
+    progress = progress or Silent()
+    if not log:
+        return _carried_out(planned, progress)
+    hooks, ok = Guarded(find_hooks(log)), False
+    config = config_of(planned)
+    hooks.start(lambda hook: hook.started(config))
+    try:
+        result = _carried_out(planned, progress, hooks)
+        ok = result.ok
+    finally:
+        hooks.end(ok)
+    return result
+
+
+def _carried_out(planned: Plan, progress: Progress, hooks: Guarded | None = None) -> RunResult:
+    settings = planned.settings
     planned = with_weights(planned, _fetch(planned.to_fetch, progress))
     if settings.on_error == "stop" and planned.unavailable:
         name, reason = next(iter(planned.unavailable.items()))
         raise RunError(f"{name} cannot be evaluated ({reason}); nothing was measured, as --on-error stop asks.")
     store = Store(settings.store)
     _restore_records(planned, store)
-    failures = _measure(planned, progress)
-    _record_names(planned, store)
     want = _want(planned)
+    telling = Telling(hooks, planned, want, progress) if hooks else None
+    failures = _measure(planned, telling or progress)
+    _record_names(planned, store)
     names = {checkpoint.name for checkpoint in planned.checkpoints}
     models = {cell.model_digest for cell in planned.cells}
     boards = score(planned.suites, store, names=names, models=models, want=want)
+    if telling:
+        telling.finish(boards)
     return RunResult(plan=planned, boards=tuple(boards), want=want, failures=tuple(failures))
 
 

@@ -1,6 +1,7 @@
 """`bench publish`: results as files that others can read, and that change only when they are meant to."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,14 @@ def add_publish(commands: Any) -> None:
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder, such as results")
     command.add_argument("--update", action="store_true", help="let published numbers change, or go")
     command.add_argument("--source", metavar="URL", default="", help="where the results can be read, for model cards")
+    command.add_argument(
+        "--space", metavar="OWNER/NAME", default="", help="also write the folder of a static Space that shows them"
+    )
 
 
 def _publish(arguments: argparse.Namespace) -> int:
     from bench import api
+    from bench.datasets import Library
     from bench.store import Store
 
     if arguments.source and not arguments.source.startswith(("https://", "http://")):
@@ -45,6 +50,8 @@ def _publish(arguments: argparse.Namespace) -> int:
         update=arguments.update,
         selection=selection_of(arguments),
         source=arguments.source,
+        space=arguments.space,
+        library=Library(settings.places),
     )
     if published.changes:
         _print_changes(published.changes)
@@ -56,7 +63,16 @@ def _publish(arguments: argparse.Namespace) -> int:
         )
     count, written = len(published.files), len(published.written)
     print(f"{written} of {count} files written in {arguments.out}" if written else "nothing has changed")
+    if arguments.space:
+        print(f"to upload: {_upload(arguments.space, arguments.out)}")
     return 0
+
+
+def _upload(space: str, folder: Path) -> str:
+    """The command that uploads the folder of a Space, and makes it where there is none."""
+    from bench.report.hub import SPACE
+
+    return shlex.join(["hf", "upload", space, str(folder / SPACE), ".", "--repo-type", "space"])
 
 
 def _print_changes(changes: "Sequence[Change]") -> None:

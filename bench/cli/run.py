@@ -175,20 +175,29 @@ def add_run(commands: Any) -> None:
     command.add_argument("--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)")
     command.add_argument("--on-error", choices=("skip", "stop"), help="after a checkpoint fails (default: skip)")
     command.add_argument("--yes", action="store_true", help="do not ask before a long run")
+    command.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also tell wandb, mlflow or tensorboard (extras of these names), or a hook of a plug-in; may be repeated",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import api, progress
+    from bench.hooks.finding import find_hooks
     from bench.machine.distributed import is_main
 
     settings = api.configure(**settings_of(arguments)).settings
     if not is_main():  # torchrun started several: the first plans, stores and prints
         api.take_part(settings, _library(settings))
         return 0
+    hooks = find_hooks(arguments.log)  # what they lack is better said before data are opened
     planned = _planned(arguments, settings)
     if not arguments.yes:
         _ask(planned, named=bool(checkpoints_asked(arguments)))
-    result = api.carry_out(planned, progress.for_stream())
+    result = api.carry_out(planned, progress.for_stream(), log=hooks)
     measured = len(result.plan.missing) - len(result.failures)
     stored = len(result.plan.stored)
     print(f"{_count(measured, 'cell')} measured, {stored:,} were stored in {settings.store}", file=sys.stderr)

@@ -82,6 +82,8 @@ class Dataset:
     """Of what is to be downloaded, for people: `6.3 GB`."""
     layout: str = ""
     """How its files must lie in the place that the user gives; for listings and messages."""
+    hub: str = ""
+    """OWNER/NAME of the data set on the Hugging Face hub, where it is there."""
 
     @property
     def has_masks(self) -> bool:

@@ -233,6 +233,7 @@ _register(
         source="https://image-net.org/challenges/LSVRC/2012/ (ILSVRC2012_img_val.tar)",
         size="6.3 GB",
         layout=f"{_WNID_FOLDERS}; or the archive as it is, or its files: labelled by their numbers; or {_TABLES}",
+        hub="ILSVRC/imagenet-1k",
     )
 )
 _register(
@@ -268,6 +269,7 @@ _register(
         source="https://huggingface.co/datasets/vaishaal/ImageNetV2",
         size="3 × 1.3 GB",
         layout="imagenetv2-VARIANT[-format-val]/ with a folder a class, named by number (0 … 999) or wnid",
+        hub="vaishaal/ImageNetV2",
     )
 )
 _register(
@@ -281,6 +283,7 @@ _register(
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         size="2.2 GB",
         layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
+        hub="axiong/imagenet-r",
     )
 )
 _register(
@@ -294,6 +297,7 @@ _register(
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
         size="0.7 GB",
         layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
+        hub="barkermrl/imagenet-a",
     )
 )
 _register(
@@ -307,6 +311,7 @@ _register(
         source="https://huggingface.co/datasets/songweig/imagenet_sketch",
         size="7.1 GB",
         layout=f"{_WNID_FOLDERS}; or {_TABLES}",
+        hub="songweig/imagenet_sketch",
     )
 )
 _register(

@@ -108,6 +108,7 @@ def _read(entry: Entry) -> Dataset:
         licence=entry.table.get("licence", "not stated"),
         source=entry.table.get("source", entry.table[form]),
         layout=_LAYOUTS[form],
+        hub=entry.table[form] if form == "hub" else "",
     )
 
 

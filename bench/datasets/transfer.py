@@ -86,6 +86,7 @@ def _register(
             source=source,
             size=size,
             layout=f"unpacked archives ({files}), {'/, '.join(images)}/ of class folders, or Parquet files{fetched}",
+            hub=repo,
         ),
         origin=__name__,
     )

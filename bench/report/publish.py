@@ -32,6 +32,7 @@ from bench.board.tables import (
 from bench.errors import BenchError
 from bench.names import check_text, file_name
 from bench.records import digest
+from bench.report.hub import SPACE, dataset_of, eval_results, space_head
 from bench.store import Store
 from bench.store.log import read_log
 
@@ -68,7 +69,7 @@ class Publication:
 
 def publication(
     folder: Path, boards: Sequence[Board], store: Store, *, sections: Mapping[str, str], selection: Sequence[str] = (),
-    source: str = "",
+    source: str = "", space: str = "", page: str = "",
 ) -> Publication:  # fmt: skip
     """Make all files, without writing any.
 
@@ -79,6 +80,8 @@ def publication(
         sections: suite's name to its table in Markdown.
         selection: options of `bench run` beside suite, limit, seed and numerics that belong to the boards' protocol.
         source: an address where the results can be read, for the model cards.
+        space: OWNER/NAME of a static Space, whose folder is made too; empty for none.
+        page: what it shows.
 
     Raises:
         BenchError: a file of the folder cannot be read, or is not what was published.
@@ -97,10 +100,18 @@ def publication(
         written = _table_files(board, frame, meta, outcomes_file(board, store))
         texts[name] = f"{sections[board.suite.name]}\n\n{', '.join(f'[{file}]({file})' for file in written)}\n"
         files |= written
+    if space:
+        readme = _readme(folder / SPACE / "README.md", texts, new=space_head(space))
+        shown = {**files, "index.html": page.encode(), "README.md": readme.encode()}
+        files |= {f"{SPACE}/{name}": file for name, file in shown.items()}
     files["README.md"] = _readme(folder / "README.md", texts).encode()
     for checkpoint in sorted({str(name) for frame, _ in tables.values() for name in frame["checkpoint"]}):
         check_text("checkpoint", checkpoint)  # a store that was merged in may have come with any
         files[f"cards/{file_name(checkpoint)}.yaml"] = card(checkpoint, tables).encode()
+        for name, (frame, meta) in tables.items():
+            headline = _headline(frame, checkpoint, str(meta.get("headline", "")))
+            if meta.get("hub") and len(headline):
+                files[f"cards/{file_name(checkpoint)}/.eval_results/{name}.yaml"] = eval_results(name, headline, meta)
     return Publication(files=files, changes=tuple(changes))
 
 
@@ -191,6 +202,7 @@ def _meta(board: Board, store: Store, selection: Sequence[str], source: str) -> 
         "versions": _distinct([entry["versions"] for entry in lines if "versions" in entry]),
         "fingerprints": _fingerprints(board),
         "source": source,
+        **({"hub": hub} if (hub := dataset_of(board.suite)) else {}),
         **({"metric_sources": sources} if (sources := metric_sources(board.suite)) else {}),
         "checkpoints": {
             names[checkpoint]: {
@@ -277,10 +289,16 @@ def _numbers(numbers: Mapping[str, str] | None, other: Mapping[str, str] | None)
 # -- the README ---------------------------------------------------------------------------------------------------
 
 
-def _readme(path: Path, texts: Mapping[str, str]) -> str:
-    """The folder's README with these tables in its block; other tables of the block, and all around it, stay."""
+def _readme(path: Path, texts: Mapping[str, str], new: str = "# Results\n") -> str:
+    """A README with these tables in its block; other tables of the block, and all around it, stay.
+
+    Args:
+        path: where it is, if it is.
+        texts: name of a table to its section.
+        new: what a new one begins with.
+    """
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+        old = path.read_text(encoding="utf-8") if path.exists() else new
     except UnicodeDecodeError as error:
         raise BenchError(f"{path} is no text in UTF-8 ({error}); save it as such, or move it away.") from error
     counts = old.count(BEGIN), old.count(END)
@@ -304,7 +322,12 @@ def _readme(path: Path, texts: Mapping[str, str]) -> str:
 def _finished(frame: pd.DataFrame, checkpoint: str, headline: str) -> pd.DataFrame:
     """The leaderboard scores of a checkpoint in a table; none of a suite whose headline it lacks."""
     rows = frame[(frame["checkpoint"] == checkpoint) & frame["score"].notna()]
-    return rows if (rows["score"] == headline).any() else rows.iloc[:0]
+    return rows if len(_headline(frame, checkpoint, headline)) else rows.iloc[:0]
+
+
+def _headline(frame: pd.DataFrame, checkpoint: str, headline: str) -> pd.DataFrame:
+    """The row of a checkpoint's headline score in a table; none where it lacks it."""
+    return frame[(frame["checkpoint"] == checkpoint) & (frame["score"] == headline)]
 
 
 def card(checkpoint: str, tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, Any]]]) -> str:
