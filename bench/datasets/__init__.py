@@ -111,6 +111,32 @@ def subset(ids: Array, limit: int | None) -> Array:
     return np.sort(nested_order(ids)[:limit])
 
 
+def subset_by_class(ids: Array, labels: Array, limit: int | None) -> Array:
+    """Indices of the samples to learn from that a limit keeps, ascending: every class in turn, as none may lack.
+
+    The choice depends on ids and labels alone and is nested, as that of `subset` is.
+
+    Args:
+        ids: (n,) text.
+        labels: (n,) int64.
+        limit: samples to keep; None keeps all.
+
+    Returns:
+        (min(limit, n),) int64.
+
+    >>> subset_by_class(np.array(["a", "b", "c", "d", "e"]), np.array([0, 0, 0, 0, 1]), 2).tolist()
+    [1, 4]
+    """
+    if limit is None or limit >= len(ids):
+        return np.arange(len(ids))
+    order = nested_order(ids)
+    by_class = np.argsort(labels[order], kind="stable")
+    first_of_class = np.searchsorted(labels[order][by_class], labels[order][by_class])
+    turns = np.empty(len(ids), dtype=np.int64)
+    turns[by_class] = np.arange(len(ids)) - first_of_class
+    return np.sort(order[np.argsort(turns, kind="stable")][:limit])
+
+
 def nested_order(ids: Array) -> Array:
     """(n,) int64: indices in the order in which growing limits take the samples."""
     order = sorted(range(len(ids)), key=lambda i: hashlib.sha256(str(ids[i]).encode()).digest())
