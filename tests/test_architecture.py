@@ -278,6 +278,8 @@ COMMANDS = {
     "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry --plugin {CELLS} --store "
     "--alpha --tolerance --junit --json",
     "publish": f"{STORED} --store --out --update --source",
+    "images": "SUITE --checkpoint --crop --corruption --severity --format --out --workers --cache --registry --plugin "
+    "--data",
     "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
     "data list": "--registry --plugin",
     "data verify": "DATA --workers --registry --plugin",
