@@ -282,6 +282,7 @@ COMMANDS = {
     "--data",
     "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
     "data list": "--registry --plugin",
+    "data fetch": "DATA --out --url --plugin",
     "data verify": "DATA --workers --registry --plugin",
     "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache --plugin",
     "corrupt": "IMAGE --corruption --severity --out --seed --sheet --plugin",

@@ -16,8 +16,8 @@ as the unit.
 To publish: `report` (a page), `plots`, `landscape` (its figures), `write_tables`, `publish`; `import_predictions` takes
 in what others predicted.
 
-To look after: `list_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`, `remove_cells`; `list_cache`,
-`clear_cache`; `doctor`. To make: `train` checkpoints, carry out a `study`, `make_c` of
+To look after: `list_data`, `fetch_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`,
+`remove_cells`; `list_cache`, `clear_cache`; `doctor`. To make: `train` checkpoints, carry out a `study`, `make_c` of
 ImageNet, a suite's `images` for code that is not ours, and pictures that one can see: `corrupt`, `contact_sheet` (of
 `select_corruptions`), `attack`.
 """
@@ -35,7 +35,7 @@ from bench.api.comparisons import (
     robust_line,
 )
 from bench.api.configuration import configure, register_file, registered_by
-from bench.api.data import PlacedDataset, import_predictions, list_data, verify_data
+from bench.api.data import PlacedDataset, fetch_data, import_predictions, list_data, verify_data
 from bench.api.evaluating import evaluate
 from bench.api.gating import gate
 from bench.api.listings import explain, listing
@@ -99,6 +99,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "explain",
+    "fetch_data",
     "forecast",
     "gate",
     "images",

@@ -57,6 +57,21 @@ class Whole:
     classes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file that a data set's authors publish, free for everyone to fetch."""
+
+    address: str
+    """https; the last part is the file's name."""
+    md5: str
+    """As published, 32 hexadecimal digits."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.address.rpartition("/")[2]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """A registered data set; opening it is left until it is needed."""
@@ -80,6 +95,8 @@ class Dataset:
     """Where to obtain it; empty for what ships with the package."""
     size: str = ""
     """Of what is to be downloaded, for people: `6.3 GB`."""
+    archives: tuple[Archive, ...] = ()
+    """What `bench data fetch` brings, read as they are; empty where terms must be accepted or no digest is known."""
     layout: str = ""
     """How its files must lie in the place that the user gives; for listings and messages."""
 
