@@ -277,7 +277,7 @@ class _Writer:
         with files.writing(self.folder / _ARRAYS) as half, zipfile.ZipFile(half, "w") as archive:
             with archive.open(zipfile.ZipInfo("images.npy", _DATE), "w", force_zip64=True) as array:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(array, header)  # type: ignore[arg-type]  # any file will do
+                np.lib.format.write_array_header_1_0(array, header)
                 for _, images_NHWC in batches:  # one after another: they need not fit into memory
                     array.write(images_NHWC.data)
             for name, values in (("ids", part.ids.astype(str)), ("labels", part.labels)):
