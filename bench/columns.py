@@ -9,7 +9,7 @@ CONDITION = (
 )  # fmt: skip
 """What every condition has; a measure's parameters follow, as columns of their own."""
 TAIL = ("score", "metric", "value", "ci_low", "ci_high", "n")
-SOMETIMES = ("level", "maker", "samples", "warnings", "training_recipe", "training_seed")
+SOMETIMES = ("level", "maker", "samples", "fit_samples", "warnings", "training_recipe", "training_seed")
 """Columns of some suites only, among those of the parameters; tables of older versions lack `level`."""
 RESERVED = frozenset((*HEAD, *CONDITION, *TAIL, *SOMETIMES, "id", "label"))
 """What a measure's parameter cannot be called: columns of the long table, and of a table of outcomes."""

@@ -165,6 +165,8 @@ class Data:
     """Splits that the measure may learn from (train, validation)."""
     samples: int | None = None
     """At most so many, the ones that a limit of this number would take; None takes all."""
+    fit_samples: int | None = None
+    """At most so many of each split in `fit`, every class in turn; None takes all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +253,7 @@ class Condition:
             "dataset": self.data.dataset,
             "split": self.image_set.split,
             "fit": "+".join(self.data.fit) or None,
-            **({"samples": self.data.samples} if self.data.samples is not None else {}),
+            **{name: count for name in ("samples", "fit_samples") if (count := getattr(self.data, name)) is not None},
             "crop_size": crop.size if crop else None,
             "crop_ratio": crop.ratio if crop else self.model.crop_ratio,
             "interpolation": crop.interpolation if crop else None,
@@ -267,13 +269,11 @@ class Condition:
     @property
     def image_set(self) -> ImageSet:
         """The images that are measured."""
-        perturbation = self.images.perturbation
+        data, perturbation = self.data, self.images.perturbation
         if perturbation is not None and perturbation.stored:
             split = f"{perturbation.corruption}/{perturbation.severity}"
-            return ImageSet(dataset=self.data.dataset, split=split, stored=True, samples=self.data.samples)
-        return ImageSet(
-            dataset=self.data.dataset, split=self.data.split, perturbation=perturbation, samples=self.data.samples
-        )
+            return ImageSet(dataset=data.dataset, split=split, stored=True, samples=data.samples)
+        return ImageSet(dataset=data.dataset, split=data.split, perturbation=perturbation, samples=data.samples)
 
     def resolve_crop(self, checkpoint: Checkpoint) -> Crop:
         """The crop that `checkpoint` sees: the suite's, else its own with the suite's overrides."""
@@ -309,7 +309,8 @@ class Cell:
     n: int
     """Samples to measure."""
     fit_n: tuple[int, ...] = ()
-    """Samples of each split in `fit`; what is learnt from is never limited."""
+    """Samples of each split in `fit` that are learnt from; a run's limit leaves them alone."""
+    fit_of: tuple[int, ...] = ()  # in each of these splits; empty where the condition takes all
     versions: Params
     """Of the measure and of the corruption: old outcomes never stand for new code."""
     seed: int | None
@@ -333,7 +334,7 @@ class Cell:
             "versions": dict(self.versions),
             "fingerprints": list(self.fingerprints),
             "n": self.n,
-            **({"fit_n": list(self.fit_n)} if self.fit_n else {}),
+            **{name: list(counts) for name in ("fit_n", "fit_of") if (counts := getattr(self, name))},
             "seed": self.seed,
             "limit": self.limit,
             **({"of": self.of} if self.n < self.of else {}),
@@ -408,8 +409,7 @@ class Protocol:
 
     def by_reference(self) -> "Protocol":
         """The protocol of the same suite with corruptions made by imagecorruptions-imaug."""
-        terms = (replace(term, reference=True) if isinstance(term, Generated) else term for term in self.terms)
-        return Protocol(terms=tuple(terms))
+        return Protocol(terms=tuple(replace(t, reference=True) if isinstance(t, Generated) else t for t in self.terms))
 
     def taken_with(
         self, *, limit: int | None, seed: int | None, precision: Precision, subset: str = "", origin: str = ""

@@ -6,35 +6,42 @@ After the transfer of Chen, Hsieh & Gong 2022 (arXiv 2106.01548), at small scale
 
 from bench.records import Data, Params, Protocol
 from bench.suite import Suite, suites
+from bench.suite.transfer import limit_in_words
 
 from .few_shot import FEW_SHOT
 from .fine_tune import FINE_TUNE
 from .knn import KNN
 from .linear_probe import LINEAR_PROBE
 
+NAME = "digits-transfer"
 LETTERS = Data(dataset="letters", fit=("train",))
 CIFAR10 = Data(dataset="cifar10", fit=("train",))
 LETTERS_RECIPE = Params(FINE_TUNE.settings, recipe="letters")
 
 ON_FEATURES = [(name, way, way.settings) for name, way in (("linear", LINEAR_PROBE), ("k-NN", KNN), ("", FEW_SHOT))]
 WAYS = {LETTERS: [*ON_FEATURES, ("fine-tuned", FINE_TUNE, LETTERS_RECIPE)], CIFAR10: ON_FEATURES}
-EVERY = [(data, *way) for data, ways in WAYS.items() for way in ways]
 
-suites.register(
-    Suite(
-        name="digits-transfer",
+
+def make(settings: Params) -> Suite:
+    """The suite, learning from as many images as its settings say."""
+    every = [(data, name, way, Params(own, **settings)) for data, ways in WAYS.items() for name, way, own in ways]
+    terms = dict.fromkeys(term for _, _, way, own in every for term in way.terms(own))
+    return Suite(
+        name=NAME,
         version=1,
         title="Digits checkpoints on letters and CIFAR-10",
         paper="after Chen, Hsieh & Gong 2022, arXiv 2106.01548, section 4.3",
         track="digits-transfer",
-        protocol=Protocol(
-            terms=tuple(dict.fromkeys(term for _, _, way, settings in EVERY for term in way.terms(settings)))
-        ),
+        protocol=Protocol(terms=(*terms, *limit_in_words(settings, NAME))),
         scores=tuple(
             score
-            for data, heading, way, settings in EVERY
-            for score in way.scores(data, "top1", settings, prefix=f"{data.dataset} {heading}".strip(), brief=True)
+            for data, heading, way, own in every
+            for score in way.scores(data, "top1", own, prefix=f"{data.dataset} {heading}".strip(), brief=True)
         ),
+        settings=settings,
+        remake=make,
         predicts="digits",
     )
-)
+
+
+suites.register(make(Params(train_limit=0)))

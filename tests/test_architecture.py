@@ -278,8 +278,11 @@ COMMANDS = {
     "gate": f"BASELINE --suite --track --corruptions --set --checkpoint --against --registry --plugin {CELLS} --store "
     "--alpha --tolerance --junit --json",
     "publish": f"{STORED} --store --out --update --source --space",
+    "images": "SUITE --checkpoint --crop --corruption --severity --format --out --workers --cache --registry --plugin "
+    "--data",
     "import": "ROWS --suite --checkpoint --family --corruption --severity --registry --plugin --data --store",
     "data list": "--registry --plugin",
+    "data fetch": "DATA --out --url --plugin",
     "data verify": "DATA --workers --registry --plugin",
     "data make-c": "DATA --corruption --severity --limit --seed --out --workers --cache --plugin",
     "corrupt": "IMAGE --corruption --severity --out --seed --sheet --plugin",

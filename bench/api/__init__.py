@@ -16,9 +16,10 @@ as the unit.
 To publish: `report` (a page), `plots`, `landscape` (its figures), `write_tables`, `publish`; `import_predictions` takes
 in what others predicted.
 
-To look after: `list_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`, `remove_cells`; `list_cache`,
-`clear_cache`; `doctor`. To make: `train` checkpoints, carry out a `study`, `make_c` of
-ImageNet, and pictures that one can see: `corrupt`, `contact_sheet` (of `select_corruptions`), `attack`.
+To look after: `list_data`, `fetch_data`, `verify_data`; `list_store`, `verify_store`, `merge_stores`,
+`remove_cells`; `list_cache`, `clear_cache`; `doctor`. To make: `train` checkpoints, carry out a `study`, `make_c` of
+ImageNet, a suite's `images` for code that is not ours, and pictures that one can see: `corrupt`, `contact_sheet` (of
+`select_corruptions`), `attack`.
 """
 
 from bench.api.comparisons import (
@@ -34,11 +35,11 @@ from bench.api.comparisons import (
     robust_line,
 )
 from bench.api.configuration import configure, register_file, registered_by
-from bench.api.data import PlacedDataset, import_predictions, list_data, verify_data
+from bench.api.data import PlacedDataset, fetch_data, import_predictions, list_data, verify_data
 from bench.api.evaluating import evaluate
 from bench.api.gating import gate
 from bench.api.listings import explain, listing
-from bench.api.making import attack, contact_sheet, corrupt, make_c, select_corruptions, train
+from bench.api.making import attack, contact_sheet, corrupt, images, make_c, select_corruptions, train
 from bench.api.reports import Published, landscape, plots, publish, report, write_tables
 from bench.api.runs import RunResult, carry_out, cost, forecast, plan, run, take_part
 from bench.api.scores import boards, curve, measured_boards, outcomes, published, summary, table
@@ -98,8 +99,10 @@ __all__ = [
     "doctor",
     "evaluate",
     "explain",
+    "fetch_data",
     "forecast",
     "gate",
+    "images",
     "import_predictions",
     "landscape",
     "list_cache",

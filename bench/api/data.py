@@ -51,6 +51,26 @@ def _here(dataset: Dataset, config: Config) -> str:
     return f"{place}, but nothing is there: correct it in {says_place(dataset.name, place)}"
 
 
+def fetch_data(name: str, out: Path, progress: Progress | None = None, *, url: str = "") -> list[Path]:
+    """Fetch a data set's published archives, resumable and checked; see `bench.datasets.fetch`.
+
+    Args:
+        name: of the data set.
+        out: a folder; read it with `--data NAME=OUT`.
+        progress: told of what is done.
+        url: of a mirror's folder; empty for where the archives are published.
+
+    Returns:
+        The archives.
+
+    Raises:
+        BenchError: no data set has this name, or it is not free to be fetched, or cannot be.
+    """
+    from bench.datasets.fetch import fetch_archives
+
+    return fetch_archives(datasets.get(name), out, (progress or Silent()).note, url=url)
+
+
 def verify_data(name: str, settings: Settings, progress: Progress | None = None) -> "Sequence[Report]":
     """Decode every image of a data set and look for what is wrong; see `bench.datasets.verify`.
 

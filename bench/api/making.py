@@ -1,4 +1,4 @@
-"""What is made from what one has: checkpoints by recipes, a generated ImageNet-C, corrupted and attacked pictures."""
+"""What is made from what one has: checkpoints by recipes, a generated ImageNet-C, images and pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.datasets import Library
 from bench.progress import Progress, Silent
 from bench.records import Checkpoint, Settings
+from bench.suite import Suite
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from bench.checkpoints.train import Done
     from bench.corruptions import Corruption
     from bench.tools.attack_picture import AttackedPicture
+    from bench.tools.images import Format, Shown
     from bench.tools.make_c import MadeC
 
 
@@ -69,6 +71,54 @@ def make_c(
     from bench.tools.make_c import make_c as make
 
     return make(out, Library(settings.places), settings, progress or Silent(), names, severities)
+
+
+def images(
+    suite: Suite,
+    out: Path,
+    settings: Settings,
+    *,
+    crop: "str | Checkpoint" = "",
+    corruptions: Sequence[str] = (),
+    severities: Sequence[int] = (),
+    format: "Format" = "png",
+    progress: Progress | None = None,
+) -> "list[Shown]":
+    """Write the exact images that a suite shows, with ids and labels in a CSV; see `bench.tools.images.write_images`.
+
+    What other code predicts of them `import_predictions` takes in.
+
+    Args:
+        suite: whose they are.
+        out: a folder; gets one for each condition.
+        settings: where data are; seed, workers and cache count.
+        crop: a checkpoint, whose crop and size are taken, or a crop as `SIZE/RATIO/INTERPOLATION`; empty where
+            the suite fixes it.
+        corruptions: names or groups; without any, and without severities, all conditions.
+        severities: of them.
+        format: `png`, or `npz` for one file a condition.
+        progress: told of what is done.
+
+    Raises:
+        BenchError: the suite has no such images, its data are not here, or the folder holds others.
+    """
+    from bench.tools.images import crop_of, write_images
+
+    own, size = (
+        (crop.crop, crop.input_size) if isinstance(crop, Checkpoint) else (crop_of(crop) if crop else None, None)
+    )
+    return write_images(
+        suite,
+        out,
+        Library(settings.places),
+        settings,
+        progress or Silent(),
+        crop=own,
+        size=size,
+        corruptions=corruptions,
+        severities=severities,
+        format=format,
+    )
 
 
 def select_corruptions(names: Sequence[str] = ()) -> "list[Corruption]":

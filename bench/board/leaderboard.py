@@ -263,7 +263,7 @@ def data_of(condition: Condition, cell: StoredCell) -> list[SeenData]:
         cell: as stored.
     """
     splits = (condition.image_set.split, *condition.data.fit)
-    counts = (cell.identity.get("of", cell.n), *cell.identity.get("fit_n", ()))
+    counts = (cell.identity.get("of", cell.n), *cell.identity.get("fit_of", cell.identity.get("fit_n", ())))
     return [
         SeenData(dataset=condition.data.dataset, split=split, fingerprint=fingerprint, images=images, learnt=place > 0)
         for place, (split, fingerprint, images) in enumerate(

@@ -72,7 +72,7 @@ def render_comparisons(comparisons: Sequence[Comparison]) -> str:
     headings = ("checkpoint", "suite", "score", "measured", "n", "published", "difference", "verdict", "source")
     table = render(headings, [_shown(c) for c in comparisons])
     warnings = [
-        f"WARNING: {c.checkpoint}, {c.suite}, {c.score}: {c.difference:+.1f} points; likely {c.causes}."
+        f"WARNING: {c.checkpoint}, {c.suite}, {c.score}: {c.difference:+z.1f} points; likely {c.causes}."
         for c in comparisons
         if c.verdict == "WARNING"
     ]
@@ -169,7 +169,7 @@ def _shown(comparison: Comparison) -> tuple[str, ...]:
         f"{c.measured:.1f}{sampled}",
         f"{c.n:,}",
         f"{100 * c.published.value:.1f}",
-        f"{c.difference:+.1f}",
+        f"{c.difference:+z.1f}",
         verdict,
         _short(c.published.source),
     )

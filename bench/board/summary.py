@@ -53,7 +53,7 @@ def _columns(
     columns = {suite.name: shown(headline, estimate)}
     if clean is not None:
         beside = scores.get((checkpoint, clean.column))
-        gap = f"{100 * (estimate.value - beside.value):.1f}" if estimate and beside else "–"
+        gap = f"{100 * (estimate.value - beside.value):z.1f}" if estimate and beside else "–"
         columns[f"{suite.name} gap"] = gap
     return columns
 

@@ -388,18 +388,21 @@ def display_names(checkpoints: Sequence[StoredCheckpoint]) -> dict[StoredCheckpo
 
 
 def shown(score: Score, estimate: Estimate | None) -> str:
-    """A score as leaderboards show it: fractions in percent, with half the interval's width; `–` where it is not."""
+    """A score as leaderboards show it: fractions in percent, with half the interval's width; `–` where it is not.
+
+    What rounds to nothing has no sign.
+    """
     if estimate is None:
         return "–"
     if score.metric.unit in WHOLE_UNITS:
-        return f"{estimate.value:.0f}"
+        return f"{estimate.value:z.0f}"
     if score.metric.unit != "fraction":
-        return f"{estimate.value:.3f}"
-    text = f"{100 * estimate.value:.1f}"
+        return f"{estimate.value:z.3f}"
+    text = f"{100 * estimate.value:z.1f}"
     if estimate.ci_low is None or estimate.ci_high is None:
         return text
     half = (estimate.ci_high - estimate.ci_low) / 2
     # Near 0 or 1 the interval reaches far to one side only: a single half width would be read wrongly.
     if abs((estimate.ci_high + estimate.ci_low) / 2 - estimate.value) > half / 2:
-        return f"{text} ({100 * estimate.ci_low:.0f}–{100 * estimate.ci_high:.0f})"
+        return f"{text} ({100 * estimate.ci_low:z.0f}–{100 * estimate.ci_high:z.0f})"
     return f"{text} ±{100 * half:.1f}"

@@ -23,6 +23,7 @@ from bench.cli import (
     explain,
     gate,
     housekeeping,
+    images,
     imports,
     landscape,
     publish,
@@ -190,7 +191,15 @@ def _warnings_in_a_line() -> Iterator[None]:
 _GROUPS = {
     "measure": (
         "bench run --suite digits-c --limit 100",
-        (run.add_list, run.add_plan, run.add_run, imports.add_import, train.add_train, study.add_study),
+        (
+            run.add_list,
+            run.add_plan,
+            run.add_run,
+            images.add_images,
+            imports.add_import,
+            train.add_train,
+            study.add_study,
+        ),
     ),
     "look": (
         "bench table --summary",

@@ -1,6 +1,7 @@
 """`bench data`: which data sets there are and where to obtain them, whether those here are sound, and making one."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from bench.text import plain, some
 
 def add_data(commands: Any) -> None:
     """Declare `bench data` and its actions."""
-    actions = new_group(commands, "data", "look after data sets: list, verify, make-c")
+    actions = new_group(commands, "data", "look after data sets: list, fetch, verify, make-c")
     listing = new_command(actions, "list", _list, "list data sets: what they hold, where to obtain them, what is here")
+    fetch = new_command(actions, "fetch", _fetch, "fetch a data set that is free to be fetched: resumable, and checked")
+    fetch.add_argument("data", metavar="NAME", help="imagenet-c, imagenet-r, …: of others it says where to ask")
+    fetch.add_argument("--out", metavar="DIR", type=Path, help="gets its archives (default: ./NAME)")
+    fetch.add_argument("--url", metavar="URL", default="", help="a mirror's folder, where archives have their names")
     verify = new_command(actions, "verify", _verify, "decode every image of a data set and name what is wrong")
     verify.add_argument("data", metavar="NAME[=PATH]", help="a data set, and its place where bench.toml has none")
     verify.add_argument("--workers", type=int, metavar="N", help="processes that decode (default: one a core, up to 8)")
@@ -38,7 +43,7 @@ def add_data(commands: Any) -> None:
     make_c.add_argument("--cache", metavar="DIR|off", help="where crops are kept (default: ~/.cache/rtbench)")
     for command in (listing, verify):
         command.add_argument("--registry", metavar="FILE", help="a TOML file of your own data sets")
-    for command in (listing, verify, make_c):
+    for command in (listing, fetch, verify, make_c):
         plugin_option(command)
 
 
@@ -68,6 +73,17 @@ def _classes(dataset: Any) -> str:
     space = dataset.class_space
     counts = {whole.classes for whole in dataset.expected.values()} or {len(space.classes)}
     return f"{max(counts):,}, labelled as in {space.name}"
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from bench import api
+    from bench.progress import Lines
+
+    api.configure()
+    out = arguments.out or Path(arguments.data)
+    api.fetch_data(arguments.data, out, Lines(sys.stderr), url=arguments.url)
+    print(f"read it with --data {arguments.data}={out}")
+    return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:

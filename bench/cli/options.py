@@ -147,7 +147,8 @@ def cell_options(command: Any) -> None:
         "--limit",
         type=int,
         metavar="N",
-        help="N samples of each data set that is measured, always the same; what is learnt from stays whole",
+        help="N samples of each data set that is measured, always the same; what is learnt from stays whole "
+        "(--set train_limit=N makes that fewer)",
     )
     command.add_argument("--seed", type=int, metavar="N", help="of all random draws (default: 0)")
     command.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")

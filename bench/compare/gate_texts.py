@@ -132,8 +132,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         return (*head, *["–"] * (len(_HEADINGS) - 4), row.verdict)
     return (
         *head,
-        f"{scale * difference.before.value:.2f}",
-        f"{scale * difference.after.value:.2f}",
+        f"{scale * difference.before.value:z.2f}",
+        f"{scale * difference.after.value:z.2f}",
         signed(difference.value, scale, _DIGITS),
         interval(difference.ci_low, difference.ci_high, scale, _DIGITS),
         p_value(difference.p_adjusted, _P_DIGITS),
@@ -151,8 +151,8 @@ def _title(row: Row) -> str:
         return plain(f"{row.suite.name}, {_named(row)}")
     change = signed(difference.value, scale, _DIGITS) + (" points" if scale == 100 else "")
     return plain(
-        f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * difference.before.value:.2f} → "
-        f"{scale * difference.after.value:.2f} ({change}, p {p_value(difference.p_adjusted, _P_DIGITS)} by Holm)"
+        f"{row.suite.name}, {_named(row)}: {row.score.column} {scale * difference.before.value:z.2f} → "
+        f"{scale * difference.after.value:z.2f} ({change}, p {p_value(difference.p_adjusted, _P_DIGITS)} by Holm)"
     )
 
 
@@ -160,7 +160,7 @@ def _details(row: Row) -> Iterator[str]:
     """The worst conditions and some of the images that flipped, a line each."""
     for change in row.worst:
         fall = 100 * (change.after - change.before)
-        yield plain(f"{change.condition}: {100 * change.before:.1f} → {100 * change.after:.1f} ({fall:+.1f} points)")
+        yield plain(f"{change.condition}: {100 * change.before:z.1f} → {100 * change.after:z.1f} ({fall:+z.1f} points)")
     for flip in row.flips:
         where = f", lost in {flip.lost} of {flip.conditions} conditions" if flip.conditions > 1 else ""
         yield plain(f"image {flip.id} ({flip.label}): {flip.before} → {flip.after}{where}")

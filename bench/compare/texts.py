@@ -79,8 +79,8 @@ def p_value(p: float | None, digits: int = 3) -> str:
 def value(row: Scored, of: float) -> str:
     """The score of one side."""
     if row.score.metric.unit in WHOLE_UNITS:
-        return f"{of:.0f}"
-    return f"{100 * of:.1f}" if _is_fraction(row) else f"{of:.3f}"
+        return f"{of:z.0f}"
+    return f"{100 * of:z.1f}" if _is_fraction(row) else f"{of:z.3f}"
 
 
 def tested(row: Tested) -> tuple[str, str, str, str]:

@@ -57,6 +57,21 @@ class Whole:
     classes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file that a data set's authors publish, free for everyone to fetch."""
+
+    address: str
+    """https; the last part is the file's name."""
+    md5: str
+    """As published, 32 hexadecimal digits."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.address.rpartition("/")[2]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """A registered data set; opening it is left until it is needed."""
@@ -80,6 +95,8 @@ class Dataset:
     """Where to obtain it; empty for what ships with the package."""
     size: str = ""
     """Of what is to be downloaded, for people: `6.3 GB`."""
+    archives: tuple[Archive, ...] = ()
+    """What `bench data fetch` brings, read as they are; empty where terms must be accepted or no digest is known."""
     layout: str = ""
     """How its files must lie in the place that the user gives; for listings and messages."""
     hub: str = ""
@@ -111,6 +128,32 @@ def subset(ids: Array, limit: int | None) -> Array:
     if limit is None or limit >= len(ids):
         return np.arange(len(ids))
     return np.sort(nested_order(ids)[:limit])
+
+
+def subset_by_class(ids: Array, labels: Array, limit: int | None) -> Array:
+    """Indices of the samples to learn from that a limit keeps, ascending: every class in turn, as none may lack.
+
+    The choice depends on ids and labels alone and is nested, as that of `subset` is.
+
+    Args:
+        ids: (n,) text.
+        labels: (n,) int64.
+        limit: samples to keep; None keeps all.
+
+    Returns:
+        (min(limit, n),) int64.
+
+    >>> subset_by_class(np.array(["a", "b", "c", "d", "e"]), np.array([0, 0, 0, 0, 1]), 2).tolist()
+    [1, 4]
+    """
+    if limit is None or limit >= len(ids):
+        return np.arange(len(ids))
+    order = nested_order(ids)
+    by_class = np.argsort(labels[order], kind="stable")
+    first_of_class = np.searchsorted(labels[order][by_class], labels[order][by_class])
+    turns = np.empty(len(ids), dtype=np.int64)
+    turns[by_class] = np.arange(len(ids)) - first_of_class
+    return np.sort(order[np.argsort(turns, kind="stable")][:limit])
 
 
 def nested_order(ids: Array) -> Array:

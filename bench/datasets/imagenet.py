@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
-from bench.datasets import Dataset, Samples, Whole, datasets
+from bench.datasets import Archive, Dataset, Samples, Whole, datasets
 from bench.datasets.copies import VAL_NAME, folder_of, table_at, validation_files
 from bench.datasets.readers.folder import FolderSamples, Place, class_folders, folder_at
 from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
@@ -212,6 +212,14 @@ def _register(dataset: Dataset) -> None:
     datasets.register(dataset, origin=__name__)
 
 
+_MD5_OF_C = {
+    "noise": "e80562d7f6c3f8834afb1ecf27252745",
+    "blur": "2d8e81fdd8e07fef67b9334fa635e45c",
+    "weather": "33ffea4db4d93fe4a428c40a6ce0c25d",
+    "digital": "89157860d7b10d5797849337ca2e5c03",
+    "extra": "d492dfba5fc162d8ec2c3cd8ee672984",
+}
+"""Of ImageNet-C's archives, as Zenodo publishes them."""
 _WNID_FOLDERS = "one folder a wnid (n01440764/…), any subset of them"
 _TABLES = "Parquet files, WebDataset's tar files, or hf://OWNER/NAME"
 
@@ -282,6 +290,9 @@ _register(
         licence="MIT, by its repository; the pictures keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         size="2.2 GB",
+        archives=(
+            Archive("https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar", "a61312130a589d0ca1a8fca1f2bd3337"),
+        ),
         layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
         hub="axiong/imagenet-r",
     )
@@ -296,6 +307,9 @@ _register(
         licence="MIT, by its repository; the photographs keep their owners' rights",
         source="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
         size="0.7 GB",
+        archives=(
+            Archive("https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar", "c3e55429088dc681f30d81f4726b6595"),
+        ),
         layout=f"one folder a wnid, of its 200; or the archive as it is; or {_TABLES}",
         hub="barkermrl/imagenet-a",
     )
@@ -331,6 +345,9 @@ _register(
         licence="CC BY 4.0, by its repository; the photographs as ImageNet's",
         source="https://zenodo.org/records/2235448",
         size="76 GB",
+        archives=tuple(
+            Archive(f"https://zenodo.org/records/2235448/files/{group}.tar", md5) for group, md5 in _MD5_OF_C.items()
+        ),
         layout="[GROUP/]CORRUPTION/SEVERITY/WNID/…, as its archives unpack, or these in one folder: noise, blur, "
         "weather, digital, extra",
     )

@@ -46,7 +46,7 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
             "condition."
         )
     corrupted = perturbation is not None and corruption_of(perturbation).seeded
-    total = len(splits[0].samples.ids)
+    total, *learnt = (len(split.samples.ids) for split in splits)
     taken = min(total, condition.data.samples or total)
     limit = settings.limit if settings.limit is not None and settings.limit < taken else None
     return Cell(
@@ -55,7 +55,8 @@ def resolve(checkpoint: Checkpoint, model: str, condition: Condition, library: L
         model_digest=model,
         fingerprints=tuple(split.fingerprint for split in splits),
         n=taken if limit is None else limit,
-        fit_n=tuple(len(split.samples.ids) for split in splits[1:]),
+        fit_n=tuple(min(count, condition.data.fit_samples or count) for count in learnt),
+        fit_of=tuple(learnt) if condition.data.fit_samples is not None else (),
         versions=versions(condition),
         seed=settings.seed if measure.seeded or corrupted else None,
         limit=limit,

@@ -86,8 +86,8 @@ def percent(estimate: Estimate) -> str:
     '50.0% (25.0 to 75.0), n 10'
     """
     low, high = bounds(estimate)
-    between = f" ({100 * low:.1f} to {100 * high:.1f})" if low < high else ""
-    return f"{100 * estimate.value:.1f}%{between}, n {estimate.n:,}"
+    between = f" ({100 * low:z.1f} to {100 * high:z.1f})" if low < high else ""
+    return f"{100 * estimate.value:z.1f}%{between}, n {estimate.n:,}"
 
 
 def bounds(estimate: Estimate) -> tuple[float, float]:

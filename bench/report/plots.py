@@ -135,7 +135,7 @@ def _draw_map(axes: Axes, by_corruption: dict[str, dict[int, Estimate]]) -> None
     axes.imshow(np.array(values), cmap="Blues", vmin=0, vmax=1.6, aspect="auto")  # pale enough for black figures
     for row, line in enumerate(values):
         for column, value in enumerate(line):
-            text = "–" if math.isnan(value) else f"{100 * value:.1f}"
+            text = "–" if math.isnan(value) else f"{100 * value:z.1f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities], fontsize=7)
     axes.set_yticks(range(len(by_corruption)), [name.replace("_", " ") for name in by_corruption], fontsize=7)

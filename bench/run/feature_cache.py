@@ -46,6 +46,8 @@ class FeatureSet:
     fingerprint: str
     n: int
     """Samples: all of the split, or those that a limit of this number takes."""
+    by_class: bool = False
+    """Whether it takes them class by class, as it does of samples to learn from."""
     crop: Crop
     token: str
     device: str
@@ -55,7 +57,9 @@ class FeatureSet:
     def file(self) -> str:
         """Its name: readable parts, and a hash of all of them in full."""
         crop = self.crop.name
-        whole = digest([getattr(self, name) for name in self.__slots__ if name != "crop"] + [crop, self._versions])[:20]
+        told = [getattr(self, name) for name in self.__slots__ if name not in ("crop", "by_class")]
+        told += [crop, self._versions, *(["by class"] if self.by_class else [])]
+        whole = digest(told)[:20]
         dataset, split = (_NOT_IN_NAMES.sub("-", name) for name in (self.dataset, self.split))
         return (
             f"{dataset}_{split}_{self.n}_{self.fingerprint[:12]}_{self.model[:12]}_{crop}_{self.token}_"
@@ -82,9 +86,10 @@ def feature_sets(cell: Cell) -> dict[str, FeatureSet]:
         device=numerics.device,
         precision=numerics.precision,
     )
-    learnt = zip(data.fit, cell.fingerprints[1:], cell.fit_n, strict=True)
+    learnt = zip(data.fit, cell.fingerprints[1:], cell.fit_n, cell.fit_of or cell.fit_n, strict=True)
     return {data.split: measured} | {
-        split: replace(measured, split=split, fingerprint=fingerprint, n=n) for split, fingerprint, n in learnt
+        split: replace(measured, split=split, fingerprint=fingerprint, n=n, by_class=n < of)
+        for split, fingerprint, n, of in learnt
     }
 
 

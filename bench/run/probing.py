@@ -112,15 +112,15 @@ class _Probing:
             for cell in {model_key(cell): cell for cell in missing.values() if model_key(cell) in models}.values():
                 self.work.store.record_checkpoint(cell.model_digest, cell.checkpoint)
             here = {features: models[key] for features, cell in missing.items() if (key := model_key(cell)) in models}
-            for split in dict.fromkeys((features.dataset, features.split, features.n) for features in here):
-                self._extract_split({f: m for f, m in here.items() if (f.dataset, f.split, f.n) == split})
+            for samples in dict.fromkeys(map(_samples_of, here)):
+                self._extract_split({f: model for f, model in here.items() if _samples_of(f) == samples})
             models.clear()  # before the next are loaded, not after
 
     def _extract_split(self, wanted: Mapping[FeatureSet, Model]) -> None:
         """One pass over a split for all models."""
         first = next(iter(wanted))
         # Crops are not kept: features take their place.
-        part = self.work.open(first.dataset, first.split, limit=first.n, keep=False)
+        part = self._samples(first)
         self.work.warn_of_small_images(part)
         images = ImageSet(dataset=first.dataset, split=first.split)
         device = self.work.settings.device
@@ -240,7 +240,7 @@ class _Probing:
         device, splits = torch.device(self.work.settings.device), list(wanted)
         if device.type == "mps":  # has no float64
             device = torch.device("cpu")
-        parts = {split: self._part(cell, split, wanted[split].n) for split in splits}
+        parts = {split: self._samples(wanted[split]) for split in splits}
         classes = next(iter(parts.values())).opened.dataset.class_space.classes
         tests, *learnt = parts.values()
         check_labels([part.labels for part in learnt], tests.labels, classes, cell.condition.data.dataset)
@@ -249,11 +249,13 @@ class _Probing:
         test_ND = torch.from_numpy(np.array(self.kept[wanted[splits[0]]])).to(device)
         return _Problem(train, validation, test_ND, tests, len(classes))
 
-    def _part(self, cell: Cell, split: str, n: int) -> Part:
-        name = (cell.condition.data.dataset, split)
+    def _samples(self, features: FeatureSet) -> Part:
+        """Those that the features are of."""
+        name = (features.dataset, features.split)
         if name not in self.parts:
             self.parts[name] = self.work.open(*name, limit=None, keep=False)
-        return self.parts[name].first(n)
+        whole = self.parts[name]
+        return whole.to_learn_from(features.n) if features.by_class else whole.first(features.n)
 
     def _measure_one(self, cell: Cell, problem: "_Problem") -> str:
         """Store what a cell gave; why not, where it gave nothing."""
@@ -299,6 +301,11 @@ class _Problem:
         """With tensors of its own."""
         train, validation = copy.deepcopy((self.train, self.validation))
         return replace(self, train=train, validation=validation, test_ND=self.test_ND.clone())
+
+
+def _samples_of(features: FeatureSet) -> tuple[str, str, int, bool]:
+    """What features of several models share, where they are of the same samples."""
+    return features.dataset, features.split, features.n, features.by_class
 
 
 def _labelled(part: Part, features_ND: Array, device: torch.device) -> Labelled:

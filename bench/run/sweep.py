@@ -27,7 +27,7 @@ from bench.machine.compiling import told_of_compiling
 from bench.machine.distributed import broadcast, together, world_size
 from bench.measure import BatchMeasure, Pace, measures
 from bench.progress import Progress, compiling
-from bench.records import Array, Cell, ImageSet, Perturbation, Settings
+from bench.records import Array, Cell, Data, ImageSet, Perturbation, Settings
 from bench.run import steady
 from bench.run.device import (
     Model,
@@ -293,7 +293,7 @@ class SweepRun:
             self.work.check_planned(cell)  # other processes of torchrun open the data for themselves
             images, part = cell.condition.image_set, self._part(cell.condition.image_set)
             loader = SplitLoader(part, images, self.work, model.size)
-            fit = {split: self._fit_loader(images.dataset, split, model) for split in cell.condition.data.fit}
+            fit = {split: self._fit_loader(cell.condition.data, split, model) for split in cell.condition.data.fit}
             if fit and not part.opened.dataset.has_masks:
                 classes = part.opened.dataset.class_space.classes
                 check_labels([one.labels for one in fit.values()], loader.labels, classes, images.dataset)
@@ -331,10 +331,10 @@ class SweepRun:
     def _state(self, cell: Cell) -> Path:
         return self.store.root / "unfinished" / cell.key
 
-    def _fit_loader(self, dataset: str, split: str, model: Model) -> SplitLoader:
-        """A split to learn from: all of its samples, as they are. Its crops are not kept: learning makes its own."""
-        part = self.work.open(dataset, split, limit=None, keep=False)
-        return SplitLoader(part, ImageSet(dataset=dataset, split=split), self.work, model.size)
+    def _fit_loader(self, data: Data, split: str, model: Model) -> SplitLoader:
+        """A split to learn from, its samples as they are. Its crops are not kept: learning makes its own."""
+        part = self.work.open(data.dataset, split, limit=None, keep=False).to_learn_from(data.fit_samples)
+        return SplitLoader(part, ImageSet(dataset=data.dataset, split=split), self.work, model.size)
 
     def _fail(self, cells: Sequence[Cell], message: str, done: int = 0) -> None:
         """Note a fault of some cells, of which `done` samples each have been counted."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from bench.datasets import Library, OpenedSplit, subset
+from bench.datasets import Library, OpenedSplit, subset, subset_by_class
 from bench.datasets.crops import CropSource
 from bench.errors import RunError
 from bench.images.cache import CropCache
@@ -80,6 +80,11 @@ class Part:
         if count is None or count >= len(self.indices):
             return self
         return replace(self, indices=subset(self.opened.samples.ids, count))
+
+    def to_learn_from(self, count: int | None) -> "Part":
+        """The samples that a limit of `count` takes of all, every class in turn; None takes all."""
+        samples = self.opened.samples
+        return replace(self, indices=subset_by_class(samples.ids, samples.labels, count))
 
 
 class Workbench:

@@ -150,7 +150,7 @@ def _times(column: Column) -> float:
 def _number(value: float | None, column: Column) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.1f}" if column.unit == "fraction" else f"{value:.4g}"
+    return f"{100 * value:z.1f}" if column.unit == "fraction" else f"{value:.4g}"
 
 
 def _change(value: float | None, column: Column) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from bench.datasets import Dataset, OfLabels, datasets
@@ -37,7 +37,8 @@ class Learning:
     title: str
     paper: str
     settings: Params
-    """What `--set` may change; the functions below are given it. Beside these, every such suite has `crop_ratio`."""
+    """What `--set` may change; the functions below are given it. Beside these, every such suite has `train_limit`, and
+    `crop_ratio` where the checkpoint is shown its crop."""
     measurements: Callable[[Params], Mapping[str, tuple[Measurement, ...]]]
     """Name of a score (empty where there is one only) to what is measured for it: several are draws to be averaged. The
     first is the headline."""
@@ -59,7 +60,8 @@ class Learning:
             about: `track`, and `predicts`: class space of the checkpoints it is meant for.
         """
         sets = [dataset.name for dataset in datasets if dataset.fit]
-        return _make(self, about, Params({**self.settings, **({"crop_ratio": 0.0} if self.crops else {})}), sets)
+        crop_ratio = {"crop_ratio": 0.0} if self.crops else {}
+        return _make(self, about, Params({**self.settings, **crop_ratio, "train_limit": 0}), sets)
 
     def scores(self, data: Data, metric: str, settings: Params, *, prefix: str, brief: bool = False) -> list[Score]:
         """The scores of one data set, the headline first.
@@ -88,10 +90,27 @@ class Learning:
     def conditions(self, data: Data, settings: Params) -> dict[str, tuple[Condition, ...]]:
         """Name of a score to its conditions on a data set."""
         model = ModelSetting(crop_ratio=float(settings.get("crop_ratio") or 0) or None)
+        fewer = replace(data, fit_samples=int(settings.get("train_limit") or 0) or None)
         return {
-            name: tuple(Condition(data=data, model=model, measure=measurement) for measurement in draws)
+            name: tuple(Condition(data=fewer, model=model, measure=measurement) for measurement in draws)
             for name, draws in self.measurements(settings).items()
         }
+
+
+def limit_in_words(settings: Params, name: str) -> tuple[str, ...]:
+    """The term of the protocol that the setting `train_limit` makes; none where all is learnt from.
+
+    Args:
+        settings: of the suite.
+        name: of the suite.
+
+    Raises:
+        BenchError: it is less than 0.
+    """
+    limit = int(settings.get("train_limit") or 0)
+    if limit < 0:
+        raise BenchError(f"train_limit of suite {name!r} must be at least 1, or 0 to learn from all, not {limit}.")
+    return (f"learnt from {limit} images at most",) if limit else ()
 
 
 def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: Sequence[str]) -> Suite:
@@ -108,12 +127,13 @@ def _make(learning: Learning, about: Mapping[str, str], settings: Params, sets: 
     if several:
         scores = [*_means(learning, settings, sets), *scores]
     crop = ("each checkpoint's own crop" if not ratio else f"crop ratio {ratio:g}",) if learning.crops else ()
+    fewer = limit_in_words(settings, learning.name)
     return Suite(
         name=learning.name,
         version=learning.version,
         title=learning.title,
         paper=learning.paper,
-        protocol=HowTaken(terms=(*learning.terms(settings), *crop, f"over {'+'.join(sets)}")),
+        protocol=HowTaken(terms=(*learning.terms(settings), *crop, *fewer, f"over {'+'.join(sets)}")),
         scores=tuple(scores),
         tolerance=learning.tolerance,
         settings=settings,

@@ -34,7 +34,7 @@ def where(score: Score) -> str:
 def condition_in_words(condition: Condition) -> str:
     """What a condition shows: the corruption, or the data set; what it changes of the checkpoint; how it measures."""
     phrases = _phrases(condition.columns())
-    hidden = {"jpeg_quality", "crop_size", "fit", "samples", "maker"}
+    hidden = {"jpeg_quality", "crop_size", "fit", "samples", "fit_samples", "maker"}
     hidden |= {"dataset"} if "corruption" in phrases else set()
     if phrases["measure"] == "classify":
         hidden |= {"measure", *condition.measure.params}
@@ -90,4 +90,5 @@ def _phrases(columns: Mapping[str, Scalar]) -> dict[str, str]:
     elif "crop_ratio" in given:
         phrases["crop_ratio"] = f"crop ratio {given.pop('crop_ratio'):g}"
     words = {"jpeg_quality": "jpeg {}", "input_size": "{} pixels", "fit": "fit {}", "samples": "{} samples"}
+    words |= {"fit_samples": "of {} samples"}
     return phrases | {name: words.get(name, "{}").format(value) for name, value in given.items()}

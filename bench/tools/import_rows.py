@@ -29,11 +29,12 @@ from bench.machine.files import ending
 from bench.measure import measures
 from bench.measure.cells import resolve
 from bench.names import check_name, check_text
-from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, ModelSetting, Settings, digest
+from bench.records import Array, Cell, Checkpoint, ClassSpace, Condition, Settings, digest
 from bench.store import Store
 from bench.store.columns import columns_digest
 from bench.suite import Suite
 from bench.text import some
+from bench.tools.images import importable
 
 _LOGIT = re.compile(r"logit_(\d+)")
 _TOP = [f"top_{place}" for place in range(1, 6)]
@@ -139,7 +140,7 @@ def _condition(suite: Suite, corruption: str, severity: int, frame: pd.DataFrame
     """The condition that the rows are of: where several are possible, the one whose samples they are."""
     if bool(corruption) != bool(severity):
         raise BenchError("--corruption and --severity go together: one condition at a time is imported.")
-    classified = [c for c in suite.conditions if c.measure.name == "classify" and c.model == ModelSetting()]
+    classified = importable(suite)
     fitting = [c for c in classified if _perturbed(c) == (corruption, severity)]
     if not fitting:
         words = f"{corruption} at severity {severity}" if corruption else "images as they are"

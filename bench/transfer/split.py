@@ -49,7 +49,7 @@ def check_held_out(count: int) -> None:
     if count == 0:
         raise BenchError(
             "a tenth of each class's training samples is held out to choose by, and every class has one sample alone; "
-            "obtain the whole training split."
+            "obtain the whole training split, or raise train_limit where it was set."
         )
 
 
@@ -76,5 +76,5 @@ def check_labels(fit: Sequence[Array], test: Array, classes: Sequence[str], subj
         named = some(repr(classes[int(label)]) for label in unseen)
         raise BenchError(
             f"{len(unseen)} classes of the test split of {subject} ({named}) have no training sample; obtain the "
-            "whole training split, or leave their test images out."
+            "whole training split (or raise train_limit where it was set), or leave their test images out."
         )

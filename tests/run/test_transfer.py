@@ -1,6 +1,7 @@
 """Transfer through the engine: features are kept by all that decides them, nothing leaks from the test split, and every
 mistake is one sentence."""
 
+import itertools
 import os
 import time
 from dataclasses import replace
@@ -13,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from bench import api
 from bench.board.leaderboard import Want
+from bench.board.tables import long_table
 from bench.checkpoints import checkpoints
-from bench.datasets import Dataset, class_spaces, datasets
+from bench.datasets import Dataset, class_spaces, datasets, subset_by_class
 from bench.errors import AbsentError, BenchError
 from bench.measure import Labelled, MeasureEntry, Predicted, measures
 from bench.measure.probes import joined
@@ -173,6 +175,7 @@ def test_every_part_of_a_feature_sets_identity_is_in_its_files_name(shades, tmp_
         "split": "validation",
         "fingerprint": "f" * 64,
         "n": 59,
+        "by_class": True,
         "crop": replace(features.crop, ratio=0.9),
         "token": "cls",
         "device": "cuda",
@@ -739,3 +742,76 @@ def test_a_protocol_is_added_by_a_measure_and_a_suite_in_one_file(shades, tmp_pa
 def test_class_spaces_of_transfer_sets_need_not_be_the_checkpoints(shades, tmp_path):
     assert checkpoints.get(RESNET).class_space == class_spaces.get("digits")
     assert run(suite_of("knn", usual(shades)), tmp_path).ok
+
+
+# -- fewer images to learn from ---------------------------------------------------------------------------------
+
+RARE = np.array([0] * 150 + [1] * 30 + [2] * 15 + [3] * 5)
+"""Labels of a training split of which a limit by name alone would lose a class."""
+
+
+@pytest.fixture
+def rare(shades):
+    return shades("rare", Pictures(RARE), Pictures(np.arange(60) % 4, seed=1, prefix="t"))
+
+
+def test_a_limit_of_what_is_learnt_from_takes_every_class_in_turn_and_is_nested():
+    ids = np.array([f"s{row}" for row in range(200)])
+    kept = [subset_by_class(ids, RARE, limit) for limit in (4, 20, 60, None)]
+    assert [np.bincount(RARE[rows]).tolist() for rows in kept[:3]] == [[1, 1, 1, 1], [5, 5, 5, 5], [20, 20, 15, 5]]
+    assert all(set(few) < set(more) for few, more in itertools.pairwise(kept))
+    assert kept[3].tolist() == list(range(200))
+
+
+def test_features_of_no_more_images_are_extracted_and_the_whole_is_another_cell(rare, tmp_path, passes):
+    few = run(suite_of("knn", rare, train_limit="40"), tmp_path)
+    assert sum(passes) == 40 + 60
+    whole = run(suite_of("knn", rare), tmp_path)
+    assert sum(passes) == 40 + 60 + 200  # the test features are shared
+    (of_few,), (of_whole,) = few.plan.cells, whole.plan.cells
+    assert of_few.key != of_whole.key
+    assert (of_few.fit_n, of_few.fit_of, of_whole.fit_n, of_whole.fit_of) == ((40,), (200,), (200,), ())
+    assert "fit_samples" not in of_whole.identity["condition"]
+    assert (columns(few, tmp_path)["prediction"] != columns(whole, tmp_path)["prediction"]).any()
+
+
+def test_the_protocol_says_so_and_the_limit_of_the_test_side_stands_beside_it(rare, tmp_path):
+    result = run(suite_of("linear-probe", rare, train_limit="40"), tmp_path, limit=20)
+    (board,) = result.boards
+    assert result.plan.cells[0].n == 20
+    assert board.suite.name == "linear-probe-train_limit-40"
+    assert "learnt from 40 images at most" in board.protocol.name
+    assert "limit 20" in board.protocol.name
+    assert set(long_table([board])["fit_samples"]) == {40}
+
+
+@pytest.mark.parametrize("name", ["fine-tune", "knn", "linear-probe"])
+def test_each_way_to_learn_is_given_the_limited_split(rare, tmp_path, monkeypatch, name):
+    entry, seen = measures.get(name), []
+    factory = entry.make(suite_of(name, rare).conditions[0].measure.params).__class__
+
+    def spied(self, *given, **more):
+        learnt = given[2]["train"] if name == "fine-tune" else given[0]
+        seen.append(len(learnt.ids) + (0 if name == "fine-tune" else len(given[1].ids)))
+        raise BenchError("seen")
+
+    monkeypatch.setattr(factory, "run", spied)
+    run(suite_of(name, rare, train_limit="24"), tmp_path)
+    assert seen == [24]
+
+
+def test_every_registered_suite_that_learns_has_a_limit_of_what_it_learns_from():
+    learning = [suite for suite in suites if any(condition.data.fit for condition in suite.conditions)]
+    assert {"digits-transfer", "knn", "fine-tune", "segmentation"} <= {suite.name for suite in learning}
+    for suite in learning:
+        limited = suite.changed({"train_limit": "50"})
+        fitted = [condition.data for condition in limited.conditions if condition.data.fit]
+        assert {data.fit_samples for data in fitted} == {50}, suite.name
+        assert "learnt from 50 images at most" in limited.protocol.name
+        with pytest.raises(BenchError, match="train_limit of suite .* must be at least 1"):
+            suite.changed({"train_limit": "-1"})
+
+
+def test_too_few_to_hold_any_out_says_what_to_raise(rare, tmp_path):
+    result = run(suite_of("knn", rare, train_limit="4"), tmp_path)
+    assert "raise train_limit" in result.failures[0].message
