@@ -26,7 +26,7 @@ from bench.store import Store
 from bench.suite import suites
 
 SUITES = ("imagenet-c", "imagenet-v2", "imagenet-sketch")
-COLD, WARM, MEMORY = 40.0, 3.0, 4.0
+COLD, WARM, MEMORY = 30.0, 2.0, 4.0
 """Bars: seconds, seconds, GiB."""
 
 

@@ -75,7 +75,7 @@ def server(monkeypatch):
     monkeypatch.setattr(fetch, "_PAUSE", 0.0)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        served.url = f"http://127.0.0.1:{running.server_port}/mirror/"
+        served.url = f"http://localhost:{running.server_port}/copies/"
         yield served
         running.shutdown()
 

@@ -780,8 +780,8 @@ def test_the_protocol_says_so_and_the_limit_of_the_test_side_stands_beside_it(ra
     (board,) = result.boards
     assert result.plan.cells[0].n == 20
     assert board.suite.name == "linear-probe-train_limit-40"
-    assert "learnt from 40 images at most" in board.protocol.name
-    assert "limit 20" in board.protocol.name
+    assert "learnt from 40 images at most" in board.protocol
+    assert "limit 20" in board.protocol
     assert set(long_table([board])["fit_samples"]) == {40}
 
 
