@@ -782,7 +782,7 @@ def test_the_protocol_says_so_and_the_limit_of_the_test_side_stands_beside_it(ra
     assert board.suite.name == "linear-probe-train_limit-40"
     assert "learnt from 40 images at most" in board.protocol
     assert "limit 20" in board.protocol
-    assert set(long_table([board])["fit_samples"]) == {40}
+    assert set(long_table([board])["fit_samples"]) == {"40"}
 
 
 @pytest.mark.parametrize("name", ["fine-tune", "knn", "linear-probe"])
