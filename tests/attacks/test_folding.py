@@ -10,7 +10,7 @@ IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Masked(torch.autograd.Function):
-    """The identity, whose gradient is cut off: torch.fx sees the function alone."""
+    """The identity, whose gradient is cut off."""
 
     @staticmethod
     def forward(ctx, x):
@@ -34,9 +34,14 @@ class Net(nn.Module):
     def forward(self, x):
         if self.way == "branches" and x.mean() > 0.5:
             x = x * 1.01
-        x = self.norm(self.first(x))
+        self.given = self.first(x)
+        x = self.norm(self.given)
+        if self.way == "twice":
+            x = self.norm(x)
         if self.way == "masked":
             x = Masked.apply(x)
+        if self.way == "beside":
+            x = x + self.given.mean()
         return self.head(x.relu().mean((2, 3)))
 
 
@@ -46,8 +51,9 @@ def gradient(module):
     return logits.detach(), torch.autograd.grad(logits.logsumexp(1).sum(), images)[0]
 
 
-def test_logits_and_gradients_are_the_modules_without_its_batchnorms():
-    module = Net().eval()
+@pytest.mark.parametrize("way", ["plain", "branches", "masked"])
+def test_logits_and_gradients_are_the_modules_without_its_batchnorms(way):
+    module = Net(way).eval()
     kept = {name: value.clone() for name, value in module.state_dict().items()}
     quick = folded(module, IMAGES)
     assert not any(isinstance(part, nn.BatchNorm2d) for part in quick.modules())
@@ -56,10 +62,16 @@ def test_logits_and_gradients_are_the_modules_without_its_batchnorms():
     assert all(torch.equal(value, kept[name]) for name, value in module.state_dict().items())
 
 
-@pytest.mark.parametrize("way", ["branches", "masked"])
-def test_what_cannot_be_traced_or_has_a_gradient_of_its_own_is_left(way):
-    module = Net(way).eval()
+def test_where_more_than_the_batchnorm_sees_what_the_convolution_gives_nothing_is_folded():
+    module = Net("beside").eval()
     assert folded(module, IMAGES) is module
+
+
+def test_a_batchnorm_that_is_called_twice_stays():
+    module = Net("twice").eval()
+    assert any(isinstance(part, nn.BatchNorm2d) for part in folded(module, IMAGES).modules())
+    for one, other in zip(gradient(folded(module, IMAGES)), gradient(module), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_in_training_mode_and_without_a_batchnorm_nothing_is_folded():
