@@ -9,7 +9,6 @@ What a server sends decides nothing: only bytes of the published MD5 take their 
 import contextlib
 import fcntl
 import hashlib
-import os
 import re
 import shutil
 import ssl
@@ -25,7 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from bench.datasets import Archive, Dataset, datasets
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError, UnreachableError, one_line
-from bench.machine.files import make_folder
+from bench.machine.files import finish, make_folder
 from bench.text import size
 
 Note: TypeAlias = Callable[[str], None]
@@ -109,8 +108,8 @@ class _Fetch:
                 self._take_over(file)
                 self._fill(file)
                 self._check(part)
-                os.fsync(file.fileno())
-                os.replace(part, self.path)
+                file.flush()
+                finish(part, self.path)
         except OSError as error:
             advice = "make room" if error.errno in DISK_FULL else "make it writable"
             raise RunError(

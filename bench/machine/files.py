@@ -92,6 +92,17 @@ def move(path: Path, wanted: Path) -> Path:
     return place
 
 
+def finish(half: Path, path: Path) -> None:
+    """Bring a file that several calls may have written into its place, once its bytes are on the disk.
+
+    Args:
+        half: the file, whole by now.
+        path: its place, on the same file system; what is there is replaced.
+    """
+    _sync(half)
+    os.replace(half, path)
+
+
 def ending(path: Path) -> Path:
     """A file that is to be read whole, unless it is a device: /dev/zero never ends. A pipe does.
 
