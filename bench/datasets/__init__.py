@@ -144,7 +144,7 @@ def subset_by_class(ids: Array, labels: Array, limit: int | None) -> Array:
         (min(limit, n),) int64.
 
     >>> subset_by_class(np.array(["a", "b", "c", "d", "e"]), np.array([0, 0, 0, 0, 1]), 2).tolist()
-    [1, 4]
+    [3, 4]
     """
     if limit is None or limit >= len(ids):
         return np.arange(len(ids))
