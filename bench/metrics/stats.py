@@ -330,7 +330,7 @@ def _root(function: Callable[[float], float], start: float, end: float, *, at_st
         end: the other.
         at_start: the function there, or a guess with the right sign.
     """
-    at_end, nothing = function(end), 1e-9 * abs(at_start)
+    at_end, nothing, nowhere = function(end), 1e-9 * abs(at_start), 1e-10 * abs(end - start)
     if at_start * at_end >= 0:
         return end
     for _ in range(100):
@@ -341,7 +341,7 @@ def _root(function: Callable[[float], float], start: float, end: float, *, at_st
         else:
             left = 1 - at_middle / at_end
             at_start *= left if left > 0 else 0.5
-        end, at_end = middle, at_middle
-        if abs(at_end) <= nothing:
+        moved, end, at_end = abs(middle - end), middle, at_middle
+        if abs(at_end) <= nothing or moved <= nowhere:
             break
     return end
