@@ -241,10 +241,20 @@ def chance_above_zero(values_U: Array, counts_U: Array) -> float:
         return 0.0
     if not (values_U < 0).any():
         return 1.0
+    if counts_U[values_U > 0].sum() == 1:
+        return math.exp(-_left_by_others(values_U, counts_U))
+    if counts_U[values_U < 0].sum() == 1:
+        return -math.expm1(-_left_by_others(-values_U, counts_U))
     # The smaller of both tails, which rounding cannot hide.
     if values_U @ counts_U > 0:
         return 1 - _tail(-values_U, counts_U)
     return _tail(values_U, counts_U)
+
+
+def _left_by_others(values_U: Array, counts_U: Array) -> float:
+    """Where one number alone is above 0, -log of the chance: each of the others leaves its share of an exponential law."""
+    others = values_U < 0
+    return float(counts_U[others] @ np.log1p(-values_U[others] / values_U.max()))
 
 
 def _tail(values_U: Array, counts_U: Array) -> float:
