@@ -252,7 +252,7 @@ def chance_above_zero(values_U: Array, counts_U: Array) -> float:
 
 
 def _left_by_others(values_U: Array, counts_U: Array) -> float:
-    """Where one number alone is above 0, -log of the chance: each of the others leaves its share of an exponential law."""
+    """Where one number alone is above 0, minus the logarithm of the chance: each of the others leaves its share."""
     others = values_U < 0
     return float(counts_U[others] @ np.log1p(-values_U[others] / values_U.max()))
 
