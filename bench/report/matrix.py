@@ -141,7 +141,7 @@ def _field(board: Board, estimate: Estimate | None, *, tint: float | None, is_be
         text=text,
         beside=beside,
         value="" if estimate is None else f"{estimate.value:.6g}",
-        tint="" if tint is None else f"{tint:.2f}",
+        tint="" if tint is None else f"{tint:z.2f}",
         is_best=is_best,
         warned=warned,
     )

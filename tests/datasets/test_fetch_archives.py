@@ -193,7 +193,7 @@ def test_a_server_that_gives_nothing_is_given_up_and_what_came_is_kept(bring, se
         ((404, {}, b""), r"answers 404 \(Not Found\); name a mirror with --url"),
         ((403, {}, b""), "answers 403"),
         ((200, {"Content-Type": "text/html"}, b"<html>log in"), "gives a web page and not imagenet-a.tar"),
-        ((302, {"Location": "ftp://127.0.0.1/x.tar"}, b""), "leads to ftp://127.0.0.1/x.tar, which is not followed"),
+        ((302, {"Location": "ftp://localhost/x.tar"}, b""), "leads to ftp://localhost/x.tar, which is not followed"),
         (
             (302, {"Location": "https://elsewhere.invalid/x.tar"}, b""),
             "leads to https://elsewhere.invalid/x.tar, which is not",

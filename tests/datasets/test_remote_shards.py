@@ -77,7 +77,7 @@ def server(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        served.host = f"http://127.0.0.1:{running.server_port}"
+        served.host = f"http://localhost:{running.server_port}"
         yield served
         running.shutdown()
 
@@ -160,7 +160,7 @@ def test_a_missing_shard_is_named(opened):
         opened("birds-{000..003}.tar")
 
 
-@pytest.mark.parametrize("place", ["https://elsewhere.invalid/x.tar", "ftp://127.0.0.1/x.tar", "file:///etc/hostname"])
+@pytest.mark.parametrize("place", ["https://elsewhere.invalid/x.tar", "ftp://localhost/x.tar", "file:///etc/hostname"])
 def test_no_redirect_leads_to_another_host_or_scheme(server, opened, place, tmp_path):
     server.led_to = place
     with pytest.raises(
