@@ -107,6 +107,7 @@ def test_they_are_fetched_once(server, opened, capsys):
     assert fingerprint(opened()) == fingerprint(opened())
     assert len(server.asked) == 3
     said = capsys.readouterr().err
+    assert "reading 1 shard of b from" in said
     assert "reading 2 shards of b from" in said
     assert said.count("\n") == 2
 

@@ -54,7 +54,8 @@ def kept_shards(addresses: Sequence[str], subject: str) -> list[Path]:
     missing = [(address, path) for address, path in zip(addresses, paths, strict=True) if not path.is_file()]
     if missing:
         note = for_stream().note
-        note(f"reading {len(missing):,} shards of {subject} from {missing[0][0]}, once; they are kept in {root}")
+        what = f"{len(missing):,} shard{'s' * (len(missing) != 1)}"
+        note(f"reading {what} of {subject} from {missing[0][0]} on, once; kept in {root}")
         for address, path in missing:
             make_folder(path.parent)
             with _alone(path):
