@@ -8,7 +8,7 @@ from bench.records import Data, Params, Protocol
 from bench.suite import Suite, suites
 from bench.suite.transfer import limit_in_words
 
-from .few_shot import FEW_SHOT
+from .few_shot import FEW_SHOT, SHOTS
 from .fine_tune import FINE_TUNE
 from .knn import KNN
 from .linear_probe import LINEAR_PROBE
@@ -23,7 +23,7 @@ WAYS = {LETTERS: [*ON_FEATURES, ("fine-tuned", FINE_TUNE, LETTERS_RECIPE)], CIFA
 
 
 def make(settings: Params) -> Suite:
-    """The suite, learning from as many images as its settings say."""
+    """The suite, learning from as many images, and in few-shot of as many a class, as its settings say."""
     every = [(data, name, way, Params(own, **settings)) for data, ways in WAYS.items() for name, way, own in ways]
     terms = dict.fromkeys(term for _, _, way, own in every for term in way.terms(own))
     return Suite(
@@ -44,4 +44,4 @@ def make(settings: Params) -> Suite:
     )
 
 
-suites.register(make(Params(train_limit=0)))
+suites.register(make(Params(shots=SHOTS, train_limit=0)))

@@ -193,5 +193,6 @@ def curve(board: Board, place: Path, kind: "Kind") -> None:
         kind: its format, `png` or `svg`.
     """
     from bench.report.curves import draw, save  # imports matplotlib
+    from bench.report.looks import Palette
 
-    save(draw(board), place, kind)
+    save(draw(board, Palette([board])), place, kind)

@@ -22,26 +22,55 @@ class Summary:
     """The protocol of each suite, what is not finished, and what was left out."""
 
 
-def summarise(boards: Sequence[Board]) -> Summary:
-    """One row a checkpoint, one column a suite, by the mean of the ranks; those that lack a headline come last.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """A checkpoint among those of some boards."""
 
-    Equal scores share the better rank. A gap is the headline less the clean score, in points.
-    """
+    checkpoint: StoredCheckpoint
+    name: str
+    """As tables show it."""
+    ranks: Mapping[str, int]
+    """From 1, by the headline of each suite that it has; equal scores share the better rank."""
+    mean_rank: float | None
+    """None where it lacks a headline."""
+
+
+def standings(boards: Sequence[Board]) -> list[Standing]:
+    """The checkpoints of some boards by the mean of their ranks; those that lack a headline come last."""
     checkpoints = list(dict.fromkeys(checkpoint for board in boards for checkpoint in board.checkpoints))
     names = display_names(checkpoints)
-    ranks = {board.suite.name: _ranks(board) for board in boards}
+    by_suite = {board.suite.name: _ranks(board) for board in boards}
+    ranks = {c: {suite: found[c] for suite, found in by_suite.items() if c in found} for c in checkpoints}
+    means = {c: _mean(list(found.values())) for c, found in ranks.items()}
+    lacking = {c: len(boards) - len(found) for c, found in ranks.items()}
+    return [
+        Standing(checkpoint=c, name=names[c], ranks=ranks[c], mean_rank=None if lacking[c] else means[c])
+        for c in sorted(checkpoints, key=lambda c: (lacking[c], means[c] or 0, names[c]))
+    ]
+
+
+def summarise(boards: Sequence[Board]) -> Summary:
+    """One row a checkpoint, one column a suite, in the order of `standings`.
+
+    A gap is the headline less the clean score, in points.
+    """
     scores = {board.suite.name: _estimates(board) for board in boards}
-    mean_ranks = {c: _mean([rank[c] for rank in ranks.values() if c in rank]) for c in checkpoints}
-    lacking = {c: sum(c not in rank for rank in ranks.values()) for c in checkpoints}
+    placed = standings(boards)
     rows = []
-    for checkpoint in sorted(checkpoints, key=lambda c: (lacking[c], mean_ranks[c] or 0, names[c])):
-        row = {"checkpoint": names[checkpoint], "family": checkpoint.family, "sam": checkpoint.sam}
-        mean_rank = mean_ranks[checkpoint]
-        row["mean rank"] = f"{mean_rank:.1f}" if mean_rank is not None and not lacking[checkpoint] else "–"
+    for standing in placed:
+        checkpoint = standing.checkpoint
+        row = {"checkpoint": standing.name, "family": checkpoint.family, "sam": checkpoint.sam}
+        row["mean rank"] = shown_rank(standing)
         for board in boards:
             row |= _columns(board.suite, checkpoint, scores[board.suite.name])
         rows.append(row)
+    names = {standing.checkpoint: standing.name for standing in placed}
     return Summary(frame=pd.DataFrame(rows), notes=tuple(_notes(boards, names)))
+
+
+def shown_rank(standing: Standing) -> str:
+    """The mean rank as tables show it."""
+    return "–" if standing.mean_rank is None else f"{standing.mean_rank:.1f}"
 
 
 def _columns(

@@ -18,6 +18,7 @@ from bench.datasets.readers.folder import FolderSamples, Place, folder_at, liste
 from bench.datasets.readers.hub import HubSource, open_stream
 from bench.datasets.readers.hub_tables import HUB
 from bench.datasets.readers.parquet import ParquetSamples, parquet_files, split_files
+from bench.datasets.readers.remote_shards import address_of
 from bench.datasets.readers.shards import LABELS, ShardSamples
 from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
 from bench.datasets.spaces import IMAGENET
@@ -71,8 +72,8 @@ def table_at(place: Path, splits: Sequence[str], space: ClassSpace, subject: str
     """A copy that is a table; None where the place is a folder of classes, or a tar file of such.
 
     Args:
-        place: `hf://OWNER/NAME`, a Parquet file or a folder of them, or shards: a tar file, a folder of such
-            or a pattern.
+        place: `hf://OWNER/NAME`, a Parquet file or a folder of them, or shards: a tar file, a folder of such,
+            a pattern, or an address.
         splits: names that the split may go by, the likeliest first.
         space: ImageNet's classes, or the part of them that the set has: numbers below its size are then places in it.
         subject: the data set's name, for messages.
@@ -110,6 +111,8 @@ def _has(place: Path, split: str, subject: str) -> bool:
 
 def _is_shards(place: Path) -> bool:
     """Whether there are tar files in which each image has its label beside it."""
+    if address_of(place):
+        return True
     if place.is_dir():
         files = sorted(place.glob(f"*{SUFFIX}"))
     elif glob.has_magic(str(place)) or "{" in place.name:

@@ -23,6 +23,7 @@ from bench.datasets.readers.files import contents
 from bench.datasets.readers.folder import FolderSamples, class_folders
 from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, share_rows
 from bench.datasets.readers.parquet import ParquetSamples, split_files
+from bench.datasets.readers.remote_shards import address_of
 from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, RunError, UnknownNameError, one_line
 from bench.names import check_shown
@@ -68,7 +69,7 @@ def read_datasets(path: Path) -> list[Dataset]:
 
 
 def _beside(entry: Entry, text: str, key: str) -> Path:
-    """A path as the file means it.
+    """A path as the file means it, or an address.
 
     Raises:
         BenchError: it is none.
@@ -76,6 +77,8 @@ def _beside(entry: Entry, text: str, key: str) -> Path:
     try:
         if "\0" in text:
             raise ValueError("a path holds no NUL")
+        if address_of(Path(text)):
+            return Path(text)
         return entry.folder / Path(text).expanduser()
     except (RuntimeError, ValueError) as error:  # a user who has no folder of their own
         raise entry.error(f"{key} must be a path, not {text!r} ({one_line(error)}); correct it.", key) from None

@@ -9,17 +9,18 @@ from markupsafe import Markup
 from bench.metrics.line import LogitLine
 from bench.records import Estimate
 from bench.report.curves import Line, Panel
+from bench.report.looks import Look
 from bench.report.marks import (
     BOTTOM,
     LEFT,
     RIGHT,
     TOP,
-    Look,
     Scale,
     apart,
     axes,
     bounds,
     chart,
+    dashes,
     group,
     linear,
     mark,
@@ -71,7 +72,7 @@ def _line(line: Line, names: Names, look: Look, across: Scale, up: Scale) -> lis
     path = "M" + "L".join(f"{across(x):.1f},{up(e.value):.1f}" for x, e in line.points)
     drawn = [
         Markup('<path class="band" d="{}"/>').format(polygon([*above, *below])),
-        Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, look.dashes),
+        Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, dashes(look)),
         *(mark(look, across(x), up(e.value), f"{who} at {x:g}: {percent(e)}") for x, e in line.points),
     ]
     if line.own is not None:

@@ -22,15 +22,14 @@ from bench.checkpoints import checkpoints as checkpoint_registry
 from bench.errors import BenchError
 from bench.metrics.classification import TOP1
 from bench.records import Estimate, Scalar
+from bench.report.looks import COLOURS, Look, Palette
 from bench.store import StoredCheckpoint
 from bench.suite import Score, Suite
 from bench.suite import suites as suite_registry
 
 Kind = Literal["png", "svg"]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#222222")
-"""Told apart by the colour-blind: after Okabe & Ito 2008, "Color universal design"."""
-# Their numbers share no divisor, so that without colour too a look comes again only after 36 lines.
+# Their number shares no divisor with that of dashes, so that without colour too a look comes again only after 36 lines.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DASHES = ("-", "--", "-.", ":")
 
@@ -158,15 +157,19 @@ def _own_setting(curve: str, name: str) -> float | None:
 # -- drawing -----------------------------------------------------------------------------------------------------
 
 
-def draw(board: Board) -> Figure:
+def draw(board: Board, palette: Palette) -> Figure:
     """The curves of a board: accuracies in percent, with their 95% intervals shaded.
+
+    Args:
+        board: of a suite that has curves.
+        palette: of all that is drawn beside it.
 
     Raises:
         BenchError: the suite has no curve, or no point of it is stored.
     """
     drawn = panels(board)
     checkpoints = [c for c in board.ranking if any(line.checkpoint == c for panel in drawn for line in panel.lines)]
-    looks = {checkpoint: _look(number) for number, checkpoint in enumerate(checkpoints)}
+    looks = {checkpoint: styled(look) for checkpoint, look in palette.of_each(checkpoints).items()}
     ringed = any(line.own for panel in drawn for line in panel.lines)
     handles = _legend(board, looks, ringed=ringed)
     across = min(len(drawn), _ACROSS)
@@ -199,12 +202,14 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _look(number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of a line; no two of these are always found together."""
+def styled(look: Look) -> dict[str, Any]:
+    """Colour, marker and dashes of a line as matplotlib takes them."""
+    colour = COLOURS[look.colour]
     return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": _DASHES[number % len(_DASHES)],
+        "color": colour,
+        "marker": MARKERS[look.number % len(MARKERS)],
+        "markerfacecolor": "white" if look.hollow else colour,
+        "linestyle": _DASHES[look.number % len(_DASHES)],
         "markersize": 4.5,
         "linewidth": 1.4,
     }

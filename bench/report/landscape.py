@@ -21,7 +21,8 @@ from bench.board.leaderboard import Board
 from bench.board.tables import display_names
 from bench.errors import BenchError
 from bench.records import Array, Condition, Outcome
-from bench.report.curves import COLOURS, literal
+from bench.report.curves import literal
+from bench.report.looks import COLOURS
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Suite, suites
 

@@ -1,23 +1,21 @@
-"""What the page's charts are made of: looks, scales, axes and marks, as inline SVG in pixels of its own.
+"""What the page's charts are made of: scales, axes and marks, as inline SVG in pixels of its own.
 
 Every text goes through `Markup.format`, which escapes it.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from markupsafe import Markup
 
 from bench.records import Estimate
+from bench.report.looks import Look
 from bench.store import StoredCheckpoint
 
 WIDTH, HEIGHT = 460, 340
 LEFT, RIGHT, TOP, BOTTOM = 46, 446, 12, 296
 """The frame; around it stand ticks and titles."""
-_COLOURS = 7
-"""In the style sheet, `c0` to `c6`."""
 _DASHES = ("", "6 3", "6 3 1.5 3", "1.5 3")
 
 Scale: TypeAlias = Callable[[float], float]
@@ -40,40 +38,32 @@ _SHAPES = (
     polygon([(4.8, 0), (-3.6, -4.6), (-3.6, 4.6)]),
     polygon([(r * math.sin(i * math.pi / 5), -r * math.cos(i * math.pi / 5)) for i, r in enumerate([5.4, 2.4] * 5)]),
 )
-"""Around (0, 0). Their number shares no divisor with those of colours and dashes: a look comes again after 252."""
+"""Around (0, 0). Their number shares no divisor with that of dashes: shape and dashes come again together after 36."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """How a checkpoint, or a family, is told from others, also without colour."""
+def shape(look: Look) -> str:
+    """Path of a mark."""
+    return _SHAPES[look.number % len(_SHAPES)]
 
-    number: int
-    hollow: bool = False
 
-    @property
-    def shape(self) -> str:
-        """Path of the mark."""
-        return _SHAPES[self.number % len(_SHAPES)]
+def dashes(look: Look) -> str:
+    """How a line is dashed."""
+    return _DASHES[look.number % len(_DASHES)]
 
-    @property
-    def classes(self) -> str:
-        """Names of the style sheet's classes."""
-        return f"c{self.number % _COLOURS}" + " hollow" * self.hollow
 
-    @property
-    def dashes(self) -> str:
-        """How a line is dashed."""
-        return _DASHES[self.number % len(_DASHES)]
+def classes(look: Look) -> str:
+    """Names of the style sheet's classes."""
+    return f"c{look.colour}" + " hollow" * look.hollow
 
 
 def key(look: Look, *, line: bool) -> Markup:
     """What a legend shows of a look."""
     width = 30 if line else 14
-    path = Markup('<path class="line" d="M0,7H{}" stroke-dasharray="{}"/>').format(width, look.dashes)
+    path = Markup('<path class="line" d="M0,7H{}" stroke-dasharray="{}"/>').format(width, dashes(look))
     return Markup(
         '<svg class="key {}" width="{}" height="14" viewBox="0 0 {} 14" aria-hidden="true">{}'
         '<path class="mark" transform="translate({},7)" d="{}"/></svg>'
-    ).format(look.classes, width, width, path if line else Markup(""), width // 2, look.shape)
+    ).format(classes(look), width, width, path if line else Markup(""), width // 2, shape(look))
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------
@@ -137,14 +127,14 @@ def axes(across: Sequence[tuple[float, str]], up: Sequence[tuple[float, str]], b
 def mark(look: Look, x: float, y: float, said: str) -> Markup:
     """A point, which says what it is."""
     return Markup('<path class="mark" transform="translate({:.1f},{:.1f})" d="{}"><title>{}</title></path>').format(
-        x, y, look.shape, said
+        x, y, shape(look), said
     )
 
 
 def group(checkpoint: StoredCheckpoint, look: Look, drawn: Sequence[Markup]) -> Markup:
     """All of a checkpoint, which a filter takes away together."""
     return Markup('<g class="{}" data-family="{}" data-sam="{}">{}</g>').format(
-        look.classes, checkpoint.family, checkpoint.sam, Markup("").join(drawn)
+        classes(look), checkpoint.family, checkpoint.sam, Markup("").join(drawn)
     )
 
 

@@ -20,6 +20,8 @@ from bench.compare.texts import beyond_sam, interval, signed, tested, tested_ove
 from bench.datasets import Library
 from bench.errors import BenchError
 from bench.report.flipped import Flipped, flipped
+from bench.report.looks import Palette
+from bench.report.matrix import matrix
 from bench.report.recipes import recipe_views
 from bench.report.thumbnails import Thumbnails
 from bench.report.views import board_view
@@ -61,7 +63,7 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
     """
     log = read_log(store)
     checkpoints = {checkpoint for board in boards for checkpoint in board.checkpoints}
-    families = sorted({checkpoint.family for checkpoint in checkpoints})
+    palette = Palette(boards)
     cells = {cell.key for board in boards for cell in board.cells.values()}
     compared, missing = _compared(boards, store)
     thumbnails = Thumbnails(library, pictures)
@@ -73,8 +75,9 @@ def render(boards: Sequence[Board], store: Store, library: Library, *, pictures:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        boards=[board_view(board, store, log, families) for board in boards],
-        families=families,
+        matrix=matrix(boards, palette),
+        boards=[board_view(board, store, log, palette) for board in boards],
+        families=sorted({checkpoint.family for checkpoint in checkpoints}),
         sams=sorted({checkpoint.sam for checkpoint in checkpoints}),
         checkpoints=len(checkpoints),
         cells=len(cells),

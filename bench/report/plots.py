@@ -17,7 +17,8 @@ from bench.names import file_name
 from bench.records import Estimate
 from bench.report import landscape
 from bench.report.charts import Frame, place_labels
-from bench.report.curves import COLOURS, MARKERS, draw, literal
+from bench.report.curves import draw, literal, styled
+from bench.report.looks import Palette
 from bench.report.scatter import Scatter, scatters
 from bench.report.views import heat
 from bench.store import Store
@@ -38,13 +39,14 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
         boards: of one store.
         store: which.
     """
+    palette = Palette(boards)
     for board in boards:
         name = f"{file_name(board.suite.name)}{board.choice.suffix}"
         if board.suite.curve:
             with contextlib.suppress(BenchError):  # no point is stored yet
-                yield f"{name}-curve", draw(board)
+                yield f"{name}-curve", draw(board, palette)
         for number, scatter in enumerate(scatters(board, store)):
-            yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(scatter, board)
+            yield f"{name}-scatter{f'-{number + 1}' if number else ''}", scatter_figure(scatter, board, palette)
         if heat(board):
             yield f"{name}-heat", heat_figure(board)
         for what, figure in landscape.figures(board, store):
@@ -52,24 +54,21 @@ def figures(boards: Sequence[Board], store: Store) -> Iterator[tuple[str, Figure
     paired = [board for board in boards if pairs(board)]
     if paired:
         with contextlib.suppress(BenchError):  # none has both its sides
-            yield "pairs-sam", pairs_figure(paired, store)
+            yield "pairs-sam", pairs_figure(paired, store, palette)
 
 
-def scatter_figure(scatter: Scatter, board: Board) -> Figure:
+def scatter_figure(scatter: Scatter, board: Board, palette: Palette) -> Figure:
     """Clean against shifted accuracy on logit axes, with the line; a marker a family, filled with SAM."""
-    families = sorted({dot.checkpoint.family for dot in scatter.dots})
+    looks = palette.of_families(dot.checkpoint for dot in scatter.dots)
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("logit")
     axes.set_yscale("logit")
     for dot in scatter.dots:
-        number = families.index(dot.checkpoint.family)
-        colour = COLOURS[number % len(COLOURS)]
         x, y = _kept(dot.clean, scatter.clip), _kept(dot.shifted, scatter.clip)
         axes.errorbar(
             x, y, xerr=_errors(x, dot.clean, scatter.clip), yerr=_errors(y, dot.shifted, scatter.clip),
-            color=colour, marker=MARKERS[number % len(MARKERS)], markersize=6, elinewidth=0.7,
-            markerfacecolor="white" if dot.checkpoint.sam == "none" else colour,
+            **{**styled(looks[dot.checkpoint]), "linestyle": "none", "markersize": 6}, elinewidth=0.7,
         )  # fmt: skip
     if scatter.line is not None:
         ends = axes.get_xlim()
@@ -143,7 +142,7 @@ def _draw_map(axes: Axes, by_corruption: dict[str, dict[int, Estimate]]) -> None
     axes.spines[:].set_visible(False)
 
 
-def pairs_figure(boards: Sequence[Board], store: Store) -> Figure:
+def pairs_figure(boards: Sequence[Board], store: Store, palette: Palette) -> Figure:
     """What SAM changes in each pair and suite, in points, with paired intervals.
 
     Raises:
@@ -154,16 +153,14 @@ def pairs_figure(boards: Sequence[Board], store: Store) -> Figure:
     rows = [(pair, row) for pair, row in every if row.score.metric.unit == "fraction"]
     if not rows:
         raise BenchError("no pair has a headline score that is a fraction.")
-    families = sorted({pair.after.family for pair, _ in rows})
+    looks = palette.of_families(pair.after for pair, _ in rows)
     figure = Figure(figsize=(6.4, 0.26 * len(rows) + 1.1), layout="constrained")
     axes = figure.subplots()
     for place, (pair, row) in enumerate(rows):
-        number = families.index(pair.after.family)
+        style = styled(looks[pair.after])
         bounds = (row.value, row.value) if row.ci_low is None or row.ci_high is None else (row.ci_low, row.ci_high)
-        axes.plot(
-            [100 * bound for bound in bounds], [place, place], color=COLOURS[number % len(COLOURS)], linewidth=1.4
-        )
-        axes.plot(100 * row.value, place, color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)])
+        axes.plot([100 * bound for bound in bounds], [place, place], color=style["color"], linewidth=1.4)
+        axes.plot(100 * row.value, place, **style)
     labels = [f"{literal(pair.after.name)}, {row.suite}, {row.score.column}" for pair, row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=7.5)
     axes.invert_yaxis()

@@ -13,7 +13,8 @@ from bench.records import Estimate
 from bench.report import charts
 from bench.report.curves import METRICS, panels
 from bench.report.landscape_columns import Column, columns
-from bench.report.marks import Look, key
+from bench.report.looks import Palette
+from bench.report.marks import key
 from bench.report.scatter import Scatter, scatters
 from bench.store import Store, StoredCheckpoint
 from bench.store.log import Log, Measured, measured
@@ -119,14 +120,14 @@ class BoardView:
     """What the suite measures, and its columns mean."""
 
 
-def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) -> BoardView:
+def board_view(board: Board, store: Store, log: Log, palette: Palette) -> BoardView:
     """A board as the page shows it.
 
     Args:
         board: the scores.
         store: where its outcomes are.
         log: of the store.
-        families: all of the page, so that one has one shape throughout.
+        palette: of the page, so that a family has one colour throughout.
     """
     names = display_names(board.checkpoints)
     headings, rows = _leaderboard(board, names, log)
@@ -144,8 +145,8 @@ def board_view(board: Board, store: Store, log: Log, families: Sequence[str]) ->
         warnings=tuple(warnings_in_words(board)),
         heat_maps=tuple(_heat_maps(board, names)),
         charts=(
-            *_curves(board, names),
-            *(_scatter(scatter, board, names, families) for scatter in scatters(board, store)),
+            *_curves(board, names, palette),
+            *(_scatter(scatter, board, names, palette) for scatter in scatters(board, store)),
         ),
         landscapes=tuple(columns(board, store)),
         meaning=explain(board.suite),
@@ -273,14 +274,14 @@ def _heat_maps(board: Board, names: Mapping[StoredCheckpoint, str]) -> list[Heat
     return maps
 
 
-def _curves(board: Board, names: Mapping[StoredCheckpoint, str]) -> list[Chart]:
+def _curves(board: Board, names: Mapping[StoredCheckpoint, str], palette: Palette) -> list[Chart]:
     if not board.suite.curve:
         return []
     try:
         drawn = panels(board)
     except BenchError:  # no point is stored yet
         return []
-    looks = {checkpoint: Look(number=number) for number, checkpoint in enumerate(board.ranking)}
+    looks = palette.of_each(board.ranking)
     metric = METRICS.get(board.suite.headline.metric.name, board.suite.headline.metric.name)
     ringed = any(line.own for panel in drawn for line in panel.lines)
     return [
@@ -303,16 +304,8 @@ def _curves(board: Board, names: Mapping[StoredCheckpoint, str]) -> list[Chart]:
     ]
 
 
-def family_looks(scatter: Scatter, families: Sequence[str]) -> dict[StoredCheckpoint, Look]:
-    """Shape and colour by family, filled with SAM, hollow without."""
-    return {
-        dot.checkpoint: Look(number=families.index(dot.checkpoint.family), hollow=dot.checkpoint.sam == "none")
-        for dot in scatter.dots
-    }
-
-
-def _scatter(scatter: Scatter, board: Board, names: Mapping[StoredCheckpoint, str], families: Sequence[str]) -> Chart:
-    looks = family_looks(scatter, families)
+def _scatter(scatter: Scatter, board: Board, names: Mapping[StoredCheckpoint, str], palette: Palette) -> Chart:
+    looks = palette.of_families(dot.checkpoint for dot in scatter.dots)
     seen = {(dot.checkpoint.family, dot.checkpoint.sam): looks[dot.checkpoint] for dot in scatter.dots}
     return Chart(
         title=f"{scatter.shifted} against {scatter.clean}",

@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from bench.report.curves import COLOURS, MARKERS, literal
+from bench.report.curves import MARKERS, literal
+from bench.report.looks import COLOURS
 from bench.study.analysis import Column, ContrastRow, Trained, columns_of
 from bench.study.design import Study
 

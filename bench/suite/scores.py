@@ -88,9 +88,15 @@ SEVERITIES = range(1, 6)
 
 
 def severities(
-    corruption: str, *, data: Data, crop: Crop | None = None, jpeg_quality: int | None = None, stored: bool = False
+    corruption: str,
+    *,
+    data: Data,
+    crop: Crop | None = None,
+    jpeg_quality: int | None = None,
+    stored: bool = False,
+    at: Sequence[int] = SEVERITIES,
 ) -> tuple[Condition, ...]:
-    """The five conditions of a corruption; the arguments are those of the records that they are made of."""
+    """The conditions of a corruption, one a severity; the arguments are those of the records that they are made of."""
     return tuple(
         Condition(
             data=data,
@@ -101,7 +107,7 @@ def severities(
                 ),
             ),
         )
-        for severity in SEVERITIES
+        for severity in at
     )
 
 
@@ -112,7 +118,7 @@ def corrupted(
 
     Args:
         clean: the condition without corruption.
-        severities_of: the name of a corruption to its five conditions.
+        severities_of: the name of a corruption to its conditions, one a severity.
         names: the corruptions; where the 15 of `MCE_CORRUPTIONS` are among them, these alone make the mean, and groups.
     """
     conditions = {name: severities_of(name) for name in names}

@@ -115,6 +115,20 @@ def test_filters_hide_rows_charts_and_suites(visit):
     assert page.evaluate("location.hash") == ""
 
 
+def test_the_summary_is_filtered_by_row_and_by_column_and_sorts(visit):
+    page = visit()
+    headings = page.locator(".matrix thead th:visible")
+    assert headings.count() == 2 + len(SUITES)
+    page.select_option("select[name=suite]", "digits-c")
+    page.select_option("select[name=family]", "vit")
+    assert headings.count() == 3
+    assert page.locator(".matrix > tbody:visible").count() == 2
+    page.click("button[type=reset]")
+    page.locator('.matrix th[data-sort="digits-r"] button').click()
+    values = [float(cell.get_attribute("data-v")) for cell in page.locator('.matrix td[data-suite="digits-r"]').all()]
+    assert values == sorted(values, reverse=True)
+
+
 def test_a_link_restores_a_view(visit):
     page = visit("#suite=digits-c&family=mixer&sort=-mean%20of%2015")
     assert names(page) == ["mixer", 'mixer"&$am$']

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import bench
@@ -21,6 +22,7 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.records import Estimate
 from bench.report import curves
+from bench.report.looks import Look, Palette
 from bench.store import Store, StoredCheckpoint
 from bench.suite import Score, Suite, suites
 
@@ -53,6 +55,10 @@ def board(store: Path) -> Board:
 
 def checkpoint(name: str) -> StoredCheckpoint:
     return StoredCheckpoint(name=name, model=name * 2, family="other", sam="none", pairs_with="")
+
+
+def drawn(board: Board) -> Figure:
+    return curves.draw(board, Palette([board]))
 
 
 def made_up(suite: Suite, names: list[str], value: Callable[[Score], float | None]) -> Board:
@@ -125,14 +131,14 @@ def test_a_suite_at_one_setting_is_not_drawn() -> None:
 
 
 def test_lines_are_told_apart_without_colour() -> None:
-    looks = [curves._look(number) for number in range(36)]
+    looks = [curves.styled(Look(number=number, colour=0)) for number in range(36)]
     assert len({(look["marker"], look["linestyle"]) for look in looks}) == 36
 
 
 @pytest.mark.parametrize("count", [1, 6, 30])
 def test_the_legend_names_every_checkpoint_and_covers_no_panel(count: int) -> None:
     names = [f"some_architecture_patch16_{number}.sam_in1k" for number in range(count)]
-    figure = curves.draw(made_up(suites.get("resolution"), names, lambda score: 0.5))
+    figure = drawn(made_up(suites.get("resolution"), names, lambda score: 0.5))
     figure.draw_without_rendering()
     [legend] = figure.legends
     box = legend.get_window_extent()
@@ -147,12 +153,12 @@ def test_the_legend_names_every_checkpoint_and_covers_no_panel(count: int) -> No
 def test_checkpoints_with_warnings_are_marked_in_the_legend() -> None:
     board = made_up(PGD, ["mine"], lambda score: 0.5)
     for rows, label in ((board.rows, "mine (warning)"), ([r for r in board.rows if not r.score.metric.alarm], "mine")):
-        [legend] = curves.draw(replace(board, rows=tuple(rows))).legends
+        [legend] = drawn(replace(board, rows=tuple(rows))).legends
         assert [text.get_text() for text in legend.get_texts()] == [label]
 
 
 def test_values_are_in_percent_and_intervals_are_shaded(board: Board) -> None:
-    figure = curves.draw(board)
+    figure = drawn(board)
     axes, line = figure.axes[0], curves.panels(board)[0].lines[0]
     assert axes.lines[0].get_ydata() == pytest.approx([100 * estimate.value for _, estimate in line.points])
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
@@ -164,7 +170,7 @@ def test_values_are_in_percent_and_intervals_are_shaded(board: Board) -> None:
 def test_points_without_an_interval_are_drawn() -> None:
     board = made_up(suites.get("digits-crop-ratio"), ["mine"], lambda score: 0.5)
     bare = tuple(replace(row, estimate=Estimate(value=0.5, n=1)) for row in board.rows)
-    curves.save(curves.draw(replace(board, rows=bare)), Path("a.png"), "png")
+    curves.save(drawn(replace(board, rows=bare)), Path("a.png"), "png")
     with Image.open("a.png") as image:
         assert image.size[0] > 1000
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench import api
 from bench.board.leaderboard import Want
-from bench.board.tables import leaderboard
+from bench.board.tables import leaderboard, shown
 from bench.cli import main
 from bench.compare import texts
 from bench.compare.pairs import compare_pairs
@@ -22,7 +22,9 @@ from bench.datasets import Library, subset
 from bench.measure.classify import describe
 from bench.records import Checkpoint, Estimate
 from bench.report.charts import Frame, place_labels
-from bench.report.marks import Look
+from bench.report.looks import Look, Palette
+from bench.report.marks import dashes, shape
+from bench.report.matrix import matrix
 from bench.report.page import embedded_json, render
 from bench.report.plots import figures
 from bench.report.scatter import scatters
@@ -268,8 +270,75 @@ def test_labels_cover_neither_each_other_nor_points():
 
 
 def test_looks_differ_without_colour():
-    looks = {(Look(number=n).shape, Look(number=n).dashes) for n in range(36)}
+    looks = {(shape(look), dashes(look)) for look in (Look(number=n, colour=0) for n in range(36))}
     assert len(looks) == 36
+
+
+# -- the summary -------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_has_every_headline_and_is_tinted_from_the_worst_to_the_best(boards):
+    found = matrix(boards, Palette(boards))
+    assert [column.suite for column in found.columns] == [board.suite.name for board in boards]
+    assert {line.name for line in found.lines} == {entry[0] for entry in ENTRIES}
+    for place, board in enumerate(boards):
+        fields = {line.name: line.fields[place] for line in found.lines}
+        best, *_, worst = (fields[checkpoint.name] for checkpoint in board.ranking)
+        assert (best.tint, worst.tint, best.is_best, worst.is_best) == ("1.00", "0.00", True, False)
+        for row in board.rows:
+            if row.score is board.suite.headline:
+                field = fields[row.checkpoint.name]
+                assert f"{field.text} {field.beside}".strip() == shown(row.score, row.estimate)
+
+
+def test_where_lower_is_better_the_lowest_is_the_best(boards):
+    [board] = [board for board in boards if board.suite.name == "digits"]
+    turned = replace(board.suite.headline, metric=replace(board.suite.headline.metric, higher_is_better=False))
+    scores = tuple(turned if score is board.suite.headline else score for score in board.suite.scores)
+    rows = tuple(replace(row, score=turned) if row.score is board.suite.headline else row for row in board.rows)
+    lower = replace(board, suite=replace(board.suite, scores=scores), rows=rows)
+    found = matrix([lower, boards[1]], Palette(boards))
+    values = {float(line.fields[0].value): line.fields[0] for line in found.lines}
+    assert (values[min(values)].tint, values[min(values)].is_best) == ("1.00", True)
+    assert (values[max(values)].tint, found.columns[0].best) == ("0.00", "low")
+
+
+def test_equal_scores_have_no_tint_and_a_missing_one_is_a_dash(boards):
+    board, other = boards[:2]
+    rows = tuple(replace(row, estimate=replace(row.estimate, value=0.5)) for row in board.rows)
+    gone = board.ranking[0]
+    rows = tuple(row for row in rows if row.checkpoint != gone)
+    found = matrix([replace(board, rows=rows), other], Palette(boards))
+    assert {line.fields[0].tint for line in found.lines} == {""}
+    [line] = [line for line in found.lines if line.name == gone.name]
+    assert (line.fields[0].text, line.fields[0].value, line.mean_rank) == ("–", "", "–")
+
+
+def test_one_suite_needs_no_summary(store, boards):
+    assert matrix(boards[:1], Palette(boards)) is None
+    assert "<h2>Summary" not in render(boards[:1], store, Library())
+
+
+def test_a_family_has_one_colour_in_every_chart(page, boards):
+    classes = {}
+    for tag, attributes, _ in page.elements:
+        if tag == "g" and attributes.get("data-family"):
+            classes.setdefault(attributes["data-family"], set()).add(attributes["class"].split()[0])
+    assert {family: len(found) for family, found in classes.items()} == dict.fromkeys(("vit", "mixer", "resnet"), 1)
+    assert len(set.union(*classes.values())) == 3
+    chips = {family: {look.colour for look in looks} for family, looks in _looks(boards).items()}
+    assert classes == {family: {f"c{number}" for number in found} for family, found in chips.items()}
+    for number in range(len(boards)):  # whichever suites are shown
+        assert {k: {look.colour for look in v} for k, v in _looks(boards[number:]).items()} == chips
+
+
+def _looks(boards):
+    palette, found = Palette(boards), {}
+    for board in boards:
+        for looks in (palette.of_each(board.ranking), palette.of_families(board.ranking)):
+            for checkpoint, look in looks.items():
+                found.setdefault(checkpoint.family, set()).add(look)
+    return found
 
 
 def test_a_log_that_says_nothing_gives_nothing():

@@ -812,6 +812,16 @@ def test_every_registered_suite_that_learns_has_a_limit_of_what_it_learns_from()
             suite.changed({"train_limit": "-1"})
 
 
+def test_every_suite_of_few_shots_takes_the_setting_that_its_advice_names():
+    few = [suite for suite in suites if "few-shot" in {condition.measure.name for condition in suite.conditions}]
+    assert {"digits-transfer", "few-shot"} <= {suite.name for suite in few}
+    for suite in few:
+        fewer = suite.changed({"shots": "1+2", "train_limit": "60"})
+        taken = [c.measure.params["shots"] for c in fewer.conditions if c.measure.name == "few-shot"]
+        assert set(taken) == {1, 2}, suite.name
+        assert "of 1+2 samples" in fewer.protocol.name
+
+
 def test_too_few_to_hold_any_out_says_what_to_raise(rare, tmp_path):
     result = run(suite_of("knn", rare, train_limit="4"), tmp_path)
     assert "raise train_limit" in result.failures[0].message

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from bench.datasets.readers.columns import has_numbers_for_names, label_indices, written_labels
 from bench.datasets.readers.passed_over import PassedOver, has_image_name, visible
+from bench.datasets.readers.remote_shards import address_of, kept_shards
 from bench.datasets.readers.splits import check_same_split
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.datasets.readers.tars import PACKED, members, refuse_packed
@@ -52,7 +53,8 @@ class ShardSamples:
     names: the text of `KEY.cls`, or `label` in `KEY.json`.
 
     Args:
-        place: a folder of `*.tar`, a shard, or a pattern such as `val-{000..063}.tar` or `val-*.tar`.
+        place: a folder of `*.tar`, a shard, or a pattern such as `val-{000..063}.tar` or `val-*.tar`; or the address
+            of a shard, or of several by braces, which are fetched and kept.
         class_space: whose indices the labels become.
         name: of the data set, for messages.
 
@@ -127,12 +129,17 @@ class ShardSamples:
 
 
 def shard_files(place: Path, subject: str) -> list[Path]:
-    """The shards that a folder, a file or a pattern names, in order.
+    """The shards that a folder, a file, a pattern or an address names, in order; those of a server are fetched.
 
     Raises:
         AbsentError: there is none, or one of a `{000..063}` is missing.
         BenchError: they are packed, or too many.
+        UnreachableError: a server cannot be reached.
+        RunError: what a server gave is no whole tar file.
     """
+    address = address_of(place)
+    if address:
+        return kept_shards(_expanded(address), subject)
     if place.is_dir():
         paths = visible(place.glob("*.tar")) or visible(p for p in place.iterdir() if p.name.endswith(PACKED))
     else:
