@@ -17,6 +17,7 @@ suites.register(
         title="ImageNet-D",
         paper="Zhang et al. 2024, arXiv 2403.18775",
         track="imagenet-synthetic",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "right if in the set of labels", "each checkpoint's own crop")),
         scores=(
             Score(

@@ -16,6 +16,7 @@ suites.register(
         title="ImageNet-Hard",
         paper="Taesiri et al. 2023, arXiv 2304.05538",
         track="imagenet-natural",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "right if in the set of labels", "each checkpoint's own crop")),
         scores=(Score(metric=LABEL_SET_ACCURACY, conditions=(SETS,), column="top-1"),),
     )

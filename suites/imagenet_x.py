@@ -19,6 +19,7 @@ suites.register(
         title="ImageNet-X, errors by factor",
         paper="Idrissi et al. 2022, arXiv 2211.01866",
         track="imagenet",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "top factor, without prototypes", "each checkpoint's own crop")),
         scores=(
             Score(metric=among(TOP1, ANNOTATED, "yes"), conditions=(CLEAN,), column="top-1"),

@@ -20,6 +20,7 @@ suites.register(
         title="ObjectNet, the folders that show ImageNet's classes",
         paper="Barbu et al. 2019, NeurIPS",
         track="imagenet-natural",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("border cut off", "right if in the folder's classes", "crop and classes by column")),
         scores=(
             Score(metric=LABEL_SET_ACCURACY.within("objectnet"), conditions=(CROPPED,), column="top-1 of 125"),
