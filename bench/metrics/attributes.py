@@ -166,7 +166,7 @@ class Grouping:
         """
         columns = [values_of(outcome, attribute, score) for attribute in self.attributes]
         keys_NA = np.stack([*columns, *([outcome.labels] if self.by_label else [])], axis=1)
-        kept_N = (keys_NA >= 0).all(axis=1)
+        kept_N = np.asarray((keys_NA >= 0).all(axis=1))
         if not kept_N.any():
             raise BenchError(f"{score} needs an image that is in a group, but none of these is.")
         _, groups_n, counts_G = np.unique(keys_NA[kept_N], axis=0, return_inverse=True, return_counts=True)

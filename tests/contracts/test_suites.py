@@ -47,6 +47,8 @@ def outcome(condition, seed: int) -> Outcome:
     name = condition.data.dataset
     k = len(datasets.get(name).class_space.classes)
     ids, labels = samples(name, k)
+    if name == "imagenet-d":  # whose parts share no image
+        ids = np.array([f"{condition.data.split}/{sample_id}" for sample_id in ids])
     entry = measures.get(condition.measure.name)
     makes = learnt if entry.transfer else classified if entry.interface == "batch" else attacked
     makes = landscaped if condition.measure.name in LANDSCAPE else makes
@@ -234,8 +236,8 @@ PARTS = ("imagenet-r", "imagenet-a", "objectnet")
 @pytest.fixture(autouse=True)
 def factors(monkeypatch):
     """Made-up annotations of ImageNet-X, whose package need not be here: of every tenth image none."""
-    numbers = [number for i, number in enumerate(real_labels()) if i % 10]
-    factors = {number: imagenet_x.FACTORS[i % 16] for i, number in enumerate(numbers)}
+    numbers = [str(sample_id)[15:23] for sample_id in samples("imagenet", 1000)[0]]
+    factors = {number: imagenet_x.FACTORS[i % 16] for i, number in enumerate(numbers) if i % 10}
     monkeypatch.setattr(imagenet_x, "top_factors", lambda: factors)
 
 
