@@ -4,7 +4,7 @@ The error ratio of a factor is the error among the images whose top factor it is
 the 3,000 prototypes of the classes are left out.
 """
 
-from bench.datasets.imagenet_x import ANNOTATED, FACTOR
+from bench.datasets.imagenet_x import ANNOTATED, FACTOR, top_factors
 from bench.metrics.attributes import ERROR_RATIO, among
 from bench.metrics.classification import TOP1
 from bench.records import Params, Protocol
@@ -19,6 +19,7 @@ suites.register(
         title="ImageNet-X, errors by factor",
         paper="Idrissi et al. 2022, arXiv 2211.01866",
         track="imagenet",
+        requires=top_factors,
         also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "top factor, without prototypes", "each checkpoint's own crop")),
         scores=(

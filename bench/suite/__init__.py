@@ -75,6 +75,8 @@ class Suite:
     """Class space of the checkpoints that it is meant for, where these need not predict the data's own classes."""
     checkpoints: tuple[str, ...] = ()
     """Names of those that are measured where nobody names any; empty for all that predict its classes."""
+    requires: Callable[[], object] | None = None
+    """Looks for what its scores are taken by beside the data; raises AbsentError where that is not here."""
     curve: str = ""
     """The parameter that its scores can be drawn against: a column of the long table."""
 

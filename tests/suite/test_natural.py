@@ -1,6 +1,8 @@
 """ImageNet-X, -Hard, -D and ObjectNet from files to scores, with one small network over ImageNet's classes."""
 
+import importlib.util
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from safetensors.torch import save_file
 from bench import api
 from bench.board.printed import board_text
 from bench.checkpoints import checkpoints
-from bench.datasets import class_spaces, imagenet_x
+from bench.datasets import Library, class_spaces, imagenet_x
 from bench.datasets.spaces import IMAGENET
+from bench.errors import AbsentError
+from bench.run.available import with_data
 from bench.store import Store
 from bench.suite import suites
 from rtbench_suites.imagenet import CLEAN
@@ -127,6 +131,8 @@ def test_objectnets_logits_are_cut_to_its_classes_in_the_same_pass(run):
 
 
 def test_imagenet_x_needs_no_pass_of_its_own(run, monkeypatch):
+    monkeypatch.setattr(suites, "_items", dict(suites._items))
+    suites._items["imagenet-x"] = replace(suites.get("imagenet-x"), requires=None)
     factors = {f"{number:08d}": imagenet_x.FACTORS[number % 16] for number in range(2, 17)}
     monkeypatch.setattr(imagenet_x, "top_factors", lambda: factors)
     result = run("imagenet", "imagenet-x")
@@ -144,3 +150,15 @@ def test_imagenet_x_needs_no_pass_of_its_own(run, monkeypatch):
     text = board_text(board, "text")
     assert "ResNet-50 (published)" in text
     assert "others' numbers, not measured here" in text
+
+
+def test_without_its_annotations_imagenet_x_is_left_out_of_a_track_and_an_error_alone(run, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "imagenet_x" else find(name, *a))
+    imagenet_x.top_factors.cache_clear()
+    suite, library = suites.get("imagenet-x"), Library()
+    left_out = {}
+    assert with_data([suite], library, left_out) == ([], [])
+    assert "pip install 'rtbench[imagenet-x]'" in left_out["imagenet-x"]
+    with pytest.raises(AbsentError, match="annotations of ImageNet-X are not here"):
+        with_data([suite], library)
