@@ -34,6 +34,7 @@ suites.register(
         title="Shape bias, pictures of conflicting cues",
         paper=PAPER,
         track="shape",
+        also_in=("imagenet-synthetic", "imagenet-all"),
         protocol=Protocol(terms=TERMS),
         scores=shape_bias_scores("cue-conflict"),
         predicts=SIXTEEN.of.name,

@@ -21,6 +21,7 @@ suites.register(
         title="ImageNet-1k, validation set",
         paper="Russakovsky et al. 2015, arXiv 1409.0575",
         track="imagenet",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=(
             *classification(CLEAN, top5="top-5"),

@@ -22,6 +22,7 @@ suites.register(
         title="ImageNet-A, natural adversarial examples",
         paper="Hendrycks et al. 2021, arXiv 1907.07174",
         track="imagenet",
+        also_in=("imagenet-natural", "imagenet-all"),
         protocol=Protocol(terms=("logits cut to 200 classes but where 1000 are named", "each checkpoint's own crop")),
         scores=shift_within(CLEAN, SHIFTED, "imagenet-a"),
     )

@@ -62,6 +62,7 @@ suites.register(
         title="ImageNet-C, the stored files",
         paper="Hendrycks & Dietterich 2019, arXiv 1903.12261",
         track="imagenet",
+        also_in=("imagenet-synthetic", "imagenet-all"),
         protocol=Protocol(terms=("1000-way", "stored ImageNet-C at 224", "resized (Pillow, bicubic) for other sizes")),
         scores=scores(stored),
         fallback="imagenet-c-generated",

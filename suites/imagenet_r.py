@@ -22,6 +22,7 @@ suites.register(
         title="ImageNet-R, renditions",
         paper="Hendrycks et al. 2021, arXiv 2006.16241",
         track="imagenet",
+        also_in=("imagenet-natural", "imagenet-all"),
         protocol=Protocol(terms=("logits cut to 200 classes but where 1000 are named", "each checkpoint's own crop")),
         scores=shift_within(CLEAN, SHIFTED, "imagenet-r"),
     )

@@ -22,6 +22,7 @@ suites.register(
         title="ImageNet-1k, reassessed labels (ReaL)",
         paper="Beyer et al. 2020, arXiv 2006.07159",
         track="imagenet",
+        also_in=("imagenet-all",),
         protocol=Protocol(terms=("1000-way", "right if in the set of labels", "each checkpoint's own crop")),
         scores=(
             Score(metric=REAL, conditions=(CLEAN,), column="top-1"),

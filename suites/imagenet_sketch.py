@@ -16,6 +16,7 @@ suites.register(
         title="ImageNet-Sketch",
         paper="Wang et al. 2019, arXiv 1905.13549",
         track="imagenet",
+        also_in=("imagenet-natural", "imagenet-all"),
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=shift(CLEAN, Condition(data=Data(dataset="imagenet-sketch"))),
     )

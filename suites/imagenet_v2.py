@@ -23,6 +23,7 @@ suites.register(
         title="ImageNet-V2",
         paper="Recht et al. 2019, arXiv 1902.10811",
         track="imagenet",
+        also_in=("imagenet-natural", "imagenet-all"),
         protocol=Protocol(terms=("1000-way", "each checkpoint's own crop")),
         scores=(
             *(Score(metric=TOP1, conditions=(c,), column=variant) for variant, c in VARIANTS.items()),

@@ -38,11 +38,14 @@ def register_file(path: Path) -> list[Checkpoint]:
     What was registered from the same file before is kept.
     """
     from bench.checkpoints.toml_file import read_registry
+    from bench.datasets.groups import class_groups
     from bench.datasets.toml_file import read_datasets
     from bench.suite.scores import plain_suite
 
     for dataset in read_datasets(path):
         if dataset.name not in datasets or datasets.origin(dataset.name) != str(path):
+            if dataset.groups is not None:
+                class_groups.register(dataset.groups, origin=str(path))
             datasets.register(dataset, origin=str(path))
             suites.register(plain_suite(dataset), origin=str(path))
     entries = read_registry(path, lambda name: datasets.get(name).class_space)

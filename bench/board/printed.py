@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.board.leaderboard import Board
 from bench.board.summary import summarise
-from bench.board.tables import COSTS, leaderboard, warnings_in_words
+from bench.board.tables import COSTS, leaderboard, warnings_in_words, with_published
 from bench.text import fitting, markdown, plain, render, render_markdown, wrap
 
 _SHOW_ALL = "`bench table --columns all`"
@@ -61,6 +61,8 @@ def board_text(board: Board, style: str, columns: str | None = None, width: int 
         notes += [] if costs else ["the store's log tells of no cost of these checkpoints"]
     elif columns is None:
         frame = frame.drop(columns=costs)
+    frame, published = with_published(board, frame)
+    notes += published
     sheet = _Sheet(above=tuple(above), frame=frame, below=tuple(notes))
     others = _others(board) if columns is None else None
     return _laid_out(sheet, style, width, ["checkpoint", suite.headline.column], others)
@@ -70,8 +72,9 @@ def board_html(board: Board) -> str:
     """A leaderboard with its protocol and notes, as HTML."""
     above = f"<p><b>{escape(board.suite.name)} v{board.suite.version}: {escape(board.suite.title)}</b><br>"
     about = f"{escape(board.protocol)}; {escape(board.choice.text)}</p>"
-    below = "".join(f"<br>{escape(note)}" for note in (*warnings_in_words(board), *board.notes))
-    return f"{above}{about}{leaderboard(board).to_html(index=False)}" + (f"<p>{below[4:]}</p>" if below else "")
+    frame, published = with_published(board, leaderboard(board))
+    below = "".join(f"<br>{escape(note)}" for note in (*warnings_in_words(board), *board.notes, *published))
+    return f"{above}{about}{frame.to_html(index=False)}" + (f"<p>{below[4:]}</p>" if below else "")
 
 
 def summary_text(boards: Sequence[Board], style: str, columns: str | None = None, width: int | None = None) -> str:

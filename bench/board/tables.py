@@ -19,6 +19,7 @@ from bench.columns import CONDITION, HEAD, KEPT, TAIL, TYPES, in_order
 from bench.errors import BenchError, RunError, UnknownNameError, one_line
 from bench.machine.files import ending
 from bench.records import Estimate, Scalar, digest
+from bench.reference import standings
 from bench.store import StoredCheckpoint
 from bench.store.log import Cost
 from bench.suite import Score, Suite
@@ -305,6 +306,33 @@ def leaderboard(board: Board) -> pd.DataFrame:
     # Columns that say the same of every row: all cells are there, a CPU tells of no peak, an old log of nothing.
     empty = [name for name in COSTS if (frame[name] == "–").all()]
     return frame.drop(columns=[*empty, *(["cells"] if (frame["cells"] == "all").all() else [])])
+
+
+def with_published(board: Board, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """A leaderboard with what others published of the suite below it, unranked and marked as theirs.
+
+    Args:
+        board: the scores.
+        frame: as `leaderboard` gives it, or some of its columns.
+
+    Returns:
+        The frame, and a note on whose rows these are.
+    """
+    published = standings(board.suite.name)
+    if not published:
+        return frame, []
+    rows = []
+    for one in published:
+        scores = {
+            score.column: shown(score, Estimate(value=one.scores[score.column], n=one.images))
+            for score in board.suite.board
+            if score.column in one.scores
+        }
+        rows.append({"checkpoint": f"{one.who} (published)", **scores, "n": f"{one.images:,}"})
+    theirs = pd.DataFrame(rows).reindex(columns=frame.columns, fill_value="–").fillna("–")
+    sources = dict.fromkeys(one.source.partition(", raw-data")[0] for one in published)
+    note = f"rows marked published are others' numbers, not measured here: {'; '.join(sources)}"
+    return pd.concat([frame, theirs], ignore_index=True), [note]
 
 
 def wide_table(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:

@@ -9,12 +9,15 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from bench.datasets.class_groups import ClassGroups
 from bench.datasets.identity import fingerprint as fingerprint
 from bench.datasets.readers.passed_over import PassedOver
 from bench.errors import AbsentError, BenchError
 from bench.foreign.faults import blamed, is_interrupt
 from bench.foreign.sources import modules_of, source_of
 from bench.foreign.state import undisturbed_by
+from bench.metrics.attributes import Attribute, Grouping
+from bench.metrics.contract import LABEL_SET
 from bench.records import Array, ClassSpace, digest
 from bench.registry import Registry
 from bench.text import some
@@ -26,7 +29,9 @@ class Samples(Protocol):
     May also have `content`, a digest of all images, where these are at hand and their sizes do not tell them apart;
     `uncompressed`, whether some are of a format without compression; and `stamps`, (n,) uint64, those of all samples as
     they were when the split was opened, to which `read` then holds; `passed_over`, a `PassedOver`, where something
-    looks like an image of theirs and is none; and `remark`, text, where a user must know how they were read.
+    looks like an image of theirs and is none; `remark`, text, where a user must know how they were read; and
+    `label_sets`, (n, S) int64, where an image may have several right labels: all of each, its `labels` first, then -1;
+    and `oddity`, from an index to what `bench data verify` is to count such samples as, empty for nothing.
     """
 
     ids: Array
@@ -101,6 +106,14 @@ class Dataset:
     """How its files must lie in the place that the user gives; for listings and messages."""
     hub: str = ""
     """OWNER/NAME of the data set on the Hugging Face hub, where it is there."""
+    attributes: tuple[Attribute, ...] = ()
+    """What is known of its images beside their labels."""
+    grouping: Grouping | None = None
+    """What cuts its images to the groups of which the worst counts."""
+    label_sets: bool = False
+    """Whether an image may have several right labels."""
+    groups: ClassGroups | None = None
+    """The groups of finer classes that it is labelled with, where it is a user's."""
 
     @property
     def has_masks(self) -> bool:
@@ -172,6 +185,15 @@ class OpenedSplit:
     fingerprint: str
     stamps: Array | None
     """(n,) uint64: of all samples as they were when the split was opened; None where one could not be told."""
+
+    def columns(self, indices: Array) -> dict[str, Array]:
+        """What outcomes keep of samples beside ids and labels, whatever is measured: label sets, if there are any.
+
+        Args:
+            indices: (m,) int64, which samples.
+        """
+        sets: Array | None = getattr(self.samples, "label_sets", None)
+        return {} if sets is None else {LABEL_SET: sets[indices]}
 
 
 _MANY = 10
@@ -295,6 +317,19 @@ def _check(dataset: Dataset, split: str, samples: Samples) -> None:
         raise BenchError(
             f"{where} has labels from {labels.min()} to {labels.max()}, "
             f"but its class space {dataset.class_space.name!r} has {classes} classes (0 to {classes - 1})."
+        )
+    _check_label_sets(where, samples, classes)
+
+
+def _check_label_sets(where: str, samples: Samples, classes: int) -> None:
+    sets: Array | None = getattr(samples, "label_sets", None)
+    if sets is None:
+        return
+    fits = sets.ndim == 2 and len(sets) == len(samples.labels) and np.array_equal(sets[:, 0], samples.labels)
+    if not fits or sets.min() < -1 or sets.max() >= classes:
+        raise BenchError(
+            f"{where} must give a row of labels a sample, its label first, then others of the {classes} classes, then "
+            f"-1; it gives an array of shape {sets.shape}."
         )
 
 

@@ -8,6 +8,8 @@ import bench.datasets.cifar
 import bench.datasets.cue_conflict
 import bench.datasets.imagenet
 import bench.datasets.imagenet_demo
+import bench.datasets.imagenet_hard
+import bench.datasets.objectnet
 import bench.datasets.segmentation
 import bench.datasets.transfer  # noqa: F401
 from bench.config import says_place

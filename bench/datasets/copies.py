@@ -37,6 +37,7 @@ SPLITS_OF = {
     "axiong/imagenet-r": "test",
     "barkermrl/imagenet-a": "train",
     "songweig/imagenet_sketch": "train",
+    "taesiri/imagenet-hard": "validation",
 }
 """What some data sets of the hub call the split that is scored."""
 
@@ -56,6 +57,7 @@ class TableSamples:
         self.ids: Array = samples.ids
         self.sizes: Array = samples.sizes
         self.stamps: Array | None = getattr(samples, "stamps", None)
+        self.label_sets: Array | None = getattr(samples, "label_sets", None)
         self.passed_over = getattr(samples, "passed_over", None)
         self.remark = remark
 
@@ -68,7 +70,9 @@ class TableSamples:
         return self._samples.stamp(index)
 
 
-def table_at(place: Path, splits: Sequence[str], space: ClassSpace, subject: str) -> TableSamples | None:
+def table_at(
+    place: Path, splits: Sequence[str], space: ClassSpace, subject: str, *, several: bool = False
+) -> TableSamples | None:
     """A copy that is a table; None where the place is a folder of classes, or a tar file of such.
 
     Args:
@@ -77,6 +81,7 @@ def table_at(place: Path, splits: Sequence[str], space: ClassSpace, subject: str
         splits: names that the split may go by, the likeliest first.
         space: ImageNet's classes, or the part of them that the set has: numbers below its size are then places in it.
         subject: the data set's name, for messages.
+        several: whether a row has a list of right labels, which shards cannot have.
 
     Raises:
         AbsentError: it is not there, or the hub does not give it to this user.
@@ -86,12 +91,14 @@ def table_at(place: Path, splits: Sequence[str], space: ClassSpace, subject: str
     if place.parts[:1] == (HUB,):
         parts = place.parts[2:] if place.parts[1:2] == ("datasets",) else place.parts[1:]
         repo = "/".join(parts)
-        source = HubSource(repo=repo, split=SPLITS_OF.get(repo, splits[0]))
+        source = HubSource(repo=repo, split=SPLITS_OF.get(repo, splits[0]), several=several)
         return _labelled(lambda classes: open_stream(source, classes, subject), space, subject)
     if _is_parquet(place):
         split = next((name for name in splits if _has(place, name, subject)), splits[0])
-        return _labelled(lambda classes: ParquetSamples(place, classes, split, subject), space, subject)
-    if _is_shards(place):
+        return _labelled(
+            lambda classes: ParquetSamples(place, classes, split, subject, several=several), space, subject
+        )
+    if not several and _is_shards(place):
         return _labelled(lambda classes: ShardSamples(place, classes, subject), space, subject)
     return None
 

@@ -60,6 +60,8 @@ def fingerprint(samples: Readable, note: Callable[[str], None] = lambda text: No
     plain = hashlib.sha256(text.encode()).hexdigest()
     if (masks := getattr(samples, "mask_sizes", None)) is not None:
         text += "".join(f"{size}\n" for size in masks.tolist())
+    if (sets := getattr(samples, "label_sets", None)) is not None:
+        text += "".join(f"{labels}\n" for labels in sets.tolist())
     content: str | None = getattr(samples, "content", None)
     if content is None:
         content = "" if _sizes_tell(samples) else _content(samples, plain, note)

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Archive, Dataset, Samples, Whole, datasets
 from bench.datasets.copies import VAL_NAME, folder_of, table_at, validation_files
+from bench.datasets.imagenet_x import FACTOR
 from bench.datasets.readers.folder import FolderSamples, Place, class_folders, folder_at
 from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
 from bench.datasets.spaces import IMAGENET, IMAGENET_A, IMAGENET_R, timm_info
@@ -242,6 +243,7 @@ _register(
         size="6.3 GB",
         layout=f"{_WNID_FOLDERS}; or the archive as it is, or its files: labelled by their numbers; or {_TABLES}",
         hub="ILSVRC/imagenet-1k",
+        attributes=(FACTOR,),
     )
 )
 _register(

@@ -9,6 +9,11 @@ for the data set by flag or in bench.toml wins; for one of the hub it is a folde
 
     train = "birds/train"       # what the transfer suites learn from; for parquet and hub the name of a split
     metric = "mean_per_class_accuracy"    # what they score; else "top1"
+
+    attributes = "factors.csv"  # a row a file: its name, then what is known of it; scores are then also by attribute
+    group_by = ["label", "place"]     # of groups by class and attribute, the worst counts
+    labels = "labels.csv"       # rows of file and label, several a file; for parquet and hub a column of lists
+    groups = "map.json"         # {"bird": ["n01530575", …]}: labels are groups of `classes`, which models predict
 """
 
 import contextlib
@@ -16,9 +21,11 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from bench.datasets import Dataset, OfLabels, Samples, class_spaces
+from bench.datasets.annotations import ByFile, label_sets, read_attributes, read_groups, read_label_sets
+from bench.datasets.class_groups import ClassGroups
 from bench.datasets.readers.files import contents
 from bench.datasets.readers.folder import FolderSamples, class_folders
 from bench.datasets.readers.hub import HubSamples, HubSource, open_stream, share_rows
@@ -26,6 +33,7 @@ from bench.datasets.readers.parquet import ParquetSamples, split_files
 from bench.datasets.readers.remote_shards import address_of
 from bench.datasets.readers.shards import ShardSamples, shard_files
 from bench.errors import AbsentError, BenchError, RunError, UnknownNameError, one_line
+from bench.metrics.attributes import Attribute, Grouping
 from bench.names import check_shown
 from bench.records import ClassSpace
 from bench.toml_lines import DATASETS, Entry, load_toml
@@ -38,10 +46,14 @@ _MOST_NAMES = 2**24
 _METRICS = get_args(OfLabels)
 _TEXTS = ("about", "licence", "source")
 _COLUMNS = ("image", "label")
+_BESIDE = ("attributes", "labels", "groups")
+"""Keys that name files beside this one; `labels` of parquet and hub a column."""
+_LABEL = "label"
+"""Stands in `group_by` for the class."""
 _HUB = ("revision", "config", "streaming")
 _OF = {"split": ("parquet", "hub"), **dict.fromkeys(_COLUMNS, ("parquet", "hub")), **dict.fromkeys(_HUB, ("hub",))}
 """Keys that only some forms take."""
-_KEYS = (*FORMS, _TRAIN, "classes", "metric", *_OF, *_TEXTS)
+_KEYS = (*FORMS, _TRAIN, "classes", "metric", *_BESIDE, "group_by", *_OF, *_TEXTS)
 
 
 def read_datasets(path: Path) -> list[Dataset]:
@@ -100,10 +112,19 @@ def _read(entry: Entry) -> Dataset:
     learns = _TRAIN in entry.table
     if learns:
         _check_train(entry, form, split)
+    if "label" in entry.table and "labels" in entry.table:
+        raise entry.error("has both label and labels; keep label for one a row, labels for lists of them.", "labels")
+    groups = _groups(entry)
+    space = groups.space if groups else _class_space(entry)
+    attributes = _from_file(entry, "attributes", read_attributes) or ()
     return Dataset(
         name=entry.name,
-        class_space=_class_space(entry),
-        open=functools.partial(_open, entry, form, _class_space(entry)),
+        class_space=space,
+        open=functools.partial(_open, entry, form, space, attributes),
+        attributes=attributes,
+        grouping=_grouping(entry, attributes),
+        label_sets="labels" in entry.table,
+        groups=groups,
         splits=(split, _TRAIN) if learns else (split,),
         fit=(_TRAIN,) if learns else (),
         metric=entry.table.get("metric", "top1"),
@@ -112,6 +133,40 @@ def _read(entry: Entry) -> Dataset:
         source=entry.table.get("source", entry.table[form]),
         layout=_LAYOUTS[form],
         hub=entry.table[form] if form == "hub" else "",
+    )
+
+
+_Read = TypeVar("_Read")
+
+
+def _from_file(entry: Entry, key: str, read: Callable[[Path], _Read]) -> _Read | None:
+    """What a file beside this one holds, where the entry names one."""
+    if key not in entry.table:
+        return None
+    try:
+        return read(_beside(entry, entry.table[key], key))
+    except BenchError as error:
+        raise entry.error(f"{key}: {error}", key) from None
+
+
+def _groups(entry: Entry) -> ClassGroups | None:
+    classes = entry.table.get("classes")
+    if "groups" in entry.table and not (isinstance(classes, str) and classes in class_spaces):
+        known = ", ".join(space.name for space in class_spaces)
+        raise entry.error(f"groups are of the classes of a class space: give classes one of {known}.", "groups")
+    return _from_file(entry, "groups", lambda path: read_groups(path, entry.name, class_spaces.get(str(classes))))
+
+
+def _grouping(entry: Entry, attributes: Sequence[Attribute]) -> Grouping | None:
+    wanted = entry.table.get("group_by", [])
+    by_name = {attribute.name: attribute for attribute in attributes}
+    for name in wanted:
+        if name != _LABEL and name not in by_name:
+            raise entry.error(str(UnknownNameError("attribute to group by", name, [_LABEL, *by_name])), "group_by")
+    if not wanted:
+        return None
+    return Grouping(
+        attributes=tuple(by_name[name] for name in dict.fromkeys(wanted) if name != _LABEL), by_label=_LABEL in wanted
     )
 
 
@@ -139,6 +194,9 @@ def _check_key(entry: Entry, key: str) -> None:
     if key == "streaming":
         if not isinstance(value, bool):
             raise entry.error(f"streaming must be true or false, not {value!r}.", key)
+    elif key == "group_by":
+        if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+            raise entry.error(f'group_by must be a list of attributes and "{_LABEL}", not {value!r}.', key)
     elif key == "metric":
         if value not in _METRICS:
             raise entry.error(f"metric must be one of {', '.join(_METRICS)}, not {value!r}.", key)
@@ -193,10 +251,19 @@ def _own(entry: Entry, names: Sequence[str]) -> ClassSpace:
     return ClassSpace(name=entry.name, classes=tuple(names))
 
 
-def _open(entry: Entry, form: str, space: ClassSpace, split: str, place: Path | None) -> Samples:
+def _open(
+    entry: Entry, form: str, space: ClassSpace, attributes: Sequence[Attribute], split: str, place: Path | None
+) -> Samples:
     samples = _OPENERS[form](entry, space, split, place)
-    if space.name == entry.name:
+    if space.name == entry.name and "groups" not in entry.table:
         _check_count(entry, space, samples)
+    if isinstance(samples, FolderSamples | ShardSamples) and "labels" in entry.table and split != _TRAIN:
+        written = _from_file(entry, "labels", lambda path: read_label_sets(path, space))
+        assert written is not None
+        samples.label_sets = label_sets(samples.ids.tolist(), samples.labels.tolist(), written, entry.table["labels"])
+    for attribute in attributes:
+        if isinstance(attribute.value_of, ByFile):
+            attribute.value_of.check_apart(samples.ids.tolist(), attribute.source)
     return samples
 
 
@@ -248,11 +315,17 @@ def _open_parquet(entry: Entry, space: ClassSpace, split: str, place: Path | Non
 
 
 def _open_files(entry: Entry, space: ClassSpace, split: str, place: Path) -> ParquetSamples:
-    image, label = (entry.table.get(key, "") for key in _COLUMNS)
-    samples = ParquetSamples(place, space, _split_name(entry, split), entry.name, image, label)
+    image, label, several = _columns(entry)
+    samples = ParquetSamples(place, space, _split_name(entry, split), entry.name, image, label, several)
     if split == _TRAIN and _TRAIN in entry.table:
         _check_apart(entry, place)
     return samples
+
+
+def _columns(entry: Entry) -> tuple[str, str, bool]:
+    """Columns of image and label, empty for the usual names, and whether the latter holds lists."""
+    image, label = (entry.table.get(key, "") for key in _COLUMNS)
+    return image, entry.table.get("labels", label), "labels" in entry.table
 
 
 def _check_apart(entry: Entry, place: Path) -> None:
@@ -273,7 +346,7 @@ def _check_apart(entry: Entry, place: Path) -> None:
 def _open_hub(entry: Entry, space: ClassSpace, split: str, place: Path | None) -> Samples:
     if place is not None:
         return _open_files(entry, space, split, place)
-    image, label = (entry.table.get(key, "") for key in _COLUMNS)
+    image, label, several = _columns(entry)
     beside = _beside(entry, entry.table["hub"], "hub")
     source = HubSource(
         repo=str(beside.absolute()) if beside.is_dir() else entry.table["hub"],
@@ -282,6 +355,7 @@ def _open_hub(entry: Entry, space: ClassSpace, split: str, place: Path | None) -
         revision=entry.table.get("revision", ""),
         image_column=image,
         label_column=label,
+        several=several,
     )
     if entry.table.get("streaming"):
         samples: ParquetSamples | HubSamples = open_stream(source, space, entry.name)

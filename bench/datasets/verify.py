@@ -52,6 +52,8 @@ class Look:
     """EXIF says that it is to be turned; nobody does (timm and torchvision do not either)."""
     flat: bool = False
     """All pixels are the same."""
+    oddity: str = ""
+    """What its reader says of it; see `bench.datasets.Samples`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +142,8 @@ def _report(opened: OpenedSplit, workers: int, progress: Progress) -> Report:
     content = hashlib.sha256()
     for sample_id, look in zip(ids, looks, strict=True):
         content.update(f"{sample_id}\0{look.digest.hex()}\n".encode())
-    findings = [*_counts(opened), *_passed_over(opened), *_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
+    findings = [*_counts(opened), *_label_sets(opened), *_attributes(opened), *_passed_over(opened)]
+    findings += [*_odd(ids, looks), *_doubled(ids, samples.labels, looks)]
     return Report(split=opened.split, digest=content.hexdigest(), findings=tuple(findings))
 
 
@@ -156,8 +159,15 @@ def _look_at(samples: Samples, indices: Iterable[int]) -> list[Look]:
             looks.append(Look(digest=b"", error=str(error)))
             continue
         seen = look(data, str(samples.ids[index]))
-        looks.append(seen if seen.error else replace(seen, error=_fault_of_mask(samples, index)))
+        looks.append(
+            seen if seen.error else replace(seen, error=_fault_of_mask(samples, index), oddity=_oddity(samples, index))
+        )
     return looks
+
+
+def _oddity(samples: Samples, index: int) -> str:
+    oddity: Callable[[int], str] | None = getattr(samples, "oddity", None)
+    return "" if oddity is None else oddity(index)
 
 
 def _fault_of_mask(samples: Samples, index: int) -> str:
@@ -238,6 +248,37 @@ def _against(n: int, k: int, whole: Whole) -> Finding:
     )
 
 
+def _label_sets(opened: OpenedSplit) -> Iterator[Finding]:
+    sets: Array | None = getattr(opened.samples, "label_sets", None)
+    if sets is not None:
+        several = int(((sets >= 0).sum(axis=1) > 1).sum())
+        yield Finding(text=f"images with more than one right label: {several:,}, with up to {sets.shape[1]}")
+
+
+def _attributes(opened: OpenedSplit) -> Iterator[Finding]:
+    """What is known of the images beside their labels, and of which it is not."""
+    ids = opened.samples.ids.tolist()
+    for attribute in opened.dataset.attributes:
+        try:
+            values = [attribute.value_of(sample_id) for sample_id in ids]
+        except AbsentError as error:
+            yield Finding(text=f"attribute {attribute.name}: not here: {error}")
+            continue
+        except BenchError as error:
+            yield Finding(text=f"attribute {attribute.name}: {error}", ok=False)
+            continue
+        counts = Counter(value for value in values if value)
+        yield Finding(text=f"attribute {attribute.name}: {some(f'{v} {counts[v]:,}' for v in attribute.values)}")
+        unknown = tuple(sample_id for sample_id, value in zip(ids, values, strict=True) if value is None)
+        if unknown:
+            yield Finding(
+                text=f"images that have no {attribute.name} in {attribute.source}: {len(unknown):,}",
+                advice="scores by it need all: name every image there as its id, or by its file's name",
+                names=unknown,
+                ok=len(unknown) == len(ids),  # a copy without the files' own names has none, and is sound
+            )
+
+
 def _passed_over(opened: OpenedSplit) -> Iterator[Finding]:
     remark: str = getattr(opened.samples, "remark", "")
     if remark:
@@ -266,6 +307,13 @@ def _odd(ids: Sequence[str], looks: Sequence[Look]) -> Iterator[Finding]:
             text=f"images of one colour: {len(flat):,}",
             advice="compare them with the source; some sets were published with a few",
             names=flat,
+        )
+    for oddity in sorted({look.oddity for look in looks} - {""}):
+        odd = tuple(i for i, look in zip(ids, looks, strict=True) if look.oddity == oddity)
+        yield Finding(
+            text=f"images {oddity}: {len(odd):,}",
+            advice="they are measured as they are; the published files are otherwise, so this copy was worked on",
+            names=odd,
         )
     modes = Counter(_MODES.get(look.mode, look.mode) for look in looks if not look.error)
     for mode, count in sorted(modes.items()):

@@ -10,7 +10,7 @@ from bench.datasets import Library, OpenedSplit
 from bench.datasets.groups import class_groups
 from bench.datasets.imagenet import MADE_HERE
 from bench.errors import BenchError
-from bench.foreign.sources import source_of
+from bench.foreign.sources import is_ours, source_of
 from bench.measure import measures
 from bench.records import Cell, Checkpoint, Condition, Params, Scalar, Settings
 
@@ -74,13 +74,16 @@ def versions(condition: Condition, *, now: bool = False) -> Params:
         condition: under which it is made.
         now: whether the source is read again; see `bench.foreign.sources.source_of`.
     """
-    measure = measures.get(condition.measure.name)
+    measure, measure_params = measures.get(condition.measure.name), condition.measure.params
     named: dict[str, Scalar] = {"images": images.VERSION, "measure": measure.version}
     if measure.engine:
         named["engine"] = measure.engine
     perturbation = condition.image_set.perturbation
     if perturbation is not None:
         named["corruption"] = corruption_of(perturbation).version
+    grouped = str(measure_params.get("groups") or "")
+    if grouped and not is_ours(class_groups.origin(grouped)):
+        named["groups"] = class_groups.get(grouped).digest
     sources = {f"{kind}_source": source_of(*parts, now=now) for kind, (_, parts) in _code_of(condition).items()}
     return Params({**named, **{kind: source for kind, source in sources.items() if source}})
 

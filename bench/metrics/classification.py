@@ -13,10 +13,12 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics import stats
 from bench.metrics.by_image import MeanOfSets, Parts, mean_by_image
+from bench.metrics.contract import LABEL_SET
 from bench.metrics.metric import Metric
 from bench.metrics.outcomes import (
     around,
     classify_column,
+    column,
     correct_by_condition,
     estimate,
     matching_rows,
@@ -366,3 +368,40 @@ def _in_sets_by_image(outcome: Outcome, sets_of: Callable[[str], Sequence[int] |
 
 ACCURACY_IN_SETS = Metric(name="accuracy_in_sets", function=accuracy_in_sets, by_image=_in_sets_by_image, right="")
 """Wants `sets_of`, see `accuracy_in_sets`."""
+
+
+def label_set_accuracy(outcome: Outcome) -> Estimate:
+    """Share of images whose prediction is one of their right labels, in [0, 1]; the interval is exact, as in `top1`.
+
+    Args:
+        outcome: of the measure `classify`, of data whose images may have several right labels.
+
+    Raises:
+        BenchError: the data have one label an image.
+
+    >>> columns = {"prediction": np.array([3, 5]), "label_set": np.array([[1, 3], [4, -1]])}
+    >>> label_set_accuracy(Outcome(ids=np.arange(2), labels=np.array([1, 4]), columns=columns)).value
+    0.5
+    """
+    return share(_in_label_set(outcome))
+
+
+def _in_label_set(outcome: Outcome) -> Array:
+    """(N,) booleans."""
+    predictions_N = classify_column(outcome, "prediction", "accuracy in label sets")
+    sets_NS = column(
+        outcome,
+        LABEL_SET,
+        "accuracy in label sets",
+        given_by="data give whose images have several right labels",
+        advice="Score top-1, or measure such data.",
+    )
+    return np.asarray((sets_NS == predictions_N[:, None]).any(axis=1))
+
+
+LABEL_SET_ACCURACY = Metric(
+    name="label_set_accuracy",
+    function=label_set_accuracy,
+    by_image=lambda outcome: mean_by_image(outcome, _in_label_set(outcome)),
+    right="",
+)

@@ -16,6 +16,9 @@ import numpy as np
 
 from bench.records import Array
 
+LABEL_SET = "label_set"
+"""The column with all right labels of each sample, where data give several: its label first, then -1; (N, S) int64."""
+
 _CLASSES = -1
 """Stands for the number of classes where a rule names a bound."""
 _ABSOLUTE, _RELATIVE = 1e-3, 1e-5
@@ -51,6 +54,7 @@ _RULES = {
     "rank": _whole(0, _CLASSES, "places among the classes, from 0"),
     # Imported rows have -1 where the class is not known.
     "top_classes": _whole(-1, _CLASSES, "indices of classes, or -1", dimensions=2),
+    LABEL_SET: _whole(-1, _CLASSES, "indices of classes, or -1", dimensions=2),
     "top_logits": _Rule("f", dimensions=2),
     "log_sum_exp": _Rule("f"),
     "loss": _A_LOSS,
@@ -237,6 +241,13 @@ def _label_at_its_rank(part: _Part) -> Any:
     return (hits_NT == here_NT).all(axis=1) | (rank_N < 0)
 
 
+def _label_first(part: _Part) -> Any:
+    """Also that no label follows where there is no more."""
+    sets_NS = part.columns[part.prefix + LABEL_SET]
+    ends_N = ((sets_NS[:, :-1] >= 0) | (sets_NS[:, 1:] < 0)).all(axis=1)
+    return ends_N & (sets_NS[:, 0] == part.labels_N)
+
+
 def _falling(part: _Part) -> Any:
     logits_NT, log_sum_exp_N = part.columns[part.prefix + "top_logits"], part.get("log_sum_exp")
     falls_N = (logits_NT[:, 1:] <= logits_NT[:, :-1]).all(axis=1)
@@ -303,6 +314,7 @@ _RELATIONS = {
         _Relation("the predictions", _begins_with_the_prediction),
         _Relation("the labels and their ranks", _label_at_its_rank),
     ),
+    LABEL_SET: (_Relation("the labels, which come first in it", _label_first),),
     "top_logits": (
         _Relation("their order or 'log_sum_exp'", _falling),
         _Relation("'loss' and 'log_sum_exp'", _loss_at_its_rank),

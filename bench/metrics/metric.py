@@ -62,7 +62,17 @@ class Metric:
             part: its name; the measure `classify` must be given it among its `subsets`.
         """
         inside = self._with(lambda function: functools.partial(_within, function, self.name, part))
-        return replace(inside, name=f"{self.name}[{part}]", right=f"{part}/{self.right}")
+        return replace(inside, name=f"{self.name}[{part}]", right=f"{part}/{self.right}" if self.right else "")
+
+    def over(self, name: str, select: Callable[[Outcome], Outcome]) -> "Metric":
+        """The metric over some of the images.
+
+        Args:
+            name: of these images, in brackets behind the metric's own.
+            select: from an outcome to its rows of these images.
+        """
+        inside = self._with(lambda function: functools.partial(_over, function, select))
+        return replace(inside, name=f"{self.name}[{name}]")
 
     def estimate(self, outcomes: Sequence[Outcome]) -> Estimate:
         """The score.
@@ -133,3 +143,7 @@ def _checked(given: Any, metric: str) -> Estimate:
 
 def _within(function: Callable[..., Any], score: str, part: str, *outcomes: Outcome) -> Any:
     return function(*(cut(outcome, part, score) for outcome in outcomes))
+
+
+def _over(function: Callable[..., Any], select: Callable[[Outcome], Outcome], *outcomes: Outcome) -> Any:
+    return function(*map(select, outcomes))

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import BenchError, RunError
 from bench.metrics import stats
+from bench.metrics.contract import LABEL_SET
 from bench.records import Array, Estimate, Outcome
 
 
@@ -189,4 +190,23 @@ def cut(outcome: Outcome, part: str, score: str) -> Outcome:
         for name, column in outcome.columns.items()
         if name.startswith(f"{part}/")
     }
+    if LABEL_SET in outcome.columns:  # of the samples, whatever the logits are cut to
+        columns[LABEL_SET] = outcome.columns[LABEL_SET][rows]
+    return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)
+
+
+def selected(outcome: Outcome, rows: Array, images: str) -> Outcome:
+    """Some of an outcome's images.
+
+    Args:
+        outcome: of one condition.
+        rows: (N,) booleans, which of them.
+        images: what they are, for messages.
+
+    Raises:
+        BenchError: there is none.
+    """
+    if not rows.any():
+        raise BenchError(f"a score over images of {images} needs one, but none of these is.")
+    columns = {name: column[rows] for name, column in outcome.columns.items()}
     return Outcome(ids=outcome.ids[rows], labels=outcome.labels[rows], columns=columns)

@@ -208,3 +208,39 @@ def _alexnet() -> dict[tuple[str, int], float]:
             _, corruption, severity = row["dataset"].split("/")
             errors[corruption, int(severity)] = float(row["value"])
     return errors
+
+
+# -- who stands beside a leaderboard ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """The published scores of somebody, or of a network, that no checkpoint of the registry is: shown, never ranked."""
+
+    who: str
+    scores: Mapping[str, float]
+    """Heading of the suite's score to its value, in the score's unit."""
+    images: int
+    """Of the first score."""
+    source: str
+
+
+def standings(suite: str) -> tuple[Standing, ...]:
+    """Who has published scores of a suite, in the order of the table.
+
+    >>> [one.who for one in standings("cue-conflict")][:2], len(standings("cue-conflict"))
+    (['person 9', 'person 6'], 26)
+    """
+    rows_of: dict[str, list[dict[str, str]]] = {}
+    for row in _rows("standings.csv"):
+        if row["suite"] == suite:
+            rows_of.setdefault(row["who"], []).append(row)
+    return tuple(
+        Standing(
+            who=who,
+            scores={row["score"]: float(row["value"]) for row in rows},
+            images=int(rows[0]["images"]),
+            source=rows[0]["source"],
+        )
+        for who, rows in rows_of.items()
+    )

@@ -45,6 +45,8 @@ def with_data(
     notes: list[str] = []
     for suite in suites:
         try:
+            if suite.requires is not None:
+                suite.requires()
             chosen = _replaced(_over_sets_here(suite, library, notes), library, notes)
         except AbsentError as error:
             if left_out is None:

@@ -192,6 +192,7 @@ class Workbench:
 
         Rows that contradict themselves are the cell's own fault: it fails, and stops nobody else.
         """
+        columns = {**columns, **part.opened.columns(part.indices)}
         try:
             self.store.check(cell, part.ids, part.labels, columns)
         except RunError as error:

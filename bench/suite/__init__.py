@@ -53,6 +53,8 @@ class Suite:
     """The source of the protocol."""
     track: str
     """Suites that are usually run together."""
+    also_in: tuple[str, ...] = ()
+    """Composite tracks, which take suites of several."""
     protocol: Protocol
     """How its scores are taken."""
     scores: tuple[Score, ...]
@@ -73,6 +75,8 @@ class Suite:
     """Class space of the checkpoints that it is meant for, where these need not predict the data's own classes."""
     checkpoints: tuple[str, ...] = ()
     """Names of those that are measured where nobody names any; empty for all that predict its classes."""
+    requires: Callable[[], object] | None = None
+    """Looks for what its scores are taken by beside the data; raises AbsentError where that is not here."""
     curve: str = ""
     """The parameter that its scores can be drawn against: a column of the long table."""
 
@@ -228,8 +232,9 @@ suites: Registry[Suite] = Registry("suite")
 
 
 def tracks() -> dict[str, list[Suite]]:
-    """Track name to its suites, both sorted by name."""
+    """Track name to its suites, composite ones too, both sorted by name."""
     by_track: dict[str, list[Suite]] = {}
     for suite in suites:
-        by_track.setdefault(suite.track, []).append(suite)
+        for track in dict.fromkeys((suite.track, *suite.also_in)):
+            by_track.setdefault(track, []).append(suite)
     return dict(sorted(by_track.items()))

@@ -4,9 +4,19 @@ from collections.abc import Callable, Sequence
 
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Dataset, class_spaces
-from bench.metrics.classification import BRIER, ECE, MEAN_ACCURACY, MEAN_PER_CLASS, NLL, TOP1, TOP5
+from bench.metrics.attributes import WORST_GROUP, among
+from bench.metrics.classification import (
+    BRIER,
+    ECE,
+    LABEL_SET_ACCURACY,
+    MEAN_ACCURACY,
+    MEAN_PER_CLASS,
+    NLL,
+    TOP1,
+    TOP5,
+)
 from bench.metrics.shift import RELATIVE_DROP
-from bench.records import Condition, Crop, Data, Images, Perturbation, Protocol
+from bench.records import Condition, Crop, Data, Images, Measurement, Params, Perturbation, Protocol
 from bench.suite import Score, Suite
 
 
@@ -28,18 +38,51 @@ def classification(condition: Condition, *, top5: str = "") -> tuple[Score, ...]
 
 
 def plain_suite(dataset: Dataset) -> Suite:
-    """The suite of a user's data set: accuracy, likelihood and calibration, each checkpoint under its own crop."""
-    classes = len(dataset.class_space.classes)
-    condition = Condition(data=Data(dataset=dataset.name, split=dataset.splits[0]))
+    """The suite of a user's data set: accuracy, likelihood and calibration, each checkpoint under its own crop.
+
+    What is written beside the images comes first: the worst group where they are cut to groups, and accuracy in label
+    sets where an image has several right labels; and accuracy by each value of each attribute is in the long table.
+    """
+    groups, classes = dataset.groups, len(dataset.class_space.classes)
+    measurement = Measurement(params=Params(groups=groups.name)) if groups else Measurement()
+    condition = Condition(data=Data(dataset=dataset.name, split=dataset.splits[0]), measure=measurement)
+    terms = [f"{classes}-way", "each checkpoint's own crop"]
+    if groups:
+        terms[:1] = [f"{classes} groups by the mean of their classes' probabilities"]
+    if dataset.label_sets:
+        terms.insert(1, "right if in the set of labels")
+        plain: tuple[Score, ...] = (
+            Score(metric=LABEL_SET_ACCURACY, conditions=(condition,), column="top-1 in the set"),
+            Score(metric=TOP1, conditions=(condition,), column="first label"),
+        )
+    else:
+        # Of five classes or fewer, every model has the right one among its first five.
+        plain = tuple(score for score in classification(condition) if score.metric is not TOP5 or classes > 5)
     return Suite(
         name=dataset.name,
         version=1,
         title=dataset.about or dataset.name,
         paper=dataset.source,
         track=dataset.name,
-        protocol=Protocol(terms=(f"{classes}-way", "each checkpoint's own crop")),
-        # Of five classes or fewer, every model has the right one among its first five.
-        scores=tuple(score for score in classification(condition) if score.metric is not TOP5 or classes > 5),
+        protocol=Protocol(terms=tuple(terms)),
+        scores=(*_worst_group(dataset, condition), *plain, *_by_attribute(dataset, condition)),
+        predicts=groups.of.name if groups else "",
+    )
+
+
+def _worst_group(dataset: Dataset, condition: Condition) -> tuple[Score, ...]:
+    if dataset.grouping is None:
+        return ()
+    metric = WORST_GROUP.given(grouping=dataset.grouping)
+    return (Score(metric=metric, conditions=(condition,), column="worst group"),)
+
+
+def _by_attribute(dataset: Dataset, condition: Condition) -> tuple[Score, ...]:
+    metric = LABEL_SET_ACCURACY if dataset.label_sets else TOP1
+    return tuple(
+        Score(metric=among(metric, attribute, value), conditions=(condition,), at=Params({attribute.name: value}))
+        for attribute in dataset.attributes
+        for value in attribute.values
     )
 
 

@@ -89,6 +89,7 @@ def import_rows(
     rows = subset(opened.samples.ids, cell.n)
     ids, labels = opened.samples.ids[rows], opened.samples.labels[rows]
     columns = _columns(_matched(frame, ids, path), labels, opened.dataset.class_space, condition)
+    columns |= opened.columns(rows)
     if store.has(cell.key):
         _check_same(store, cell, columns)
         # An import of an older version that was killed may have stored the cell alone.

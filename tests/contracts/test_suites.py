@@ -15,7 +15,7 @@ import rtbench_suites as package
 from bench.attacks import STANDARD
 from bench.attacks.epsilon import parse_eps, parse_grid
 from bench.corruptions import corruptions
-from bench.datasets import class_spaces, datasets
+from bench.datasets import class_spaces, datasets, imagenet_x
 from bench.datasets.cue_conflict import texture_of
 from bench.datasets.groups import class_groups
 from bench.datasets.imagenet import real_labels
@@ -47,11 +47,15 @@ def outcome(condition, seed: int) -> Outcome:
     name = condition.data.dataset
     k = len(datasets.get(name).class_space.classes)
     ids, labels = samples(name, k)
+    if name == "imagenet-d":  # whose parts share no image
+        ids = np.array([f"{condition.data.split}/{sample_id}" for sample_id in ids])
     entry = measures.get(condition.measure.name)
     makes = learnt if entry.transfer else classified if entry.interface == "batch" else attacked
     makes = landscaped if condition.measure.name in LANDSCAPE else makes
     makes = segmented if condition.measure.name == "segment" else makes
     columns = makes(condition, ids, labels, k, np.random.default_rng(seed))
+    if datasets.get(name).label_sets:  # of every third image a second class is right too
+        columns["label_set"] = np.stack([labels, np.where(np.arange(len(ids)) % 3, -1, (labels + 1) % k)], axis=1)
     for column in columns.values():
         column.setflags(write=False)
     return Outcome(ids=ids, labels=labels, columns=columns)
@@ -225,6 +229,18 @@ def signs(measure: str, ids, correct, first, size: int, rng) -> dict:
     return columns | ({"square": np.where(withstood, 0, -1).astype(np.int8)} if iterative else {})
 
 
+PARTS = ("imagenet-r", "imagenet-a", "objectnet")
+"""Sets that show a part of ImageNet's classes, which bears their name."""
+
+
+@pytest.fixture(autouse=True)
+def factors(monkeypatch):
+    """Made-up annotations of ImageNet-X, whose package need not be here: of every tenth image none."""
+    numbers = [str(sample_id)[15:23] for sample_id in samples("imagenet", 1000)[0]]
+    factors = {number: imagenet_x.FACTORS[i % 16] for i, number in enumerate(numbers) if i % 10}
+    monkeypatch.setattr(imagenet_x, "top_factors", lambda: factors)
+
+
 @functools.cache
 def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and labels: ImageNet-C shows the validation set's images, and parts of ImageNet have their own classes."""
@@ -239,7 +255,7 @@ def samples(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
         pairs = [(i % k, (i + 1 + i // k) % k) for i in range(n)]
         ids = [f"{names[s]}/{names[s]}{i}-{names[t]}{i}.png" for i, (s, t) in enumerate(pairs)]
         return np.array(ids), np.array([shape for shape, _ in pairs])
-    part = class_spaces.get(name).indices if name in ("imagenet-r", "imagenet-a") else range(k)
+    part = class_spaces.get(name).indices if name in PARTS else range(k)
     return np.array([f"{name}-{i}" for i in range(n)]), np.array([part[i % len(part)] for i in range(n)])
 
 

@@ -2,16 +2,21 @@
 
 import csv
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import bench.reference
+from bench.datasets.groups import SIXTEEN
 from bench.errors import BenchError, UnknownNameError
-from bench.records import Crop
-from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error, published
+from bench.metrics.cues import SHAPE_BIAS
+from bench.records import Crop, Outcome
+from bench.reference import ALEXNET_CLEAN_ERROR, alexnet_error, published, standings
 from bench.suite import suites
 
 FOLDER = Path(bench.reference.__file__).parent
@@ -148,3 +153,59 @@ def test_it_is_read_without_pandas() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+# -- who stands beside a leaderboard ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("who", "shape", "texture", "percent"),
+    [
+        ("ResNet-50", 162, 572, 22.07),
+        ("AlexNet", 182, 537, 25.31),
+        ("VGG-16", 84, 828, 9.21),
+        ("person 4", 727, 64, 91.91),
+    ],
+)
+def test_published_shape_biases_are_those_of_our_scoring_code(who, shape, texture, percent):
+    """Of as many decisions for either cue as the observer's trials have, and the others for neither."""
+    decided = np.repeat([0, 1, 2], [shape, texture, 1_200 - shape - texture])
+    columns = {"prediction": decided, "correct": decided == 0}
+    ids = np.array([f"{number}" for number in range(1_200)])
+    outcome = Outcome(ids=ids, labels=np.zeros(1_200, int), columns=columns)
+    [one] = [one for one in standings("cue-conflict") if one.who == who]
+    bias = SHAPE_BIAS.given(texture_of=lambda _: 1).estimate([outcome]).value
+    assert round(100 * bias, 2) == percent
+    assert one.scores["shape bias"] == pytest.approx(bias, abs=1e-9)
+    assert one.scores["shape or texture"] == pytest.approx((shape + texture) / 1_200, abs=1e-9)
+
+
+def test_every_observer_of_the_trials_stands_with_our_scores():
+    """From the trials themselves, where $RTBENCH_TEST_REFERENCE names the folder that has them."""
+    folder = os.environ.get("RTBENCH_TEST_REFERENCE")
+    if not folder:
+        pytest.skip("RTBENCH_TEST_REFERENCE names no folder with cue_conflict_trials.csv")
+    trials = pd.read_csv(Path(folder) / "cue_conflict_trials.csv", keep_default_na=False)
+    places = {name: place for place, name in enumerate(SIXTEEN.space.classes)}
+    stand = {one.source.partition("raw-data, ")[2].partition(":")[0]: one for one in standings("cue-conflict")}
+    assert len(stand) == trials.observer.nunique() == 26
+    for observer, rows in trials.groupby("observer"):
+        labels = rows["shape"].map(places).to_numpy()
+        predictions = rows.response.map(places).fillna(16).to_numpy(dtype=int)  # a person may have answered nothing
+        columns = {"prediction": predictions, "correct": predictions == labels}
+        outcome = Outcome(ids=rows.image.to_numpy(dtype=str), labels=labels, columns=columns)
+        for score in suites.get("cue-conflict").board:
+            value = score.metric.estimate([outcome]).value
+            assert stand[observer].scores[score.column] == pytest.approx(value, abs=1e-9), (observer, score.column)
+
+
+@pytest.mark.parametrize("name", ["cue-conflict", "imagenet-x"])
+def test_those_who_stand_beside_a_leaderboard_have_scores_of_its_headings(name):
+    headings = {score.column for score in suites.get(name).board}
+    for one in standings(name):
+        assert one.scores.keys() <= headings
+        assert one.source
+
+
+def test_suites_without_such_have_none():
+    assert standings("imagenet") == ()

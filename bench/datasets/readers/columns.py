@@ -52,9 +52,11 @@ def choose_column(columns: Iterable[str], wanted: str, usual: Sequence[str], rol
 def class_label_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...] | None:
     """The class names that Hugging Face's metadata in an Arrow schema gives a label column, or None."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(map(str, features[column]["names"]))
-    except (KeyError, TypeError, ValueError, RecursionError):  # the last where it is nested without end
+        feature = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]
+        while "names" not in feature:  # of a column of lists, what their values are
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        return tuple(map(str, feature["names"]))
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):  # the last where it is nested without end
         return None
 
 
@@ -147,7 +149,8 @@ def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: C
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _by_name(values, space, subject)
     if not pa.types.is_integer(kind):
-        raise BenchError(f"labels of {subject} must be whole numbers or class names, not {kind}.")
+        hint = ' (lists of them are read where the registry file names their column: labels = "COLUMN")'
+        raise BenchError(f"labels of {subject} must be whole numbers or class names, not {kind}{hint * is_list(kind)}.")
     labels: Array = values.cast(kind).to_numpy().astype(np.int64)
     if names is None and has_numbers_for_names(space):
         return written_labels(labels.tolist(), space, subject)
@@ -156,6 +159,54 @@ def label_indices(values: pa.ChunkedArray, names: Sequence[str] | None, space: C
     if len(wrong):
         raise BenchError(_outside(int(labels[wrong[0]]), int(wrong[0]), len(places), space, subject))
     return places[labels]
+
+
+def label_sets(values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, subject: str) -> Array:
+    """Lists of labels as indices into a class space.
+
+    Args:
+        values: lists of whole numbers or class names, one a row.
+        names: as for `label_indices`.
+        space: whose indices are wanted.
+        subject: is read, for messages.
+
+    Returns:
+        (n, S) int64: the labels of each row in their order, each once, then -1; S is the longest's number of labels.
+
+    Raises:
+        BenchError: the values are no lists, one is empty, or as for `label_indices`.
+    """
+    if not is_list(values.type):
+        raise BenchError(
+            f"labels of {subject} must be lists, not {values.type}; name a column of one label a row with "
+            'label = "COLUMN" in your registry file.'
+        )
+    counts = pc.fill_null(pc.list_value_length(values), 0).to_numpy()
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        raise BenchError(
+            f"row {empty[0]:,} of {subject} has no label; every sample needs one, so choose another split."
+        )
+    flat = label_indices(pc.list_flatten(values), names, space, f"the labels of {subject}, list after list,")
+    return padded(np.split(flat, np.cumsum(counts)[:-1]))
+
+
+def padded(sets: Sequence[Iterable[int]]) -> Array:
+    """Label sets of any lengths as one array: (n, S) int64, each label once and in its order, then -1.
+
+    >>> padded([[3, 1, 3], [2]]).tolist()
+    [[3, 1], [2, -1]]
+    """
+    each = [list(dict.fromkeys(map(int, labels))) for labels in sets]
+    array = np.full((len(each), max(map(len, each))), -1, dtype=np.int64)
+    for row, labels in enumerate(each):
+        array[row, : len(labels)] = labels
+    return array
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether the values of a column are lists."""
+    return any(is_kind(kind) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def classes_of(texts: Collection[str], space: ClassSpace, subject: str) -> dict[str, int]:

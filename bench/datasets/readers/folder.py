@@ -34,10 +34,12 @@ class FolderSamples:
     Attributes:
         passed_over: what looks like an image of these and is none.
         remark: what a user must know of them; empty for nothing.
+        label_sets: see `bench.datasets.Samples`.
     """
 
     passed_over: PassedOver | None = None
     remark: str = ""
+    label_sets: Array | None = None
 
     def __init__(
         self, root: Path, ids: Sequence[str], files: Sequence[str] | None, labels: Iterable[int], found: Iterable[Found]
@@ -108,7 +110,12 @@ def _shared(ids: Array) -> Array:
 
 
 def class_folders(
-    root: Place, class_space: ClassSpace, subject: str, label_of: Callable[[str], int | None] | None = None
+    root: Place,
+    class_space: ClassSpace,
+    subject: str,
+    label_of: Callable[[str], int | None] | None = None,
+    *,
+    others_known: bool = False,
 ) -> FolderSamples:
     """Read a folder of class folders.
 
@@ -118,6 +125,7 @@ def class_folders(
         subject: the data set's name, for messages.
         label_of: gives a folder's label by its name, None where it is no class; by default the place of the name in
             `class_space`.
+        others_known: whether the set has folders of other classes too, which are left out.
 
     Returns:
         The samples, in the order of their ids; an id is `CLASS/FILE`, the class by its name in the class space.
@@ -129,6 +137,9 @@ def class_folders(
     label_of = label_of or {name: index for index, name in enumerate(class_space.classes)}.get
     listing = _listing(root, subject)
     labels = {name: label_of(name) for name in listing.folders}
+    left_out = [name for name, label in labels.items() if label is None] if others_known else []
+    if len(left_out) < len(labels):  # where no folder is known, it is another data set
+        labels = {name: label for name, label in labels.items() if name not in set(left_out)}
     others = [*(name for name, _ in listing.pictures), *listing.others]
     _check_folders(root, class_space, subject, labels, len(others))
     broken = [name for name in listing.broken if label_of(name) is not None]
@@ -154,6 +165,8 @@ def class_folders(
         )
     ids, files, numbers, founds = zip(*sorted(rows), strict=True)
     samples = samples_in(root, ids, files, numbers, founds)
+    if left_out:
+        samples.remark = f"folders of classes that are not asked for: {len(left_out):,} ({some(left_out)})"
     if others:
         samples.passed_over = PassedOver(
             tuple(sorted(others)), f"files that lie in a class's folder itself and end in {', '.join(SUFFIXES)}"

@@ -26,6 +26,7 @@ from bench.datasets.readers.columns import (
     blobs,
     choose_column,
     label_indices,
+    label_sets,
     lengths,
 )
 from bench.datasets.readers.parquet import ParquetSamples
@@ -54,6 +55,8 @@ class HubSource:
     image_column: str = ""
     """Empty for the usual names."""
     label_column: str = ""
+    several: bool = False
+    """Whether its values are lists of labels."""
 
 
 class HubSamples:
@@ -70,6 +73,7 @@ class HubSamples:
     Attributes:
         class_names: what the data calls its classes, where it does.
         counts: rows of each split of the data set.
+        label_sets: see `bench.datasets.Samples`.
 
     Raises:
         AbsentError: it is not here and the hub cannot be reached.
@@ -86,7 +90,11 @@ class HubSamples:
         self._what = subject
         self._kept_in = _folders_of(source.repo)
         self._files = {path: stamp_of(path.stat()) for path in (Path(file["filename"]) for file in data.cache_files)}
-        self.labels: Array = label_indices(self._table.column(label), names, class_space, subject)
+        values = self._table.column(label)
+        self.label_sets = label_sets(values, names, class_space, subject) if source.several else None
+        self.labels: Array = (
+            label_indices(values, names, class_space, subject) if self.label_sets is None else self.label_sets[:, 0]
+        )
         self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self.sizes: Array = np.zeros(len(self.labels), dtype=np.int64)
         whole = xxh3_64_intdigest(repr([*self._files.values()]).encode())
@@ -169,7 +177,9 @@ def open_stream(source: HubSource, class_space: ClassSpace, subject: str) -> Par
         RunError: the stream ended early, or the disk is full.
     """
     path = spool(source, subject)
-    return ParquetSamples(path, class_space, source.split, subject, source.image_column, source.label_column)
+    return ParquetSamples(
+        path, class_space, source.split, subject, source.image_column, source.label_column, source.several
+    )
 
 
 def spool(source: HubSource, subject: str) -> Path:
@@ -279,7 +289,8 @@ def _columns(data: Any, source: HubSource, subject: str) -> tuple[str, str, tupl
     label = choose_column(data.features, source.label_column, LABEL_COLUMNS, "label", subject)
     if isinstance(data.features[image], hub.Image):
         data = data.cast_column(image, hub.Image(decode=False))
-    names = getattr(data.features[label], "names", None)
+    feature = data.features[label]
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # of a list, what its values are
     return image, label, names and tuple(names), data
 
 

@@ -16,8 +16,11 @@ from bench.datasets.readers.columns import (
     blobs,
     choose_column,
     class_label_names,
+    is_list,
     label_indices,
+    label_sets,
     lengths,
+    padded,
 )
 from bench.datasets.readers.files import whole
 from bench.datasets.readers.passed_over import visible
@@ -56,6 +59,7 @@ class ParquetSamples:
         name: of the data set, for messages.
         image_column: empty for the usual names.
         label_column: empty for the usual names.
+        several: whether its values are lists of labels.
 
     Raises:
         AbsentError: no file of the split is there.
@@ -69,6 +73,7 @@ class ParquetSamples:
     name: str
     image_column: str = ""
     label_column: str = ""
+    several: bool = False
     ids: Array = field(init=False, repr=False)
     labels: Array = field(init=False, repr=False)
     sizes: Array = field(init=False, repr=False)
@@ -77,12 +82,16 @@ class ParquetSamples:
     """Whether there are images of a format whose files have one size whatever they show."""
     class_names: tuple[str, ...] | None = field(init=False, repr=False)
     """What the data calls its classes, where it does."""
+    label_sets: Array | None = field(init=False, repr=False)
+    """See `bench.datasets.Samples`."""
 
     def __post_init__(self) -> None:
         files = [_File.open(path, self) for path in split_files(self.place, self.split, self.name)]
         self._files = files
         self.class_names = files[0].class_names
         self.labels = np.concatenate([file.labels for file in files])
+        every = [labels[labels >= 0] for file in files if file.label_sets is not None for labels in file.label_sets]
+        self.label_sets = padded(every) if every else None
         self.sizes = np.concatenate([file.sizes for file in files])
         self.ids = np.array([f"{self.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self._first_rows = np.cumsum([0, *(len(file.labels) for file in files)])
@@ -121,6 +130,7 @@ class _File:
     stamp: int
     uncompressed: bool
     labels: Array = field(repr=False)
+    label_sets: Array | None = field(repr=False)
     sizes: Array = field(repr=False)
     first_rows: Array = field(repr=False)
     """(row groups + 1,) int64: the row that each group begins with, then the number of rows."""
@@ -140,18 +150,21 @@ class _File:
             groups = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
             first_rows = np.cumsum([0, *groups])
             measured = [_measured(reader, i, image, subject, int(first_rows[i]), path) for i in range(len(groups))]
-        # As a dictionary: a long name that stands for many rows is not unfolded.
-        with whole(path, _KIND), pq.ParquetFile(path, read_dictionary=[label]) as reader:
+        # As a dictionary: a long name that stands for many rows is not unfolded. Lists can be none.
+        folded = [] if is_list(schema.field(label).type) else [label]
+        with whole(path, _KIND), pq.ParquetFile(path, read_dictionary=folded) as reader:
             values = reader.read(columns=[label], use_threads=False)[label]
         check_unchanged(path, stamp)
         names = class_label_names(schema.metadata, label)
+        sets = label_sets(values, names, samples.class_space, subject) if samples.several else None
         return cls(
             path=path,
             image_column=image,
             class_names=names,
             stamp=stamp,
             uncompressed=any(uncompressed for _, uncompressed in measured),
-            labels=label_indices(values, names, samples.class_space, subject),
+            labels=label_indices(values, names, samples.class_space, subject) if sets is None else sets[:, 0],
+            label_sets=sets,
             sizes=np.concatenate([np.empty(0, dtype=np.int64), *(sizes for sizes, _ in measured)]),
             first_rows=first_rows,
         )

@@ -73,6 +73,8 @@ class ShardSamples:
     stamps: Array = field(init=False, repr=False)
     passed_over: PassedOver | None = field(init=False, repr=False)
     """What looks like an image of these and is none."""
+    label_sets: Array | None = field(init=False, repr=False, default=None)
+    """See `bench.datasets.Samples`."""
 
     def __post_init__(self) -> None:
         others: list[str] = []
