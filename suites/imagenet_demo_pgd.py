@@ -1,4 +1,4 @@
-"""Ten photographs of `imagenet-demo` under FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018, arXiv 1706.06083).
+"""Five photographs of `imagenet-demo` under FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018, arXiv 1706.06083).
 
 As `imagenet-pgd` attacks the validation set, at fewer eps and in half the steps: what takes minutes on a laptop.
 """
@@ -17,9 +17,9 @@ suites.register(
             Attacked(
                 name="imagenet-demo-pgd",
                 version=2,
-                title="ImageNet, 10 photographs, attacked by FGSM and PGD",
+                title="ImageNet, 5 photographs, attacked by FGSM and PGD",
                 track="imagenet-demo",
-                data=Data(dataset="imagenet-demo", samples=10),
+                data=Data(dataset="imagenet-demo", samples=5),
                 classes=1000,
                 linf="1/255",
                 l2="0.5",
