@@ -108,16 +108,14 @@ def _robust(conditions: tuple[Condition, ...], eps: str, norm: str, column: str 
 # -- FGSM and PGD ------------------------------------------------------------------------------------------------
 
 
-def pgd_suite(attacked: Attacked, *, l2_grid: str, linf_grid: str = LINF_GRID, steps: int = 20) -> Suite:
+def pgd_suite(attacked: Attacked, *, l2_grid: str) -> Suite:
     """FGSM, and PGD with two losses, over a grid of eps in each norm.
 
     Args:
         attacked: the suite's data, and the eps of its columns, each one of a grid.
         l2_grid: ascending, joined by `+`.
-        linf_grid: likewise.
-        steps: of PGD.
     """
-    defaults = Params(attack="pgd", steps=steps, restarts=1, step_size=2.5, eps=linf_grid, eps_l2=l2_grid)
+    defaults = Params(attack="pgd", steps=20, restarts=1, step_size=2.5, eps=LINF_GRID, eps_l2=l2_grid)
     return _pgd(attacked, defaults)
 
 

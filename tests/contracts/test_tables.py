@@ -149,9 +149,12 @@ def test_the_wide_table_has_the_leaderboards_order_and_the_long_tables_numbers(s
     board = made_up(suite.name, missing=NAMES[0])
     frame, shown = long_table([board]), leaderboard(board)
     wide = wide_table(frame, suite)
-    assert wide["checkpoint"].tolist() == shown["checkpoint"].tolist()
-    assert wide["rank"].tolist() == [1, 2, pd.NA]
-    assert wide["checkpoint"].iloc[-1] == NAMES[0]
+    assert shown["checkpoint"].iloc[-1] == NAMES[0]
+    # Of a suite with one score, a checkpoint that lacks it has no row.
+    listed = [name for name in shown["checkpoint"] if name in set(frame["checkpoint"])]
+    assert len(listed) == (3 if len(suite.scores) > 1 else 2)
+    assert wide["checkpoint"].tolist() == listed
+    assert wide["rank"].tolist() == [1, 2, pd.NA][: len(listed)]
     assert set(shown) - set(COSTS) - {"cells"} <= set(wide)
     by_score = frame.dropna(subset="score").set_index(["checkpoint", "score"])
     for score in suite.board:
