@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import AbsentError, BenchError
 from bench.metrics import Metric, mean_by_image
 from bench.metrics.by_image import DropBetweenSets, MeanOfSets, Parts, aligned
 from bench.metrics.classification import TOP1, TOP5
@@ -42,6 +42,10 @@ def taken(suite, score, outcomes):
 @pytest.mark.parametrize("name", [suite.name for suite in suites])
 def test_what_images_give_makes_the_score(name):
     suite = suites.get(name)
+    try:
+        (suite.requires or list)()
+    except AbsentError as error:
+        pytest.skip(str(error))
     outcomes = outcomes_of(suite, seed=3)
     for score in suite.scores:
         given = taken(suite, score, outcomes)
