@@ -74,9 +74,8 @@ def evaluate(
     flags = {"device": device_of(model), "precision": _PRECISIONS.get(str(dtype_of(model))), **settings}
     flags["data"] = {key: str(place) for key, place in (data or {}).items()}
     configured = configure(**flags).settings
-    if (
-        "workers" not in settings and start_method() != "fork"
-    ):  # a script without a guard would be run again in each process
+    # Where processes are not forked, a script without a guard would be run again in each.
+    if "workers" not in settings and start_method() != "fork":
         configured = replace(configured, workers=0)
     devices = [torch.device(configured.device)] if configured.device.startswith("cuda") else []
     # The wrapper is made first: it remembers the default device, which is not the engine's.

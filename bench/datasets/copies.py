@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.datasets import Samples
+from bench.datasets import Samples, datasets
 from bench.datasets.readers import tars
 from bench.datasets.readers.folder import FolderSamples, Place, folder_at, listed_files
 from bench.datasets.readers.hub import HubSource, open_stream
@@ -40,6 +40,16 @@ SPLITS_OF = {
     "taesiri/imagenet-hard": "validation",
 }
 """What some data sets of the hub call the split that is scored."""
+
+
+def absent(name: str) -> AbsentError:
+    """The complaint that a data set was never given a place."""
+    record = datasets.get(name)
+    size = f" ({record.size})" if record.size else ""
+    return AbsentError(
+        f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {record.source}{size}, then "
+        f"give --data {name}=FOLDER, or name the folder under [data] in bench.toml."
+    )
 
 
 class TableSamples:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.corruptions.builtin import GROUPS
 from bench.datasets import Archive, Dataset, Samples, Whole, datasets
-from bench.datasets.copies import VAL_NAME, folder_of, table_at, validation_files
+from bench.datasets.copies import VAL_NAME, absent, folder_of, table_at, validation_files
 from bench.datasets.imagenet_x import FACTOR
 from bench.datasets.readers.folder import FolderSamples, Place, class_folders, folder_at
 from bench.datasets.readers.tar_folder import SUFFIX, TarFolder
@@ -42,14 +42,6 @@ def real_labels_of(sample_id: str) -> tuple[int, ...] | None:
     return real_labels().get(match[1]) if match else None
 
 
-def _absent(name: str) -> AbsentError:
-    record = datasets.get(name)
-    return AbsentError(
-        f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {record.source} "
-        f"({record.size}), then give --data {name}=FOLDER, or name the folder under [data] in bench.toml."
-    )
-
-
 def _below(place: Place, names: Iterable[str]) -> Place:
     """The folder that archives unpack to, where the user named the one above."""
     return next((place / name for name in names if (place / name).is_dir()), place)
@@ -67,7 +59,7 @@ def _open_folders(
 
     def open_split(_: str, place: Path | None) -> Samples:
         if place is None:
-            raise _absent(name)
+            raise absent(name)
         table = table_at(place, called, space, name)
         if table is not None:
             return table
@@ -122,7 +114,7 @@ def _check_training_set(samples: FolderSamples) -> None:
 
 def _open_v2(split: str, place: Path | None) -> Samples:
     if place is None:
-        raise _absent("imagenet-v2")
+        raise absent("imagenet-v2")
     root = _variant_folder(folder_at(place, "imagenet-v2"), split)
     return class_folders(root, IMAGENET, "imagenet-v2", _v2_label)
 
@@ -171,7 +163,7 @@ MADE_HERE = "protocol.json"
 
 def _open_c(split: str, place: Path | None) -> Samples:
     if place is None:
-        raise _absent("imagenet-c")
+        raise absent("imagenet-c")
     corruption, _, severity = split.partition("/")
     group = next(group for group, names in GROUPS.items() if corruption in names)
     root = folder_at(place, "imagenet-c")

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.datasets import Dataset, Samples, datasets
 from bench.datasets.class_groups import ClassGroups
-from bench.datasets.copies import table_at
+from bench.datasets.copies import absent, table_at
 from bench.datasets.groups import IMAGENET_D
 from bench.datasets.readers.columns import padded
 from bench.datasets.readers.folder import FolderSamples, Place, class_folders, folder_at
@@ -17,15 +17,6 @@ from bench.datasets.spaces import IMAGENET
 from bench.errors import AbsentError, BenchError
 
 D_SPLITS = ("background", "texture", "material")
-
-
-def absent(name: str) -> AbsentError:
-    """That a set was never given a place."""
-    record = datasets.get(name)
-    return AbsentError(
-        f"data set {name!r} is not on this machine as far as rtbench knows: obtain it from {record.source}, then give "
-        f"--data {name}=FOLDER, or name the folder under [data] in bench.toml."
-    )
 
 
 def named_folders(root: Place, names: ClassGroups, subject: str, *, others_known: bool = False) -> FolderSamples:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.datasets import Dataset, Samples, Whole, datasets
+from bench.datasets.copies import absent
 from bench.datasets.groups import OBJECTNET
-from bench.datasets.imagenet_hard import absent, named_folders
+from bench.datasets.imagenet_hard import named_folders
 from bench.datasets.readers.folder import FolderSamples, folder_at
 from bench.datasets.spaces import IMAGENET
 from bench.images.decode import decode

@@ -7,6 +7,7 @@ The name tells which process writes it, so that `tidy` can remove what a killed 
 
 import contextlib
 import errno
+import fcntl
 import functools
 import hashlib
 import itertools
@@ -90,6 +91,19 @@ def move(path: Path, wanted: Path) -> Path:
     place = next(place for place in places if not place.exists())
     os.replace(path, place)
     return place
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process is within this with the same file; on a file system without locks nobody waits.
+
+    Args:
+        lock: a file of its own, in a folder that is there; it stays.
+    """
+    with lock.open("w") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def finish(half: Path, path: Path) -> None:

@@ -55,7 +55,11 @@ class Shown:
 
 def importable(suite: Suite) -> list[Condition]:
     """The conditions that show every checkpoint the same images, and ask what it predicts."""
-    return [c for c in suite.conditions if c.measure.name == "classify" and c.model == ModelSetting()]
+    return list(filter(_is_importable, suite.conditions))
+
+
+def _is_importable(condition: Condition) -> bool:
+    return condition.measure.name == "classify" and condition.model == ModelSetting()
 
 
 def write_images(
@@ -91,7 +95,7 @@ def write_images(
         RunError: an image does not decode, or the disk is full.
     """
     chosen = _here(_chosen(suite, corruptions, severities), library, progress)
-    others = [condition for condition in suite.conditions if condition not in importable(suite)]
+    others = [condition for condition in suite.conditions if not _is_importable(condition)]
     if others:
         of = f"{len(others)} of {len(suite.conditions)} conditions of {suite.name}"
         progress.note(f"{of} are left out: {_why_none(others[0])}.")

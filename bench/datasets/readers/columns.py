@@ -191,6 +191,20 @@ def label_sets(values: pa.ChunkedArray, names: Sequence[str] | None, space: Clas
     return padded(np.split(flat, np.cumsum(counts)[:-1]))
 
 
+def labels_and_sets(
+    values: pa.ChunkedArray, names: Sequence[str] | None, space: ClassSpace, subject: str, *, several: bool
+) -> tuple[Array, Array | None]:
+    """A label a row, and where rows have lists of them, all of each: `label_indices`, or `label_sets` and its first.
+
+    Raises:
+        BenchError: as these two.
+    """
+    if not several:
+        return label_indices(values, names, space, subject), None
+    sets = label_sets(values, names, space, subject)
+    return sets[:, 0], sets
+
+
 def padded(sets: Sequence[Iterable[int]]) -> Array:
     """Label sets of any lengths as one array: (n, S) int64, each label once and in its order, then -1.
 

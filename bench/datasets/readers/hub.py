@@ -5,7 +5,6 @@ comes with a data set.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -25,14 +24,13 @@ from bench.datasets.readers.columns import (
     binary_lengths,
     blobs,
     choose_column,
-    label_indices,
-    label_sets,
+    labels_and_sets,
     lengths,
 )
 from bench.datasets.readers.parquet import ParquetSamples
 from bench.datasets.readers.stamps import check_unchanged, read_planned, stamp_of, stamps_within
 from bench.errors import DISK_FULL, AbsentError, BenchError, RunError
-from bench.machine.files import replacing, tidy
+from bench.machine.files import one_at_a_time, replacing, tidy
 from bench.machine.places import needed_cache
 from bench.progress import Progress, Silent, for_stream
 from bench.records import Array, ClassSpace, digest
@@ -91,10 +89,7 @@ class HubSamples:
         self._kept_in = _folders_of(source.repo)
         self._files = {path: stamp_of(path.stat()) for path in (Path(file["filename"]) for file in data.cache_files)}
         values = self._table.column(label)
-        self.label_sets = label_sets(values, names, class_space, subject) if source.several else None
-        self.labels: Array = (
-            label_indices(values, names, class_space, subject) if self.label_sets is None else self.label_sets[:, 0]
-        )
+        self.labels, self.label_sets = labels_and_sets(values, names, class_space, subject, several=source.several)
         self.ids: Array = np.array([f"{source.split}/{row:08d}" for row in range(len(self.labels))], dtype=np.str_)
         self.sizes: Array = np.zeros(len(self.labels), dtype=np.int64)
         whole = xxh3_64_intdigest(repr([*self._files.values()]).encode())
@@ -196,7 +191,7 @@ def spool(source: HubSource, subject: str) -> Path:
         return whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / "lock"):
+        with one_at_a_time(folder / "lock"):  # without locks, two runs write the same file, and one of them stays
             if not whole.exists():  # another run has not written it in the meantime
                 tidy(folder)
                 with replacing(whole) as half:
@@ -205,14 +200,6 @@ def spool(source: HubSource, subject: str) -> Path:
         advice = "make room there" if error.errno in DISK_FULL else "set XDG_CACHE_HOME to another place"
         raise RunError(f"{subject} cannot be kept in {folder} ({error.strerror or error}); {advice}.") from error
     return whole
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        with contextlib.suppress(OSError):  # without locks, two runs write the same file, and one of them stays
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write(source: HubSource, subject: str, path: Path) -> None:

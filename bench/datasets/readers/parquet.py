@@ -17,8 +17,7 @@ from bench.datasets.readers.columns import (
     choose_column,
     class_label_names,
     is_list,
-    label_indices,
-    label_sets,
+    labels_and_sets,
     lengths,
     padded,
 )
@@ -156,14 +155,14 @@ class _File:
             values = reader.read(columns=[label], use_threads=False)[label]
         check_unchanged(path, stamp)
         names = class_label_names(schema.metadata, label)
-        sets = label_sets(values, names, samples.class_space, subject) if samples.several else None
+        labels, sets = labels_and_sets(values, names, samples.class_space, subject, several=samples.several)
         return cls(
             path=path,
             image_column=image,
             class_names=names,
             stamp=stamp,
             uncompressed=any(uncompressed for _, uncompressed in measured),
-            labels=label_indices(values, names, samples.class_space, subject) if sets is None else sets[:, 0],
+            labels=labels,
             label_sets=sets,
             sizes=np.concatenate([np.empty(0, dtype=np.int64), *(sizes for sizes, _ in measured)]),
             first_rows=first_rows,

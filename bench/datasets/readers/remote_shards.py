@@ -3,17 +3,15 @@
 USER CACHE/rtbench/shards/SCHEME_HOST/PATH     a shard, by its address
 """
 
-import contextlib
-import fcntl
 import glob
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.datasets.download import SCHEMES, Advice, Download
 from bench.datasets.readers.tars import members, refuse_packed
 from bench.errors import BenchError, RunError
-from bench.machine.files import make_folder
+from bench.machine.files import make_folder, one_at_a_time
 from bench.machine.places import needed_cache
 from bench.progress import for_stream
 
@@ -58,7 +56,7 @@ def kept_shards(addresses: Sequence[str], subject: str) -> list[Path]:
         note(f"reading {what} of {subject} from {missing[0][0]} on, once; kept in {root}")
         for address, path in missing:
             make_folder(path.parent)
-            with _alone(path):
+            with one_at_a_time(path.with_name(f"{path.name}.lock")):
                 if not path.is_file():  # another run has not fetched it in the meantime
                     Download(_quoted(address), path, _WholeTar(address), _ADVICE, note).run()
     return paths
@@ -115,12 +113,3 @@ class _WholeTar:
                 f"{self._address} gave no whole tar file, and nothing was kept of it; run again, or obtain it "
                 "elsewhere."
             ) from error
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """While no other run fetches the same shard, for which one waits."""
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: `Download` writes a part of its own name
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
