@@ -6,10 +6,9 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from bench.checkpoints.fetch import checked_digest, fetch, locate, weights_folde
 from bench.checkpoints.loading import model_digest
 from bench.errors import AbsentError, BenchError, RunError, UnreachableError
 from bench.records import Checkpoint, ClassSpace
+from tests.servers import serving
 
 CONTENT = save({"weight": torch.zeros(3, 3)})
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -48,32 +48,27 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "rtbench" / "weights"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Server:
     """Answers by the path: what goes wrong is its first part."""
 
     content = CONTENT
 
-    def do_GET(self) -> None:
-        what = self.path.split("/")[1]
-        self.send_response(404 if what == "absent" else 200)
-        self.send_header("Content-Type", "text/html; charset=utf-8" if what == "page" else "application/octet-stream")
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        what = handler.path.split("/")[1]
+        kind = "text/html; charset=utf-8" if what == "page" else "application/octet-stream"
+        handler.send_response(404 if what == "absent" else 200)
+        handler.send_header("Content-Type", kind)
         body = b"<!DOCTYPE html><p>Sign in" if what in ("page", "hidden") else b"" if what == "empty" else self.content
-        self.send_header("Content-Length", str(len(body) + (7 if what == "cut" else 0)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        handler.send_header("Content-Length", str(len(body) + (7 if what == "cut" else 0)))
+        handler.end_headers()
+        handler.wfile.write(body)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(fetching, "WEB", ("http://",))
-    monkeypatch.setattr(Handler, "content", CONTENT)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://localhost:{running.server_port}"
-        running.shutdown()
+    with serving(Server().answer) as address:
+        yield address
 
 
 def left_in(folder: Path) -> list[str]:
@@ -301,7 +296,7 @@ def test_an_address_means_what_it_held_first(server: str, cache: Path, monkeypat
     path = fetch(checkpoint, print)
     assert checked_digest(checkpoint) == DIGEST
     path.unlink()
-    monkeypatch.setattr(Handler, "content", OTHER)
+    monkeypatch.setattr(Server, "content", OTHER)
     message = rf"had SHA-256 {DIGEST[:12]}… when it was first used, but .*; restore that file, or take the address out"
     with pytest.raises(BenchError, match=message):
         fetch(checkpoint, print)

@@ -81,6 +81,32 @@ def write_tar() -> Callable[..., Path]:
     return _write
 
 
+@pytest.fixture
+def write_bird_shards(images: list[bytes], write_tar: Callable[..., Path]) -> Callable[[Path], Path]:
+    """A function that writes `birds-000.tar` to `birds-002.tar`, three samples each, into a folder."""
+
+    def _write(folder: Path) -> Path:
+        for shard in range(3):
+            members = {}
+            for number in range(3 * shard, 3 * shard + 3):
+                members[f"{number:04d}.png"] = images[number]
+                members[f"{number:04d}.cls"] = f"{number % 3}\n".encode()
+            write_tar(folder / f"birds-{shard:03d}.tar", members)
+        return folder
+
+    return _write
+
+
+@pytest.fixture
+def bird_folders(tmp_path: Path, birds: ClassSpace, images: list[bytes]) -> Path:
+    """`birds/`, a folder a class with three pictures each."""
+    for number, data in enumerate(images):
+        folder = tmp_path / "birds" / birds.classes[number // 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(data)
+    return tmp_path / "birds"
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets that $RTBENCH_TEST_DATA names."""

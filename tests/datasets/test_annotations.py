@@ -18,12 +18,8 @@ START = '[datasets.my-birds]\nfolder = "birds"\nclasses = ["crow", "robin", "wre
 
 
 @pytest.fixture
-def folders(tmp_path, birds, images):
-    for number, data in enumerate(images):
-        folder = tmp_path / "birds" / birds.classes[number // 3]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(data)
-    return tmp_path
+def folders(bird_folders):
+    return bird_folders.parent
 
 
 def read(folder, text=START, **files):

@@ -5,9 +5,8 @@ import hashlib
 import os
 import re
 import shutil
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -16,6 +15,7 @@ from bench.cli import main
 from bench.datasets import Archive, datasets, download
 from bench.datasets.fetch import fetch_archives
 from bench.errors import AbsentError, BenchError, RunError, UnreachableError
+from tests.servers import serving
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several pieces
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -64,20 +64,10 @@ class Server:
 @pytest.fixture
 def server(monkeypatch):
     served = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            served.handle(self)
-
-        def log_message(self, *_):
-            pass
-
     monkeypatch.setattr(download, "_PAUSE", 0.0)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        served.url = f"http://localhost:{running.server_port}/copies/"
+    with serving(served.handle) as address:
+        served.url = f"{address}/copies/"
         yield served
-        running.shutdown()
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Shards of a server: read once, in order; the same samples, fingerprint and checks as of the same files on a disk."""
 
 import re
-import threading
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from bench.datasets.readers.remote_shards import address_of
 from bench.datasets.readers.shards import ShardSamples
 from bench.datasets.spaces import IMAGENET
 from bench.errors import AbsentError, BenchError, RunError, UnreachableError
+from tests.servers import serving
 
 
 class Server:
@@ -51,35 +51,18 @@ class Server:
 
 
 @pytest.fixture
-def folder(tmp_path, images, write_tar):
+def folder(tmp_path, write_bird_shards):
     """Three shards of three samples."""
-    for shard in range(3):
-        members = {}
-        for number in range(3 * shard, 3 * shard + 3):
-            members[f"{number:04d}.png"] = images[number]
-            members[f"{number:04d}.cls"] = f"{number % 3}\n".encode()
-        write_tar(tmp_path / "there" / f"birds-{shard:03d}.tar", members)
-    return tmp_path / "there"
+    return write_bird_shards(tmp_path / "there")
 
 
 @pytest.fixture
 def server(folder, tmp_path, monkeypatch):
     served = Server(folder)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            served.answer(self)
-
-        def log_message(self, *_):
-            pass
-
     monkeypatch.setattr(download, "_PAUSE", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        served.host = f"http://localhost:{running.server_port}"
+    with serving(lambda handler: served.answer(handler)) as served.host:  # tests put another in its place
         yield served
-        running.shutdown()
 
 
 @pytest.fixture

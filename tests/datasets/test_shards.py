@@ -14,15 +14,9 @@ from bench.records import ClassSpace
 
 
 @pytest.fixture
-def folder(tmp_path, images, write_tar):
+def folder(tmp_path, write_bird_shards):
     """Three shards of three samples."""
-    for shard in range(3):
-        members = {}
-        for number in range(3 * shard, 3 * shard + 3):
-            members[f"{number:04d}.png"] = images[number]
-            members[f"{number:04d}.cls"] = f"{number % 3}\n".encode()
-        write_tar(tmp_path / f"birds-{shard:03d}.tar", members)
-    return tmp_path
+    return write_bird_shards(tmp_path)
 
 
 def test_every_key_is_a_sample(folder, birds, images):

@@ -21,15 +21,6 @@ def open_only(folder: Path, text: str, place: Path | None = None):
     return dataset.open(dataset.splits[0], place)
 
 
-@pytest.fixture
-def folders(tmp_path, birds, images):
-    for number, data in enumerate(images):
-        folder = tmp_path / "birds" / birds.classes[number // 3]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(data)
-    return tmp_path / "birds"
-
-
 def test_every_key_reaches_the_record(tmp_path):
     text = """
         [my-vit]
@@ -73,7 +64,7 @@ def test_a_file_without_data_sets_has_none(tmp_path):
     assert read(tmp_path, '[my-vit]\narch = "resnet18"\n') == []
 
 
-def test_class_folders_are_read_from_beside_the_file(tmp_path, folders, images, monkeypatch):
+def test_class_folders_are_read_from_beside_the_file(tmp_path, bird_folders, images, monkeypatch):
     monkeypatch.chdir("/")
     samples = open_only(tmp_path, START + OWN)
     assert samples.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -81,21 +72,21 @@ def test_class_folders_are_read_from_beside_the_file(tmp_path, folders, images, 
     assert samples.read(3) == images[3]
 
 
-def test_a_class_is_found_by_its_folders_name(tmp_path, folders):
+def test_a_class_is_found_by_its_folders_name(tmp_path, bird_folders):
     samples = open_only(tmp_path, START + 'classes = ["wren", "robin", "crow"]')
     assert samples.labels.tolist() == [2, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
-def test_classes_may_stand_in_a_file(tmp_path, folders):
+def test_classes_may_stand_in_a_file(tmp_path, bird_folders):
     (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfwren\r\n\r\n robin \r\ncrow")
     [dataset] = read(tmp_path, START + 'classes = "classes.txt"')
     assert dataset.class_space.classes == ("wren", "robin", "crow")
 
 
-def test_classes_may_be_a_class_space_of_which_the_folders_are_some(tmp_path, folders):
-    (folders / "crow").rename(folders / "n01440764")
-    (folders / "robin").rename(folders / "n15075141")
-    (folders / "wren").rename(folders / "n01443537")
+def test_classes_may_be_a_class_space_of_which_the_folders_are_some(tmp_path, bird_folders):
+    (bird_folders / "crow").rename(bird_folders / "n01440764")
+    (bird_folders / "robin").rename(bird_folders / "n15075141")
+    (bird_folders / "wren").rename(bird_folders / "n01443537")
     text = START + 'classes = "imagenet-1k"'
     assert read(tmp_path, text)[0].class_space is IMAGENET
     assert sorted(set(open_only(tmp_path, text).labels.tolist())) == [0, 1, 999]
@@ -112,8 +103,8 @@ def test_shards_and_parquet_files_are_read(tmp_path, images, write_tar, write_pa
     assert samples.ids[0] == "val/00000000"
 
 
-def test_a_place_that_is_given_wins(tmp_path, folders, images, write_parquet):
-    elsewhere = folders.rename(tmp_path / "elsewhere")
+def test_a_place_that_is_given_wins(tmp_path, bird_folders, images, write_parquet):
+    elsewhere = bird_folders.rename(tmp_path / "elsewhere")
     assert len(open_only(tmp_path, START + OWN, elsewhere).ids) == 9
     with pytest.raises(BenchError, match="birds must be a folder, but .*birds does not exist"):
         open_only(tmp_path, START + OWN)
@@ -137,11 +128,11 @@ def test_train_and_metric_reach_the_record(tmp_path):
     assert dataset.metric == "mean_per_class_accuracy"
 
 
-def test_train_is_another_folder_whatever_place_is_given_for_the_test_images(tmp_path, folders, images):
+def test_train_is_another_folder_whatever_place_is_given_for_the_test_images(tmp_path, bird_folders, images):
     for name, data in zip(("crow", "robin", "wren"), images[6:], strict=True):
         (tmp_path / "more" / name).mkdir(parents=True)
         (tmp_path / "more" / name / "a.png").write_bytes(data)
-    elsewhere = folders.rename(tmp_path / "elsewhere")
+    elsewhere = bird_folders.rename(tmp_path / "elsewhere")
     [dataset] = read(tmp_path, START + OWN + 'train = "more"')
     samples = dataset.open("train", elsewhere)
     assert samples.ids.tolist() == ["crow/a.png", "robin/a.png", "wren/a.png"]
@@ -198,7 +189,7 @@ def test_nothing_is_learnt_from_rows_of_the_hub_that_are_scored(tmp_path, images
         assert len(dataset.open(split, None).ids) in (2, 6)
 
 
-def test_nothing_is_learnt_from_what_is_scored(tmp_path, folders, images, write_parquet):
+def test_nothing_is_learnt_from_what_is_scored(tmp_path, bird_folders, images, write_parquet):
     [dataset] = read(tmp_path, START + OWN + 'train = "more/../birds"')
     with pytest.raises(
         BenchError, match=r"line 4: .* train \(.*birds\) and what is scored \(.*\) have files in common"
@@ -285,7 +276,7 @@ def test_what_is_missing_is_asked_for(tmp_path, text, message):
         read(tmp_path, text)
 
 
-def test_a_list_of_another_length_than_the_folders_is_refused(tmp_path, folders):
+def test_a_list_of_another_length_than_the_folders_is_refused(tmp_path, bird_folders):
     with pytest.raises(
         BenchError, match=r"line 3: \[datasets\.my-birds\] classes lists 4 names, but the data has 3 cla"
     ):

@@ -2,7 +2,6 @@
 
 import inspect
 import shlex
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -27,14 +26,6 @@ def stored(tmp_path_factory):
         settings = api.configure(cache="off", workers=0, device="cpu", limit=10).settings
         assert api.run(*api.select(["digits"], checkpoints=CHECKPOINTS), settings).ok
     return folder / "runs"
-
-
-@pytest.fixture
-def folder(stored, tmp_path, monkeypatch):
-    """A working directory with a copy of the store."""
-    shutil.copytree(stored, tmp_path / "runs")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def publish(*options):

@@ -32,14 +32,6 @@ def stored(tmp_path_factory):
     return folder / "runs"
 
 
-@pytest.fixture
-def folder(stored, tmp_path, monkeypatch):
-    """A working directory with a copy of the store."""
-    shutil.copytree(stored, tmp_path / "runs")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def publish(*options, suites=("digits", "digits-v2"), limit=20):
     names = [word for suite in suites for word in ("--suite", suite)]
     return main(["publish", "--out", "results", *names, "--limit", str(limit), *options])

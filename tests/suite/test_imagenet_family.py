@@ -25,6 +25,7 @@ from bench.suite.scores import CORRUPTIONS, MCE_CORRUPTIONS
 from rtbench_suites.imagenet import CLEAN
 from rtbench_suites.imagenet_c import stored
 from tests.conftest import WNIDS
+from tests.suite.toys import small_resnet
 
 SIZE = 64  # pixels: small, and other than the 224 of ImageNet-C
 TRACK = ("imagenet", "imagenet-a", "imagenet-c", "imagenet-r", "imagenet-real", "imagenet-sketch", "imagenet-v2")
@@ -32,17 +33,7 @@ TRACK = ("imagenet", "imagenet-a", "imagenet-c", "imagenet-r", "imagenet-real", 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A registry file with one small ResNet over ImageNet's classes, which prefers the few at hand."""
-    folder = tmp_path_factory.mktemp("registry")
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=1000)
-    torch.nn.init.normal_(model.get_classifier().weight, std=1.0)
-    model.get_classifier().bias.data[list(map(IMAGENET.classes.index, WNIDS))] += 20  # so that some are right
-    save_file(model.state_dict(), folder / "small.safetensors")
-    (folder / "mine.toml").write_text(
-        f'[small]\narch = "test_resnet"\nweights = "small.safetensors"\ndataset = "imagenet"\ninput_size = {SIZE}\n'
-    )
-    return folder / "mine.toml"
+    return small_resnet(tmp_path_factory.mktemp("registry"), map(IMAGENET.classes.index, WNIDS), SIZE)
 
 
 @pytest.fixture

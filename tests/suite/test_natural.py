@@ -9,10 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import timm
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from bench import api
 from bench.board.printed import board_text
@@ -25,24 +22,15 @@ from bench.store import Store
 from bench.suite import suites
 from rtbench_suites.imagenet import CLEAN
 from tests.conftest import WNIDS
+from tests.suite.toys import small_resnet
 
 NAMES = ("alarm_clock", "banana", "bicycle", "chair")
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A registry file with a small ResNet that prefers a few classes, so that some predictions are right."""
-    folder = tmp_path_factory.mktemp("registry")
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=1000)
-    torch.nn.init.normal_(model.get_classifier().weight, std=1.0)
     preferred = [409, 530, 954, 671, 444, 423, *map(IMAGENET.classes.index, WNIDS)]
-    model.get_classifier().bias.data[preferred] += 20
-    save_file(model.state_dict(), folder / "small.safetensors")
-    (folder / "mine.toml").write_text(
-        '[small]\narch = "test_resnet"\nweights = "small.safetensors"\ndataset = "imagenet"\ninput_size = 64\n'
-    )
-    return folder / "mine.toml"
+    return small_resnet(tmp_path_factory.mktemp("registry"), preferred)
 
 
 def picture(seed, kind="png"):
